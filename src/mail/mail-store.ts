@@ -1,0 +1,366 @@
+// The hinge of Pabal: what protocol code may ask of mail storage. Implemented by the local store
+// (disk), the routed store (finds the primary, asks it, retries) and a fake; one conformance suite
+// runs on all three. Sequence numbers, sessions and protocol text are the caller's business.
+
+import type {
+  AccountId,
+  DeliveryId,
+  MailboxId,
+  ModSeq,
+  OpId,
+  ShardId,
+  Uid,
+  UidValidity,
+} from "./ids.ts";
+import type { MailFailure } from "./errors.ts";
+import type { MessageIndex } from "./message-index.ts";
+import type { SearchKey } from "./search-key.ts";
+import type { UidSet } from "./uid-set.ts";
+
+/** On whose behalf a request is made. The node refuses an older `credVersion` with STALE_CREDENTIALS. */
+export interface Principal {
+  readonly account: AccountId;
+  /** Where the directory says the account lives; a wrong one is answered WRONG_NODE. */
+  readonly shard: ShardId;
+  readonly credVersion: number;
+}
+
+/** Identity of a change, so that a repeated request is recognised and answered with the kept outcome. */
+export interface Change {
+  readonly opId: OpId;
+  /** False on the first try only: lets the node skip the look-up of old outcomes on disk. */
+  readonly retry: boolean;
+}
+
+/** A message to store: in memory up to `limits.inlineBytesMax` (256 KiB), else a blob written before. */
+export type MessageSource =
+  | { readonly kind: "bytes"; readonly bytes: Uint8Array }
+  | { readonly kind: "blob"; readonly blob: BlobRef };
+
+/** A large body that lies fsynced on every member of `shard`, not yet part of any mailbox. */
+export interface BlobRef {
+  readonly shard: ShardId;
+  /** The deliveryId it was written under, with a suffix when one delivery writes several. */
+  readonly id: string;
+  readonly sizeBytes: number;
+  /** SHA-256 of the bytes, hex. */
+  readonly sha256: string;
+}
+
+export interface DeliverRecipient {
+  readonly account: AccountId;
+  /** Mailbox name; INBOX when absent, and when the named one does not exist. */
+  readonly mailbox?: string;
+}
+export interface DeliverRequest extends Change {
+  readonly shard: ShardId;
+  readonly deliveryId: DeliveryId;
+  /** All in `shard`. One body is stored for all of them. */
+  readonly recipients: readonly DeliverRecipient[];
+  readonly source: MessageSource;
+  readonly index: MessageIndex;
+}
+export type DeliverOutcome =
+  | {
+      readonly ok: true;
+      readonly mailbox: MailboxId;
+      readonly uidValidity: UidValidity;
+      readonly uid: Uid;
+    }
+  | { readonly ok: false; readonly failure: MailFailure };
+
+export interface MailboxInfo {
+  readonly id: MailboxId;
+  /** Full name, NFC, levels joined by `/`; `INBOX` in this case for the inbox. */
+  readonly name: string;
+  /** False for a name that only has children (`\Noselect`, RFC 9051 `\NonExistent`). Its id is 0. */
+  readonly selectable: boolean;
+  readonly subscribed: boolean;
+  /** `\Sent`, `\Trash`, … RFC 6154 */
+  readonly specialUse?: string;
+  readonly uidValidity: UidValidity;
+  readonly uidNext: number;
+  readonly highestModSeq: ModSeq;
+  readonly messages: number;
+  readonly unseen: number;
+  readonly deleted: number;
+  /** Messages that no session has been told of as \Recent yet. */
+  readonly recent: number;
+  /** Sum of message sizes. RFC 8438 */
+  readonly sizeBytes: number;
+}
+
+/** A subscribed name may outlive its mailbox (RFC 9051 §6.3.7): listed with `exists: false`. */
+export interface MailboxListing {
+  readonly mailboxes: readonly MailboxInfo[];
+  /** Subscribed names without a mailbox. */
+  readonly orphanSubscriptions: readonly string[];
+}
+
+export interface OpenMailbox {
+  readonly info: MailboxInfo;
+  /** Ascending UIDs of all messages: sequence number n is `uids[n-1]`. The caller must not write to it. */
+  readonly uids: Uint32Array;
+  /** Messages with a UID ≥ this are \Recent for the opener (set when `claimRecent`). */
+  readonly recentFrom: number;
+  /** UID of the first message without \Seen, 0 when there is none. */
+  readonly firstUnseen: number;
+  /** Keywords in use, in the case first seen. */
+  readonly keywords: readonly string[];
+}
+
+/** State of one message as a session must learn it. `flags` holds system flags and keywords, never \Recent. */
+export interface FlagState {
+  readonly uid: Uid;
+  readonly modSeq: ModSeq;
+  readonly flags: readonly string[];
+}
+
+/** What happened in a mailbox since a MODSEQ. Applying it to the old uid list gives the new one. */
+export interface MailboxChanges {
+  readonly highestModSeq: ModSeq;
+  readonly uidNext: number;
+  /** New messages still there, ascending. */
+  readonly added: readonly FlagState[];
+  /** Older messages whose flags changed, ascending. */
+  readonly changed: readonly FlagState[];
+  /** UIDs that are gone; may name UIDs the session never knew. */
+  readonly vanished: UidSet;
+  readonly messages: number;
+}
+
+/** One `BODY[section]<partial>` of a FETCH, or BINARY. RFC 9051 §6.4.5 */
+export interface FetchSection {
+  /** Part numbers, empty for the whole message. */
+  readonly path: readonly number[];
+  readonly kind: "body" | "header" | "text" | "mime" | "fields" | "fieldsNot" | "binary" | "binarySize";
+  /** Field names of `fields` and `fieldsNot`, as the client wrote them. */
+  readonly fields?: readonly string[];
+  readonly partial?: { readonly start: number; readonly length: number };
+  /** The label to answer with, e.g. `BODY[HEADER.FIELDS (SUBJECT)]<0>` or `RFC822.HEADER`. */
+  readonly label: string;
+}
+
+export interface FetchItems {
+  readonly flags?: boolean;
+  readonly internalDate?: boolean;
+  readonly size?: boolean;
+  readonly envelope?: boolean;
+  readonly bodyStructure?: boolean;
+  /** `BODY` without section: the non-extensible form. */
+  readonly body?: boolean;
+  readonly modSeq?: boolean;
+  readonly saveDate?: boolean;
+  readonly emailId?: boolean;
+  readonly threadId?: boolean;
+  readonly preview?: boolean;
+  readonly sections?: readonly FetchSection[];
+}
+
+export interface FetchRequest {
+  readonly mailbox: MailboxId;
+  readonly uids: UidSet;
+  readonly items: FetchItems;
+  /** Only messages with a higher MODSEQ. RFC 7162 §3.1.4.1 */
+  readonly changedSince?: number;
+  /** Messages with UID ≥ this are shown with \Recent; 0 or absent: none. */
+  readonly recentFrom?: number;
+}
+
+/**
+ * A piece of a FETCH answer. `bytes` is rendered IMAP text without `* n FETCH (` and `)`:
+ * `UID 5 FLAGS (\Seen) BODY[] {4}\r\n…`; it always starts with `UID n`.
+ */
+export interface FetchChunk {
+  readonly parts: readonly {
+    readonly uid: Uid;
+    readonly bytes: Uint8Array;
+    /** True when the message's next bytes come in the next part (a large literal). */
+    readonly more: boolean;
+  }[];
+}
+
+export interface StoreRequest extends Change {
+  readonly mailbox: MailboxId;
+  readonly uids: UidSet;
+  readonly mode: "add" | "remove" | "replace";
+  readonly flags: readonly string[];
+  /** RFC 7162 §3.1.3: messages with a higher MODSEQ are left alone and reported in `modified`. */
+  readonly unchangedSince?: number;
+}
+export interface StoreOutcome {
+  readonly highestModSeq: ModSeq;
+  /** Every named message that exists and passed UNCHANGEDSINCE, also where nothing changed. */
+  readonly stored: readonly FlagState[];
+  readonly modified: UidSet;
+}
+
+export interface ExpungeOutcome {
+  readonly highestModSeq: ModSeq;
+  readonly expunged: UidSet;
+}
+
+export interface CopyRequest extends Change {
+  readonly mailbox: MailboxId;
+  readonly uids: UidSet;
+  /** Name of the target mailbox, which must exist. */
+  readonly target: string;
+}
+/** RFC 4315 §3 COPYUID: `from[i]` became `to[i]`, both ascending. */
+export interface CopyOutcome {
+  readonly uidValidity: UidValidity;
+  readonly from: readonly number[];
+  readonly to: readonly number[];
+  /** Of the source mailbox, after a MOVE. */
+  readonly highestModSeq: ModSeq;
+}
+
+export interface AppendMessage {
+  readonly source: MessageSource;
+  readonly index: MessageIndex;
+  readonly flags: readonly string[];
+  /** Milliseconds UTC; the node's clock when absent. */
+  readonly internalDateMs?: number;
+  /** Minutes east of UTC in which the client gave it; 0 when absent. */
+  readonly internalDateZone?: number;
+}
+export interface AppendRequest extends Change {
+  readonly mailbox: string;
+  /** Stored all or none. RFC 3502 */
+  readonly messages: readonly AppendMessage[];
+}
+export interface AppendOutcome {
+  readonly mailbox: MailboxId;
+  readonly uidValidity: UidValidity;
+  readonly uids: readonly number[];
+}
+
+export interface SearchRequest {
+  readonly mailbox: MailboxId;
+  readonly key: SearchKey;
+  /** Ask for the highest MODSEQ among the results. RFC 7162 §3.1.5 */
+  readonly wantModSeq?: boolean;
+}
+export interface SearchOutcome {
+  /** Ascending. */
+  readonly uids: Uint32Array;
+  readonly highestModSeqOfResults?: number;
+}
+
+export interface Quota {
+  readonly usedBytes: number;
+  readonly usedMessages: number;
+  /** 0: unlimited. */
+  readonly limitBytes: number;
+  readonly limitMessages: number;
+}
+
+/** Something changed; the listener asks for details with `changes` or `listMailboxes`. */
+export type MailboxEvent =
+  | { readonly kind: "mailbox"; readonly mailbox: MailboxId; readonly highestModSeq: ModSeq }
+  | { readonly kind: "deleted"; readonly mailbox: MailboxId }
+  /** Names, subscriptions or special uses changed. */
+  | { readonly kind: "list" }
+  /** The account was disabled, deleted or got a new password: end the session. */
+  | { readonly kind: "revoked" };
+
+/**
+ * Changes reject with MailError; when a change resolves it is fsynced on every member of the shard.
+ * Common errors of all: NO_SUCH_ACCOUNT, ACCOUNT_DISABLED, STALE_CREDENTIALS, WRONG_NODE (local
+ * implementations only), REPLICA_UNREACHABLE, UNAVAILABLE; with a mailbox id also MAILBOX_GONE.
+ * `signal` cancels the wait, not a change that is already in the log.
+ */
+export interface MailStore {
+  /** One outcome per recipient, in order. Rejects only when none was stored. */
+  deliver(request: DeliverRequest, signal: AbortSignal): Promise<readonly DeliverOutcome[]>;
+  /** Streams a large body to every member's disk. `id` as in BlobRef; unused blobs vanish after a day. */
+  writeBlob(
+    shard: ShardId,
+    id: string,
+    chunks: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<BlobRef>;
+
+  listMailboxes(who: Principal, signal: AbortSignal): Promise<MailboxListing>;
+  /** One mailbox's figures (STATUS). @throws NO_SUCH_MAILBOX */
+  mailboxStatus(who: Principal, name: string, signal: AbortSignal): Promise<MailboxInfo>;
+  /** Creates the mailbox and missing superior names. @throws MAILBOX_EXISTS, BAD_MAILBOX_NAME, LIMIT */
+  createMailbox(
+    who: Principal,
+    request: Change & { readonly name: string; readonly specialUse?: string },
+    signal: AbortSignal,
+  ): Promise<MailboxInfo>;
+  /** RFC 9051 §6.3.5: with children, the name stays as not selectable. INBOX can't be deleted. */
+  deleteMailbox(
+    who: Principal,
+    request: Change & { readonly name: string },
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** RFC 9051 §6.3.6: children move too; renaming INBOX moves its messages and leaves it empty. */
+  renameMailbox(
+    who: Principal,
+    request: Change & { readonly from: string; readonly to: string },
+    signal: AbortSignal,
+  ): Promise<void>;
+  setSubscribed(
+    who: Principal,
+    request: Change & { readonly name: string; readonly subscribed: boolean },
+    signal: AbortSignal,
+  ): Promise<void>;
+
+  /** `claimRecent` (SELECT, not EXAMINE): these messages are \Recent for this opener alone. */
+  openMailbox(
+    who: Principal,
+    request: { readonly name: string; readonly claimRecent: boolean },
+    signal: AbortSignal,
+  ): Promise<OpenMailbox>;
+  /** Everything that happened after `sinceModSeq`. `knownUidNext` divides `added` from `changed`. */
+  changes(
+    who: Principal,
+    request: {
+      readonly mailbox: MailboxId;
+      readonly sinceModSeq: ModSeq;
+      readonly knownUidNext: number;
+    },
+    signal: AbortSignal,
+  ): Promise<MailboxChanges>;
+  /** Events until `signal` aborts. A failure of the primary ends it with UNAVAILABLE. */
+  watch(
+    who: Principal,
+    request: { readonly mailboxes: readonly MailboxId[] | "all" },
+    signal: AbortSignal,
+  ): AsyncIterable<MailboxEvent>;
+
+  /** Ascending by UID. A consumer that stops reading stops the disk. UIDs that are gone are left out. */
+  fetch(who: Principal, request: FetchRequest, signal: AbortSignal): AsyncIterable<FetchChunk>;
+  /** The stored bytes of one message from `offset` on, in pieces. @throws NO_SUCH_MAILBOX, INVALID when gone */
+  readMessage(
+    who: Principal,
+    request: { readonly mailbox: MailboxId; readonly uid: Uid; readonly offset: number },
+    signal: AbortSignal,
+  ): AsyncIterable<Uint8Array>;
+  search(who: Principal, request: SearchRequest, signal: AbortSignal): Promise<SearchOutcome>;
+
+  append(who: Principal, request: AppendRequest, signal: AbortSignal): Promise<AppendOutcome>;
+  store(who: Principal, request: StoreRequest, signal: AbortSignal): Promise<StoreOutcome>;
+  /** Removes messages with \Deleted, within `uids` when given; with `force` whether flagged or not (POP3 QUIT). */
+  expunge(
+    who: Principal,
+    request: Change & {
+      readonly mailbox: MailboxId;
+      readonly uids?: UidSet;
+      readonly force?: boolean;
+    },
+    signal: AbortSignal,
+  ): Promise<ExpungeOutcome>;
+  /** All or none. @throws NO_SUCH_MAILBOX (answer TRYCREATE), OVER_QUOTA */
+  copy(who: Principal, request: CopyRequest, signal: AbortSignal): Promise<CopyOutcome>;
+  move(who: Principal, request: CopyRequest, signal: AbortSignal): Promise<CopyOutcome>;
+
+  quota(who: Principal, signal: AbortSignal): Promise<Quota>;
+  /**
+   * Holds the INBOX as a POP3 maildrop until `signal` aborts or the caller's gateway is gone.
+   * Resolves once held. @throws IN_USE
+   */
+  lockMaildrop(who: Principal, signal: AbortSignal): Promise<void>;
+}
