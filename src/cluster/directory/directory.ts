@@ -1,0 +1,34 @@
+// The gateway's replica of the user summaries (paper DS3, DS4): all rows in LevelDB, hot ones in RAM.
+// Answers without the network; says `unsure` rather than a wrong `none`.
+
+import type { AccountId } from "../../mail/ids.ts";
+import type { DirectoryRow, NameLookup } from "../../mail/account.ts";
+
+export interface Directory {
+  /**
+   * Looks up a normalised address (`local@domain`), an alias, or a catch-all of its domain.
+   * `+tag` is cut by the caller (mail/address.ts) before.
+   */
+  lookup(name: string): Promise<NameLookup>;
+  byAccount(account: AccountId): Promise<DirectoryRow | undefined>;
+}
+
+/** Verdict on a password. `unavailable`: the directory or the hash queue can't tell now: try later. */
+export type AuthVerdict =
+  | { readonly kind: "ok"; readonly row: DirectoryRow }
+  | { readonly kind: "refused" }
+  | { readonly kind: "disabled" }
+  | { readonly kind: "unavailable"; readonly why: string };
+
+export interface Authenticator {
+  /**
+   * Verifies a login name (bare names are completed with the first domain) and password, locally.
+   * Unknown users cost the same time as known ones. `address` is the client's, for guess limits.
+   */
+  verify(
+    login: string,
+    password: string,
+    address: string,
+    signal: AbortSignal,
+  ): Promise<AuthVerdict>;
+}

@@ -1,0 +1,34 @@
+// What every front-end of a gateway is given: storage, directory, authentication, limits, log.
+// Front-ends get these as arguments and never read configuration files or the environment.
+
+import type { SecureContext } from "node:tls";
+import type { Logger } from "pino";
+import type { Authenticator, Directory } from "../cluster/directory/directory.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { DeliveryId, OpId } from "../mail/ids.ts";
+import type { MailStore } from "../mail/mail-store.ts";
+
+export interface GatewayServices {
+  readonly store: MailStore;
+  readonly directory: Directory;
+  readonly auth: Authenticator;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Host name for greetings and Received. */
+  readonly hostName: string;
+  /** Mail domains served here, as A-labels; the first completes bare logins. */
+  readonly domains: readonly string[];
+  /** Current TLS context; asked anew per handshake so that certificates reload. Undefined: no TLS. */
+  readonly secureContext: () => SecureContext | undefined;
+  readonly nextOpId: () => OpId;
+  readonly nextDeliveryId: () => DeliveryId;
+  /** True when plaintext logins are allowed for this client address (loopback in `pabal dev`). */
+  readonly plaintextLoginAllowed: (address: string) => boolean;
+}
+
+/** A running listener of any protocol. */
+export interface Listener {
+  readonly port: number;
+  /** Stops accepting; lets sessions finish until `signal` aborts, then ends them politely. */
+  close(signal: AbortSignal): Promise<void>;
+}
