@@ -32,7 +32,7 @@ if (!existsSync(join(root, "node_modules", ".bin"))) {
   process.exit(2);
 }
 
-const path = join(root, "node_modules", ".bin") + delimiter + (process.env["PATH"] ?? "");
+const path = join(root, "node_modules", ".bin") + delimiter + (process.env.PATH ?? "");
 let failures = 0;
 for (const { name, command } of steps) {
   if (wanted.length > 0 && !wanted.includes(name)) continue;
