@@ -1,0 +1,211 @@
+// Every configuration key, its type, its default and its meaning: the one table that the loader,
+// `pabal config show`, docs/config.md and the JSON Schema are made from.
+
+import { z } from "zod";
+import { parseDuration, parseSize } from "./units.ts";
+
+const duration = (text: string, about: string) =>
+  z
+    .string()
+    .refine((value) => parseDuration(value) !== undefined, {
+      error: "wants a duration with a unit, such as 500ms, 10s, 5m or 30d",
+    })
+    .transform((value) => parseDuration(value) ?? 0)
+    .prefault(text)
+    .meta({ description: about, unit: "duration" });
+
+const size = (text: string, about: string) =>
+  z
+    .string()
+    .refine((value) => parseSize(value) !== undefined, {
+      error: "wants a size with a unit, such as 64KiB or 50MiB",
+    })
+    .transform((value) => parseSize(value) ?? 0)
+    .prefault(text)
+    .meta({ description: about, unit: "size" });
+
+const count = (value: number, about: string, least = 1) =>
+  z.int().min(least).prefault(value).meta({ description: about });
+
+const text = (about: string) => z.string().min(1).meta({ description: about });
+
+const memberName = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, {
+  error: "wants a lower-case letter, then up to 31 letters, digits or hyphens",
+});
+
+const hostPort = z.string().regex(/^(?:\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/, {
+  error: "wants host:port",
+});
+
+const listener = (about: string) =>
+  z
+    .strictObject({
+      address: z
+        .string()
+        .min(1)
+        .prefault("127.0.0.1")
+        .meta({ description: "Address to listen on" }),
+      port: z.int().min(0).max(65_535).meta({ description: "Port; 0 takes a free one" }),
+      advertise: hostPort
+        .optional()
+        .meta({ description: "host:port that others should use instead" }),
+    })
+    .optional()
+    .meta({ description: about });
+
+const cluster = z.strictObject({
+  id: text("Name of the cluster; members of another one are refused"),
+  minCopies: z
+    .union([z.literal(1), z.literal(2)])
+    .prefault(2)
+    .meta({
+      description:
+        "Machines on which a message must be fsynced before it is acknowledged. 1 risks mail: an acknowledged message may exist on one machine only",
+    }),
+  shardsPerNode: count(16, "Shards per node at `init`; fixed afterwards"),
+  allowSameMachine: z
+    .boolean()
+    .prefault(false)
+    .meta({
+      description: "Let both copies of a shard lie in one failure domain (tests, one machine)",
+    }),
+  coordinator: z.strictObject({
+    kind: z
+      .literal("embedded")
+      .prefault("embedded")
+      .meta({ description: "embedded: one process with its own fsynced log" }),
+    address: hostPort.meta({ description: "Link address of the coordinator process" }),
+  }),
+  link: z
+    .strictObject({
+      plaintext: z
+        .boolean()
+        .prefault(false)
+        .meta({ description: "No TLS between members; allowed on loopback addresses only" }),
+      ca: text("Certificate authority of the cluster (PEM file)").optional(),
+      cert: text("This member's certificate (PEM file)").optional(),
+      key: text("This member's private key (PEM file)").optional(),
+    })
+    .prefault({}),
+});
+
+const member = z.strictObject({
+  id: memberName.meta({ description: "Name of this member, unique in the cluster" }),
+  role: z.enum(["gateway", "node", "coordinator"]).meta({ description: "What this process is" }),
+  dataDir: text("Folder that this member alone uses"),
+  failureDomain: text("Machine, rack or site; the copies of a shard never share one").optional(),
+});
+
+const listen = z
+  .strictObject({
+    smtp: listener("SMTP from other mail servers (25)"),
+    submission: listener("Submission with STARTTLS (587)"),
+    submissions: listener("Submission with implicit TLS (465)"),
+    lmtp: listener("LMTP from a mail server in front"),
+    imap: listener("IMAP with STARTTLS (143)"),
+    imaps: listener("IMAP with implicit TLS (993)"),
+    pop3: listener("POP3 with STLS (110)"),
+    pop3s: listener("POP3 with implicit TLS (995)"),
+    http: listener("Health, metrics and admin API"),
+    link: listener("Links between members (coordinator and nodes)"),
+  })
+  .prefault({});
+
+const auth = z
+  .strictObject({
+    plaintextOnLoopback: z
+      .boolean()
+      .prefault(false)
+      .meta({ description: "Allow passwords without TLS from loopback" }),
+    hashMemory: size("19MiB", "argon2id memory per hash"),
+    hashPasses: count(2, "argon2id passes"),
+    hashQueueMax: count(256, "Password checks that may wait; more are told to try later"),
+    verifiedCacheMax: count(100_000, "Verified credentials remembered in memory"),
+    verifiedCacheAge: duration("10m", "How long a verified credential is remembered"),
+    guessesPerMinute: count(
+      20,
+      "Wrong passwords a minute per address and per account before delays",
+    ),
+  })
+  .prefault({});
+
+const directory = z
+  .strictObject({
+    cacheMax: count(100_000, "Directory rows kept in memory"),
+    freshness: duration("1s", "Age of a shard's stream up to which `no such user` may be said"),
+  })
+  .prefault({});
+
+const limits = z
+  .strictObject({
+    messageBytes: size("50MiB", "Largest message"),
+    recipients: count(1000, "Recipients per message"),
+    hops: count(50, "Received fields before a message counts as looping"),
+    badCommands: count(10, "Wrong commands before a session ends"),
+    smtpLineBytes: size("2KiB", "Longest SMTP command line"),
+    textLineBytes: size("64KiB", "Longest line in a message that is accepted"),
+    authLineBytes: size("16KiB", "Longest line of an authentication exchange"),
+    imapCommandBytes: size("64KiB", "Longest IMAP command after login, literals of APPEND apart"),
+    imapCommandBytesBeforeLogin: size("8KiB", "Longest IMAP command before login"),
+    imapNesting: count(32, "Depth of parentheses in an IMAP command"),
+    outputBytes: size("1MiB", "Unsent output of a session before it stops reading"),
+    sessionsPerUser: count(20, "IMAP sessions of one user"),
+    sessionsPerAddress: count(50, "Connections of one address; loopback is exempt"),
+    mailboxes: count(10_000, "Mailboxes per account"),
+    authTimeout: duration("60s", "From greeting to authentication"),
+    commandTimeout: duration("5m", "To read one command"),
+    handshakeTimeout: duration("10s", "TLS handshake"),
+    idleTimeout: duration("30m", "IMAP and POP3 session without a command"),
+    stuckTimeout: duration("5m", "Client that does not take its output"),
+    drain: duration("5s", "Time that sessions get at shutdown"),
+    rpc: duration("30s", "How long a command waits for a mail node to come back"),
+  })
+  .prefault({});
+
+/** The whole configuration of one member. */
+export const configSchema = z.strictObject({
+  cluster,
+  member,
+  listen,
+  hostName: text("Host name in greetings and Received; the machine's own when absent").optional(),
+  tls: z
+    .strictObject({
+      cert: text("Certificate chain for clients (PEM file)"),
+      key: text("Private key for it (PEM file)"),
+    })
+    .optional()
+    .meta({ description: "TLS towards clients; without it no STARTTLS is offered" }),
+  domains: z
+    .array(z.string().regex(/^[^\s@]+\.?[^\s@]*$/, { error: "wants a domain name" }))
+    .prefault([])
+    .meta({ description: "Mail domains; the first completes a bare login" }),
+  directory,
+  auth,
+  limits,
+  groups: z
+    .strictObject({
+      folder: text("Folder of announcements; follows the locale when absent").optional(),
+    })
+    .prefault({}),
+  locale: z
+    .enum(["en", "ko"])
+    .prefault("en")
+    .meta({ description: "Language of default folder names" }),
+  log: z
+    .strictObject({
+      level: z
+        .enum(["error", "warn", "info", "debug", "trace"])
+        .prefault("info")
+        .meta({ description: "Least severe lines to log" }),
+      pretty: z.boolean().prefault(false).meta({ description: "For people instead of JSON" }),
+    })
+    .prefault({}),
+  admin: z
+    .strictObject({
+      url: text("Where the command line finds the admin API").optional(),
+      tokenFile: text("File with the admin token; without it the admin API is off").optional(),
+    })
+    .prefault({}),
+});
+
+export type Config = z.output<typeof configSchema>;
