@@ -4,6 +4,7 @@
 
 import { writeFileSync } from "node:fs";
 import { relative } from "node:path";
+import { stripVTControlCharacters } from "node:util";
 import type { UserConsoleLog } from "vitest";
 import type { Reporter, TestCase, TestModule, TestSuite } from "vitest/node";
 
@@ -80,9 +81,12 @@ function describeError(error: SerializedError): string {
     const place = `${relative(process.cwd(), frame.file)}:${frame.line}:${frame.column}`;
     lines.push(`    at ${frame.method === "" ? place : `${frame.method} (${place})`}`);
   }
-  // Errors that were not thrown by a test arrive without parsed frames.
-  if (error.stacks === undefined && error.stack !== undefined)
-    lines.push(indent(error.stack, "    "));
+  // Errors that were not thrown by a test arrive with their stack as text.
+  if (error.stacks === undefined) {
+    const frames = (error.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line));
+    const ours = frames.filter((line) => !line.includes("/node_modules/"));
+    lines.push(...ours.map((line) => `    ${line.trim()}`));
+  }
   if (error.cause !== undefined && isError(error.cause)) {
     lines.push("  caused by", describeError(error.cause));
   }
@@ -108,5 +112,6 @@ function indent(text: string, by: string): string {
 }
 
 function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+  const shown = process.stdout.isTTY ? text : stripVTControlCharacters(text);
+  process.stdout.write(`${shown}\n`);
 }

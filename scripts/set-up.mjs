@@ -51,13 +51,21 @@ function packagesReady() {
 function installedAsLocked() {
   const listed = readIfThere(at("node_modules", ".package-lock.json"));
   if (listed === undefined) return false;
-  const installed = JSON.parse(listed).packages;
-  const locked = JSON.parse(readFileSync(at("package-lock.json"), "utf8")).packages;
+  const installed = packagesOf(listed);
+  const locked = packagesOf(readFileSync(at("package-lock.json"), "utf8"));
   const same = (path) => installed[path]?.version === locked[path]?.version;
   return (
     Object.keys(installed).every(same) &&
     Object.keys(locked).every((path) => path === "" || locked[path].optional || same(path))
   );
+}
+
+function packagesOf(text) {
+  try {
+    return JSON.parse(text).packages;
+  } catch {
+    return {}; // Cut off when npm was killed: then nothing counts as installed.
+  }
 }
 
 function installPackages() {

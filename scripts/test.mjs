@@ -69,7 +69,8 @@ function runVitest(projects, summaryPath) {
     ],
     { cwd: root, env, stdio: ["ignore", "inherit", "inherit"] },
   );
-  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => child.kill(signal));
+  process.on("SIGTERM", () => child.kill("SIGTERM"));
+  process.on("SIGINT", () => {}); // Ctrl-C reaches vitest too; we stay to print the last line.
   return new Promise((resolve) => {
     child.on("error", (error) => {
       console.error(`test: ${error.message}`);
