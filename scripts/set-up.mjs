@@ -7,11 +7,13 @@ import { createHash } from "node:crypto";
 import {
   chmodSync,
   existsSync,
+  lstatSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -22,22 +24,36 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const at = (...parts) => join(root, ...parts);
 const packagesStamp = at("node_modules", ".pabal-lock-stamp");
 const buildStamp = at("dist", ".stamp");
+const programLink = at("node_modules", ".bin", "pabal");
 const withBuild = process.argv[2] !== "packages";
 
 const lockHash = createHash("sha256")
   .update(readFileSync(at("package-lock.json")))
   .digest("hex");
 
-if (!ready()) {
-  const wait = () => console.error("set-up: waiting for another set-up of this folder");
-  await withLock(at(".setup-lock"), wait, () => {
-    if (!packagesReady()) installPackages();
-    if (withBuild && !buildReady()) build();
-  });
+class CommandFailed extends Error {}
+
+try {
+  if (!ready()) await withLock(at(".setup-lock"), sayWaiting, setUp);
+} catch (error) {
+  if (!(error instanceof CommandFailed)) throw error;
+  console.error(`set-up: ${error.message}`);
+  process.exitCode = 1;
+}
+
+function setUp() {
+  if (!packagesReady()) installPackages();
+  if (!withBuild) return;
+  if (!buildReady()) build();
+  if (!programReady()) linkProgram();
+}
+
+function sayWaiting() {
+  console.error("set-up: waiting for another set-up of this folder");
 }
 
 function ready() {
-  return packagesReady() && (!withBuild || buildReady());
+  return packagesReady() && (!withBuild || (buildReady() && programReady()));
 }
 
 function packagesReady() {
@@ -97,6 +113,15 @@ function build() {
   }
 }
 
+// npm links the programs of a package's dependencies, but not its own: `npx --no-install pabal`.
+function programReady() {
+  return lstatSync(programLink, { throwIfNoEntry: false }) !== undefined;
+}
+
+function linkProgram() {
+  symlinkSync(join("..", "..", "dist", "main.js"), programLink);
+}
+
 function tsc() {
   const folder = at("node_modules", "typescript");
   return join(folder, JSON.parse(readFileSync(join(folder, "package.json"), "utf8")).bin.tsc);
@@ -122,7 +147,7 @@ function run(program, args) {
   if (result.status === 0) return;
   process.stderr.write(`${result.stdout ?? ""}${result.stderr ?? ""}`);
   const reason = result.error?.message ?? result.signal ?? `exit status ${result.status}`;
-  throw new Error(`set-up: ${[program, ...args].join(" ")} failed: ${reason}`);
+  throw new CommandFailed(`${[program, ...args].join(" ")} failed: ${reason}`);
 }
 
 function readIfThere(path) {
