@@ -133,7 +133,15 @@ export interface MailboxChanges {
 export interface FetchSection {
   /** Part numbers, empty for the whole message. */
   readonly path: readonly number[];
-  readonly kind: "body" | "header" | "text" | "mime" | "fields" | "fieldsNot" | "binary" | "binarySize";
+  readonly kind:
+    | "body"
+    | "header"
+    | "text"
+    | "mime"
+    | "fields"
+    | "fieldsNot"
+    | "binary"
+    | "binarySize";
   /** Field names of `fields` and `fieldsNot`, as the client wrote them. */
   readonly fields?: readonly string[];
   readonly partial?: { readonly start: number; readonly length: number };

@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { LineCounter, parseDocument, type Document } from "yaml";
+import { z } from "zod";
 import { type Config, configSchema } from "./schema.ts";
 import { suggest } from "./suggest.ts";
 
@@ -154,17 +155,8 @@ function fieldOf(schema: unknown, key: string): unknown {
 
 function shapeOf(schema: unknown): Record<string, unknown> {
   let inner = schema;
-  while (
-    typeof inner === "object" &&
-    inner !== null &&
-    !("shape" in inner) &&
-    "unwrap" in inner &&
-    typeof inner.unwrap === "function"
-  ) {
-    inner = inner.unwrap();
-  }
-  if (typeof inner !== "object" || inner === null || !("shape" in inner)) return {};
-  return { ...Object(inner.shape) };
+  while (inner instanceof z.ZodOptional || inner instanceof z.ZodPrefault) inner = inner.unwrap();
+  return inner instanceof z.ZodObject ? inner.shape : {};
 }
 
 /** Replaces `${file:…}` and `${env:…}` that stand for a whole value. */

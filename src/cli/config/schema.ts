@@ -63,12 +63,9 @@ const cluster = z.strictObject({
         "Machines on which a message must be fsynced before it is acknowledged. 1 risks mail: an acknowledged message may exist on one machine only",
     }),
   shardsPerNode: count(16, "Shards per node at `init`; fixed afterwards"),
-  allowSameMachine: z
-    .boolean()
-    .prefault(false)
-    .meta({
-      description: "Let both copies of a shard lie in one failure domain (tests, one machine)",
-    }),
+  allowSameMachine: z.boolean().prefault(false).meta({
+    description: "Let both copies of a shard lie in one failure domain (tests, one machine)",
+  }),
   coordinator: z.strictObject({
     kind: z
       .literal("embedded")

@@ -1,0 +1,114 @@
+// The command line's way to the admin API of a cluster: finds it, calls it, turns its errors into
+// sentences. Every command but `serve`, `dev`, `config`, `check` and `salvage` goes through here.
+
+import { readFileSync } from "node:fs";
+import { loadConfig } from "./config/load.ts";
+import { readDevState } from "./dev/ports-file.ts";
+import { CommandFailure, exitStatus } from "./failure.ts";
+
+export interface AdminOptions {
+  readonly admin?: string;
+  readonly adminToken?: string;
+  readonly config?: string;
+}
+
+interface Target {
+  readonly urls: readonly string[];
+  readonly token: string;
+}
+
+export class AdminClient {
+  readonly #target: Target;
+
+  /** @throws CommandFailure when no cluster can be found from options, environment, dev state or config. */
+  constructor(options: AdminOptions) {
+    this.#target = findTarget(options);
+  }
+
+  /**
+   * One request; the answer is decoded JSON.
+   * @throws CommandFailure with the server's words, or when no gateway answers.
+   */
+  async request(method: string, path: string, body?: unknown): Promise<unknown> {
+    let last: unknown;
+    for (const url of this.#target.urls) {
+      let response: Response;
+      try {
+        response = await fetch(new URL(path, url), {
+          method,
+          headers: {
+            authorization: `Bearer ${this.#target.token}`,
+            ...(body === undefined ? {} : { "content-type": "application/json" }),
+          },
+          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+          signal: AbortSignal.timeout(60_000),
+        });
+      } catch (error) {
+        last = error;
+        continue; // This gateway is down; the next one serves the same.
+      }
+      return decode(response);
+    }
+    throw new CommandFailure(
+      `no gateway answers at ${this.#target.urls.join(", ")} (${reason(last)})`,
+      exitStatus.unavailable,
+    );
+  }
+}
+
+async function decode(response: Response): Promise<unknown> {
+  const text = await response.text();
+  let value: unknown;
+  try {
+    value = text === "" ? undefined : JSON.parse(text);
+  } catch {
+    throw new CommandFailure(
+      `the admin API answered ${response.status} without JSON`,
+      exitStatus.failed,
+    );
+  }
+  if (response.ok) return value;
+  const message =
+    typeof value === "object" && value !== null && "message" in value
+      ? String(value.message)
+      : `the admin API answered ${response.status}`;
+  const status =
+    response.status === 404
+      ? exitStatus.notFound
+      : response.status === 503
+        ? exitStatus.unavailable
+        : exitStatus.failed;
+  throw new CommandFailure(message, status);
+}
+
+function findTarget(options: AdminOptions): Target {
+  const url = options.admin ?? process.env.PABAL_ADMIN;
+  const token = options.adminToken ?? process.env.PABAL_ADMIN_TOKEN;
+  if (url !== undefined && token !== undefined) return { urls: [url], token };
+  if (options.config !== undefined) {
+    const { admin } = loadConfig(options.config);
+    if (admin.url !== undefined && admin.tokenFile !== undefined) {
+      return {
+        urls: [url ?? admin.url],
+        token: token ?? readFileSync(admin.tokenFile, "utf8").trim(),
+      };
+    }
+    throw new CommandFailure(
+      `${options.config} names no admin.url and admin.tokenFile`,
+      exitStatus.usage,
+    );
+  }
+  const state = readDevState();
+  if (state !== undefined) {
+    return { urls: url === undefined ? state.urls : [url], token: token ?? state.token };
+  }
+  throw new CommandFailure(
+    "no cluster found: start one with `pabal dev`, or say --admin URL --admin-token TOKEN, or --config FILE",
+    exitStatus.usage,
+  );
+}
+
+function reason(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? error.cause.message : error.message;
+}

@@ -1,0 +1,156 @@
+// The admin API under /admin/v1 (JSON, bearer token): accounts and cluster status. The command line
+// and outside programs use it; it keeps no state of its own.
+
+import { createHash, timingSafeEqual } from "node:crypto";
+import { Hono } from "hono";
+import { z } from "zod";
+import type { AccountAdmin } from "../../cluster/directory/account-admin.ts";
+import { isMailError, type MailFailure } from "../../mail/errors.ts";
+import { unreachable } from "../../lib/assert.ts";
+
+export interface AdminServices {
+  readonly accounts: AccountAdmin;
+  /** Shards, members, links and loads as this gateway sees them; JSON-able. */
+  readonly status: () => Promise<unknown>;
+  /** Bearer token; undefined: the admin API answers 404. */
+  readonly token: string | undefined;
+}
+
+const requestLimitMs = 55_000;
+const name = z.string().min(1).max(400);
+const password = z.string().min(1).max(1024);
+const quota = z.int().min(0);
+const aliases = z.array(name).max(100);
+const profile = z.record(z.string().max(100), z.string().max(1000));
+const newAccount = z.strictObject({
+  name,
+  password: password.optional(),
+  hash: z.string().max(1024).optional(),
+  aliases: aliases.optional(),
+  quotaBytes: quota.optional(),
+  quotaMessages: quota.optional(),
+  profile: profile.optional(),
+});
+const patch = newAccount.omit({ name: true }).extend({ disabled: z.boolean().optional() });
+
+/** The routes, relative to where they are mounted. */
+export function adminApi(services: AdminServices): Hono {
+  const { accounts } = services;
+  const api = new Hono();
+  api.use("*", async (context, next) => {
+    if (services.token === undefined) return context.json({ message: "the admin API is off" }, 404);
+    if (!tokenMatches(context.req.header("authorization"), services.token)) {
+      return context.json({ message: "the admin token is missing or wrong" }, 401);
+    }
+    await next();
+    return undefined;
+  });
+  api.get("/status", async (context) =>
+    context.json(JSON.parse(JSON.stringify(await services.status()))),
+  );
+  api.get("/users", async (context) => {
+    const rows = await accounts.list(context.req.query("after") ?? "", 1000);
+    return context.json({ users: rows.map(({ credentials: _hidden, ...row }) => row) });
+  });
+  api.post("/users", async (context) => {
+    const account = withoutUndefined(newAccount.parse(await context.req.json()));
+    const { credentials: _hidden, ...row } = await accounts.create(account, deadline());
+    return context.json(row, 201);
+  });
+  api.post("/users/import", async (context) => {
+    const { users } = z
+      .strictObject({ users: z.array(newAccount).max(1000) })
+      .parse(await context.req.json());
+    return context.json({
+      results: await accounts.importBatch(users.map(withoutUndefined), deadline()),
+    });
+  });
+  api.get("/users/:name", async (context) =>
+    context.json(await accounts.show(context.req.param("name"), deadline())),
+  );
+  api.patch("/users/:name", async (context) => {
+    const change = withoutUndefined(patch.parse(await context.req.json()));
+    const { credentials: _hidden, ...row } = await accounts.update(
+      context.req.param("name"),
+      change,
+      deadline(),
+    );
+    return context.json(row);
+  });
+  api.delete("/users/:name", async (context) => {
+    await accounts.remove(context.req.param("name"), deadline());
+    return context.json({});
+  });
+  api.onError((error, context) => {
+    if (error instanceof z.ZodError) {
+      const first = error.issues[0];
+      return context.json(
+        { message: `${first?.path.join(".") ?? ""}: ${first?.message ?? "wrong"}` },
+        400,
+      );
+    }
+    if (error instanceof SyntaxError)
+      return context.json({ message: "the request is no JSON" }, 400);
+    if (!isMailError(error)) throw error;
+    const { status, message } = answer(error.failure);
+    return context.json({ code: error.code, message }, status);
+  });
+  return api;
+}
+
+function deadline(): AbortSignal {
+  return AbortSignal.timeout(requestLimitMs);
+}
+
+type WithoutUndefined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
+function withoutUndefined<T extends object>(value: T): WithoutUndefined<T> {
+  return Object.fromEntries(
+    Object.entries(value).filter(([, inner]) => inner !== undefined),
+  ) as WithoutUndefined<T>;
+}
+
+/** Constant time in the token's content; digests make the lengths equal. */
+function tokenMatches(header: string | undefined, token: string): boolean {
+  const given = /^Bearer (.+)$/.exec(header ?? "")?.[1] ?? "";
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(given), digest(token));
+}
+
+function answer(failure: MailFailure): { status: 400 | 404 | 409 | 500 | 503; message: string } {
+  switch (failure.code) {
+    case "NO_SUCH_ACCOUNT":
+      return { status: 404, message: "no such user" };
+    case "NAME_TAKEN":
+      return { status: 409, message: `${failure.name} is taken` };
+    case "INVALID":
+      return { status: 400, message: failure.why };
+    case "CONFLICT":
+      return { status: 409, message: failure.why };
+    case "LIMIT":
+      return { status: 400, message: `more than ${failure.most} (${failure.limit})` };
+    case "UNAVAILABLE":
+      return { status: 503, message: `not now: ${failure.why}` };
+    case "REPLICA_UNREACHABLE":
+    case "WRONG_NODE":
+      return { status: 503, message: "not now: the shard's mail nodes can't make two copies" };
+    case "BUSY":
+      return { status: 503, message: `not now: ${failure.what} is full` };
+    case "DISK_FULL":
+      return { status: 503, message: "not now: a mail node's disk is full" };
+    case "ACCOUNT_DISABLED":
+    case "STALE_CREDENTIALS":
+    case "NO_SUCH_MAILBOX":
+    case "MAILBOX_EXISTS":
+    case "MAILBOX_HAS_CHILDREN":
+    case "BAD_MAILBOX_NAME":
+    case "MAILBOX_GONE":
+    case "OVER_QUOTA":
+    case "NO_PERMISSION":
+    case "IN_USE":
+    case "BAD_CHARSET":
+    case "DAMAGED":
+      return { status: 500, message: `unexpected: ${failure.code}` };
+    default:
+      return unreachable(failure);
+  }
+}
