@@ -1,0 +1,363 @@
+// A MailStore in plain RAM: the simplest implementation that is right. It is the oracle of the
+// conformance suite and stands behind front-ends in tests that need no cluster. Nothing is bounded
+// but what clients may see as a limit; nothing is ever written anywhere.
+
+import { createHash } from "node:crypto";
+import { MailError } from "../../src/mail/errors.ts";
+import { uidSetFromSorted, uidSetHas } from "../../src/mail/uid-set.ts";
+import type { MailboxId, ModSeq, ShardId, Uid } from "../../src/mail/ids.ts";
+import type * as Mail from "../../src/mail/mail-store.ts";
+import * as accounts from "./fake/account.ts";
+import type { FakeAccount, NewMessage } from "./fake/account.ts";
+import { FakeAccounts } from "./fake/accounts.ts";
+import { EventQueue } from "./fake/event-queue.ts";
+import { fetchChunks } from "./fake/fetch.ts";
+import * as tree from "./fake/mailbox-tree.ts";
+import { applyFlags, copyMessages, deliverTo, moveMessages } from "./fake/messages.ts";
+import { Outcomes } from "./fake/outcomes.ts";
+import { matches } from "./fake/search.ts";
+
+const pieceBytesMax = 64 * 1024;
+
+export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
+  readonly #blobs = new Map<string, Uint8Array>();
+  readonly #nowMs: () => number;
+  readonly #kept = {
+    deliver: new Outcomes<readonly Mail.DeliverOutcome[]>(),
+    create: new Outcomes<Mail.MailboxInfo>(),
+    done: new Outcomes<true>(),
+    append: new Outcomes<Mail.AppendOutcome>(),
+    store: new Outcomes<Mail.StoreOutcome>(),
+    expunge: new Outcomes<Mail.ExpungeOutcome>(),
+    copy: new Outcomes<Mail.CopyOutcome>(),
+  };
+  #emailCount = 0;
+
+  constructor(nowMs: () => number = Date.now) {
+    super();
+    this.#nowMs = nowMs;
+  }
+
+  async deliver(
+    request: Mail.DeliverRequest,
+    signal: AbortSignal,
+  ): Promise<readonly Mail.DeliverOutcome[]> {
+    await turn(signal);
+    return this.#kept.deliver.once(request, () => {
+      const message = this.#newMessage({ ...request, flags: [] });
+      return request.recipients.map((recipient) =>
+        deliverTo(this.accounts.get(recipient.account), request.shard, recipient, message),
+      );
+    });
+  }
+
+  async writeBlob(
+    shard: ShardId,
+    id: string,
+    chunks: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<Mail.BlobRef> {
+    const parts: Uint8Array[] = [];
+    for await (const chunk of chunks) {
+      signal.throwIfAborted();
+      parts.push(Uint8Array.from(chunk));
+    }
+    const bytes = Buffer.concat(parts);
+    this.#blobs.set(id, bytes);
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    return { shard, id, sizeBytes: bytes.length, sha256 };
+  }
+
+  async listMailboxes(who: Mail.Principal, signal: AbortSignal): Promise<Mail.MailboxListing> {
+    await turn(signal);
+    return tree.listingOf(this.accountOf(who));
+  }
+
+  async mailboxStatus(
+    who: Mail.Principal,
+    name: string,
+    signal: AbortSignal,
+  ): Promise<Mail.MailboxInfo> {
+    await turn(signal);
+    const account = this.accountOf(who);
+    return tree.infoOf(account, tree.mailboxNamed(account, name));
+  }
+
+  async createMailbox(
+    who: Mail.Principal,
+    request: Mail.Change & { readonly name: string; readonly specialUse?: string },
+    signal: AbortSignal,
+  ): Promise<Mail.MailboxInfo> {
+    await turn(signal);
+    const account = this.accountOf(who);
+    return this.#kept.create.once(request, () =>
+      tree.infoOf(account, tree.create(account, request.name, request.specialUse)),
+    );
+  }
+
+  async deleteMailbox(
+    who: Mail.Principal,
+    request: Mail.Change & { readonly name: string },
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#doOnce(who, request, signal, (account) => tree.remove(account, request.name));
+  }
+
+  async renameMailbox(
+    who: Mail.Principal,
+    request: Mail.Change & { readonly from: string; readonly to: string },
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#doOnce(who, request, signal, (account) =>
+      tree.rename(account, request.from, request.to),
+    );
+  }
+
+  async setSubscribed(
+    who: Mail.Principal,
+    request: Mail.Change & { readonly name: string; readonly subscribed: boolean },
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#doOnce(who, request, signal, (account) =>
+      tree.subscribe(account, request.name, request.subscribed),
+    );
+  }
+
+  async openMailbox(
+    who: Mail.Principal,
+    request: { readonly name: string; readonly claimRecent: boolean },
+    signal: AbortSignal,
+  ): Promise<Mail.OpenMailbox> {
+    await turn(signal);
+    const account = this.accountOf(who);
+    const mailbox = tree.mailboxNamed(account, request.name);
+    const open: Mail.OpenMailbox = {
+      info: tree.infoOf(account, mailbox),
+      uids: Uint32Array.from(mailbox.messages, ({ uid }) => uid),
+      recentFrom: mailbox.recentFrom,
+      firstUnseen: mailbox.messages.find(({ flags }) => !flags.includes("\\Seen"))?.uid ?? 0,
+      keywords: [...mailbox.keywords],
+    };
+    if (request.claimRecent) mailbox.recentFrom = mailbox.uidNext;
+    return open;
+  }
+
+  async changes(
+    who: Mail.Principal,
+    request: {
+      readonly mailbox: MailboxId;
+      readonly sinceModSeq: ModSeq;
+      readonly knownUidNext: number;
+    },
+    signal: AbortSignal,
+  ): Promise<Mail.MailboxChanges> {
+    await turn(signal);
+    const mailbox = tree.mailboxById(this.accountOf(who), request.mailbox);
+    const since = request.sinceModSeq;
+    const touched = mailbox.messages.filter((message) => message.modSeq > since);
+    const gone = mailbox.vanished.filter((each) => each.modSeq > since).map(({ uid }) => uid);
+    return {
+      highestModSeq: mailbox.highestModSeq,
+      uidNext: mailbox.uidNext,
+      added: touched.filter(({ uid }) => uid >= request.knownUidNext).map(accounts.stateOf),
+      changed: touched.filter(({ uid }) => uid < request.knownUidNext).map(accounts.stateOf),
+      vanished: uidSetFromSorted(gone.sort((a, b) => a - b)),
+      messages: mailbox.messages.length,
+    };
+  }
+
+  watch(
+    who: Mail.Principal,
+    request: { readonly mailboxes: readonly MailboxId[] | "all" },
+    signal: AbortSignal,
+  ): AsyncIterable<Mail.MailboxEvent> {
+    const account = this.accountOf(who);
+    const mailboxes = request.mailboxes === "all" ? "all" : new Set(request.mailboxes);
+    const queue = new EventQueue<Mail.MailboxEvent>(signal, () => account.watchers.delete(watcher));
+    const watcher: accounts.Watcher = { mailboxes, queue };
+    if (!signal.aborted) account.watchers.add(watcher);
+    return queue;
+  }
+
+  async *fetch(
+    who: Mail.Principal,
+    request: Mail.FetchRequest,
+    signal: AbortSignal,
+  ): AsyncGenerator<Mail.FetchChunk> {
+    await turn(signal);
+    const mailbox = tree.mailboxById(this.accountOf(who), request.mailbox);
+    for (const chunk of fetchChunks(mailbox, request)) {
+      yield chunk;
+      signal.throwIfAborted();
+    }
+  }
+
+  async *readMessage(
+    who: Mail.Principal,
+    request: { readonly mailbox: MailboxId; readonly uid: Uid; readonly offset: number },
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array> {
+    await turn(signal);
+    const mailbox = tree.mailboxById(this.accountOf(who), request.mailbox);
+    const message = mailbox.messages.find(({ uid }) => uid === request.uid);
+    if (message === undefined) throw new MailError({ code: "INVALID", why: "no such message" });
+    for (let at = request.offset; at < message.body.length; at += pieceBytesMax) {
+      yield message.body.subarray(at, at + pieceBytesMax);
+      signal.throwIfAborted();
+    }
+  }
+
+  async search(
+    who: Mail.Principal,
+    request: Mail.SearchRequest,
+    signal: AbortSignal,
+  ): Promise<Mail.SearchOutcome> {
+    await turn(signal);
+    const mailbox = tree.mailboxById(this.accountOf(who), request.mailbox);
+    const found = mailbox.messages.filter((message) => matches(message, request.key));
+    const uids = Uint32Array.from(found, ({ uid }) => uid);
+    if (request.wantModSeq !== true || found.length === 0) return { uids };
+    return { uids, highestModSeqOfResults: Math.max(...found.map((message) => message.modSeq)) };
+  }
+
+  async append(
+    who: Mail.Principal,
+    request: Mail.AppendRequest,
+    signal: AbortSignal,
+  ): Promise<Mail.AppendOutcome> {
+    await turn(signal);
+    const account = this.accountOf(who);
+    return this.#kept.append.once(request, () => {
+      const mailbox = tree.mailboxNamed(account, request.mailbox);
+      const news = request.messages.map((each) => this.#newMessage(each));
+      accounts.checkQuota(
+        account,
+        news.map(({ body }) => body.length),
+      );
+      const added = accounts.addMessages(mailbox, news);
+      accounts.tellChange(account, mailbox);
+      return {
+        mailbox: mailbox.id,
+        uidValidity: mailbox.uidValidity,
+        uids: added.map(({ uid }) => uid),
+      };
+    });
+  }
+
+  async store(
+    who: Mail.Principal,
+    request: Mail.StoreRequest,
+    signal: AbortSignal,
+  ): Promise<Mail.StoreOutcome> {
+    await turn(signal);
+    const account = this.accountOf(who);
+    return this.#kept.store.once(request, () => {
+      const mailbox = tree.mailboxById(account, request.mailbox);
+      const named = mailbox.messages.filter(({ uid }) => uidSetHas(request.uids, uid));
+      const most = request.unchangedSince ?? Infinity;
+      const passed = named.filter((message) => message.modSeq <= most);
+      const modified = named.filter((message) => message.modSeq > most).map(({ uid }) => uid);
+      if (applyFlags(mailbox, passed, request)) accounts.tellChange(account, mailbox);
+      return {
+        highestModSeq: mailbox.highestModSeq,
+        stored: passed.map(accounts.stateOf),
+        modified: uidSetFromSorted(modified),
+      };
+    });
+  }
+
+  async expunge(
+    who: Mail.Principal,
+    request: Mail.Change & {
+      readonly mailbox: MailboxId;
+      readonly uids?: Mail.FetchRequest["uids"];
+      readonly force?: boolean;
+    },
+    signal: AbortSignal,
+  ): Promise<Mail.ExpungeOutcome> {
+    await turn(signal);
+    const account = this.accountOf(who);
+    return this.#kept.expunge.once(request, () => {
+      const mailbox = tree.mailboxById(account, request.mailbox);
+      const gone = mailbox.messages
+        .filter(({ uid }) => request.uids === undefined || uidSetHas(request.uids, uid))
+        .filter(({ flags }) => request.force === true || flags.includes("\\Deleted"));
+      accounts.removeMessages(mailbox, new Set(gone));
+      if (gone.length > 0) accounts.tellChange(account, mailbox);
+      return {
+        highestModSeq: mailbox.highestModSeq,
+        expunged: uidSetFromSorted(gone.map(({ uid }) => uid)),
+      };
+    });
+  }
+
+  async copy(
+    who: Mail.Principal,
+    request: Mail.CopyRequest,
+    signal: AbortSignal,
+  ): Promise<Mail.CopyOutcome> {
+    await turn(signal);
+    const account = this.accountOf(who);
+    return this.#kept.copy.once(request, () => copyMessages(account, request, this.#nowMs()));
+  }
+
+  async move(
+    who: Mail.Principal,
+    request: Mail.CopyRequest,
+    signal: AbortSignal,
+  ): Promise<Mail.CopyOutcome> {
+    await turn(signal);
+    const account = this.accountOf(who);
+    return this.#kept.copy.once(request, () => moveMessages(account, request, this.#nowMs()));
+  }
+
+  async quota(who: Mail.Principal, signal: AbortSignal): Promise<Mail.Quota> {
+    await turn(signal);
+    return accounts.quotaOf(this.accountOf(who));
+  }
+
+  async lockMaildrop(who: Mail.Principal, signal: AbortSignal): Promise<void> {
+    await turn(signal);
+    const account = this.accountOf(who);
+    if (account.maildropHeld) throw new MailError({ code: "IN_USE" });
+    account.maildropHeld = true;
+    signal.addEventListener("abort", () => (account.maildropHeld = false), { once: true });
+  }
+
+  async #doOnce(
+    who: Mail.Principal,
+    request: Mail.Change,
+    signal: AbortSignal,
+    run: (account: FakeAccount) => void,
+  ): Promise<void> {
+    await turn(signal);
+    const account = this.accountOf(who);
+    this.#kept.done.once(request, () => {
+      run(account);
+      return true;
+    });
+  }
+
+  #newMessage(message: Mail.AppendMessage): NewMessage {
+    const { source } = message;
+    const body =
+      source.kind === "bytes" ? Uint8Array.from(source.bytes) : this.#blobs.get(source.blob.id);
+    if (body === undefined) throw new MailError({ code: "INVALID", why: "no such blob" });
+    const savedMs = this.#nowMs();
+    return {
+      body,
+      index: message.index,
+      flags: message.flags,
+      internalDateMs: message.internalDateMs ?? savedMs,
+      internalDateZone: message.internalDateZone ?? 0,
+      savedMs,
+      emailId: `M${++this.#emailCount}`,
+    };
+  }
+}
+
+/** Every call takes a turn of the microtask queue, so that callers can't rely on less. */
+async function turn(signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  await Promise.resolve();
+}

@@ -1,0 +1,127 @@
+// FETCH answers of the fake, rendered as IMAP text.
+
+import { uidSetHas } from "../../../src/mail/uid-set.ts";
+import type {
+  FetchChunk,
+  FetchItems,
+  FetchRequest,
+  FetchSection,
+} from "../../../src/mail/mail-store.ts";
+import type { FakeMailbox, FakeMessage } from "./account.ts";
+import { sectionBytes } from "./sections.ts";
+
+const pieceBytesMax = 64 * 1024;
+const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+export function* fetchChunks(mailbox: FakeMailbox, request: FetchRequest): Generator<FetchChunk> {
+  const wanted = mailbox.messages.filter(
+    ({ uid, modSeq }) => uidSetHas(request.uids, uid) && modSeq > (request.changedSince ?? 0),
+  );
+  for (const message of wanted) {
+    const recent = (request.recentFrom ?? 0) > 0 && message.uid >= (request.recentFrom ?? 0);
+    const bytes = renderMessage(message, request.items, recent);
+    for (let at = 0; at < bytes.length; at += pieceBytesMax) {
+      const piece = bytes.subarray(at, at + pieceBytesMax);
+      const more = at + pieceBytesMax < bytes.length;
+      yield { parts: [{ uid: message.uid, bytes: piece, more }] };
+    }
+  }
+}
+
+/** `19-Jul-1996 02:44:25 -0700`, the day with two places. RFC 9051 §9 date-time */
+export function imapDate(ms: number, zoneMinutes: number): string {
+  const at = new Date(ms + zoneMinutes * 60_000);
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const date = `${String(at.getUTCDate()).padStart(2, " ")}-${months[at.getUTCMonth()]}-${at.getUTCFullYear()}`;
+  const time = `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())}`;
+  const zone = Math.abs(zoneMinutes);
+  return `${date} ${time} ${zoneMinutes < 0 ? "-" : "+"}${two(Math.floor(zone / 60))}${two(zone % 60)}`;
+}
+
+function renderMessage(message: FakeMessage, items: FetchItems, recent: boolean): Uint8Array {
+  const { index } = message;
+  const out: (string | Uint8Array)[] = [`UID ${message.uid}`];
+  if (items.flags === true) {
+    out.push(` FLAGS (${[...message.flags, ...(recent ? ["\\Recent"] : [])].join(" ")})`);
+  }
+  if (items.internalDate === true) {
+    out.push(` INTERNALDATE "${imapDate(message.internalDateMs, message.internalDateZone)}"`);
+  }
+  if (items.size === true) out.push(` RFC822.SIZE ${message.body.length}`);
+  if (items.envelope === true) out.push(" ENVELOPE ", index.envelope);
+  if (items.bodyStructure === true) out.push(" BODYSTRUCTURE ", index.bodyStructure);
+  if (items.body === true) out.push(" BODY ", plainBody(message));
+  if (items.modSeq === true) out.push(` MODSEQ (${message.modSeq})`);
+  if (items.saveDate === true) out.push(` SAVEDATE "${imapDate(message.savedMs, 0)}"`);
+  if (items.emailId === true) out.push(` EMAILID (${message.emailId})`);
+  if (items.threadId === true) out.push(" THREADID NIL");
+  if (items.preview === true) out.push(" PREVIEW NIL");
+  for (const section of items.sections ?? []) out.push(...renderSection(message, section));
+  return Buffer.concat(out.map((part) => (typeof part === "string" ? Buffer.from(part) : part)));
+}
+
+function renderSection(message: FakeMessage, section: FetchSection): (string | Uint8Array)[] {
+  const bytes = sectionBytes(message, section);
+  if (bytes === undefined) return [` ${section.label} NIL`];
+  if (section.kind === "binarySize") return [` ${section.label} ${bytes.length}`];
+  const { start = 0, length = bytes.length } = section.partial ?? {};
+  const cut = bytes.subarray(start, start + length);
+  // RFC 3516 §4.2: literal8 only where there is a NUL.
+  const mark = section.kind === "binary" && cut.includes(0) ? "~" : "";
+  return [` ${section.label} ${mark}{${cut.length}}\r\n`, cut];
+}
+
+/** BODYSTRUCTURE without extension data, cut out of the full one by its parentheses. */
+function plainBody(message: FakeMessage): string {
+  return withoutExtensions(parse(Buffer.from(message.index.bodyStructure).toString("latin1")));
+}
+
+type Node = string | readonly Node[];
+
+function withoutExtensions(node: Node): string {
+  if (typeof node === "string") return node;
+  if (Array.isArray(node[0])) {
+    const subtype = node.findIndex((each) => typeof each === "string");
+    const parts = node.slice(0, subtype).map(withoutExtensions).join("");
+    return `(${parts} ${String(node[subtype])})`;
+  }
+  const type = String(node[0]).toLowerCase();
+  const subtype = String(node[1]).toLowerCase();
+  const isMessage = type === '"message"' && (subtype === '"rfc822"' || subtype === '"global"');
+  const kept = isMessage ? 10 : type === '"text"' ? 8 : 7;
+  const rest = node
+    .slice(0, kept)
+    .map((each, at) => (isMessage && at === 8 ? withoutExtensions(each) : text(each)));
+  return `(${rest.join(" ")})`;
+}
+
+function text(node: Node): string {
+  if (typeof node === "string") return node;
+  const inner = node.map(text);
+  const glued = node.length > 0 && node.every((each) => typeof each !== "string");
+  return `(${inner.join(glued ? "" : " ")})`;
+}
+
+function parse(source: string): Node {
+  const stack: Node[][] = [[]];
+  for (let at = 0; at < source.length; ) {
+    const literal = /^\{(\d+)\}\r\n/.exec(source.slice(at, at + 20));
+    const char = source[at];
+    if (char === "(") stack.push([]);
+    else if (char === ")") {
+      const done = stack.pop() ?? [];
+      stack.at(-1)?.push(done);
+    }
+    if (char === "(" || char === ")" || char === " ") {
+      at++;
+      continue;
+    }
+    const atom =
+      literal === null
+        ? (/^(?:"(?:[^"\\]|\\.)*"|[^\s()]+)/s.exec(source.slice(at))?.[0] ?? source.slice(at))
+        : source.slice(at, at + literal[0].length + Number(literal[1]));
+    stack.at(-1)?.push(atom);
+    at += atom.length;
+  }
+  return stack[0]?.[0] ?? "NIL";
+}
