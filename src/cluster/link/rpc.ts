@@ -10,8 +10,12 @@ export interface RpcReply {
 }
 
 export interface CallOptions {
+  /** At most 1 MiB less the head. Above 16 KiB it must not change until the answer. */
   readonly body?: Uint8Array;
+  /** Cancels: the caller gets UNAVAILABLE, the handler's signal aborts. */
   readonly signal: AbortSignal;
+  /** A call without an answer by then is cancelled: cheaper than `AbortSignal.timeout`. Default 30 s. */
+  readonly deadlineMs?: number;
 }
 
 /** Our end of the persistent link to one other member. It reconnects by itself. */
