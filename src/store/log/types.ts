@@ -162,6 +162,8 @@ export interface SegmentLog {
 
   /** The hash at `lsn`, or undefined when that is not in the kept log. */
   hashAt(shard: ShardId, lsn: Lsn): Promise<ChainHash | undefined>;
+  /** Where entry `lsn` of the shard lies, or undefined when that is not in the kept log. */
+  locate(shard: ShardId, lsn: Lsn): Promise<Location | undefined>;
   /** Durable entries from `fromLsn` on, at least one if there is any, at most about `maxBytes`. */
   readEntries(shard: ShardId, fromLsn: Lsn, maxBytes: number): Promise<EntriesRead>;
   /** The body at a location. @throws {MailError} DAMAGED; SegmentGone when it was rewritten: look the location up again. */
