@@ -54,7 +54,7 @@ export function onPropose<R>(
   serving: boolean,
   out: ReplicaEffect<R>[],
 ): void {
-  const { ref, bytes, nowMs } = event;
+  const { ref, bytes } = event;
   const { uncommittedEntriesMax, uncommittedBytesMax } = state.limits;
   const full =
     state.waiting.length - state.waitingStart >= uncommittedEntriesMax ||
@@ -64,16 +64,15 @@ export function onPropose<R>(
     out.push({ kind: "refuse", ref, why, epoch: state.config?.epoch });
     return;
   }
-  const append = appendEffect(state, ref);
-  state.waiting.push({ lsn: append.lsn, atMs: nowMs, bytes });
-  state.waitingBytes += bytes;
-  out.push(append);
+  out.push(appendEffect(state, ref));
 }
 
-export function onLogged(state: ReplicaState, lsn: Lsn, hash: ChainHash): void {
+export function onLogged(state: ReplicaState, event: Event<"logged">): void {
   assert(state.config !== undefined && state.role === "primary", "only a primary logs of its own");
-  pushHash(state.tail, lsn, hash);
+  pushHash(state.tail, event.lsn, event.hash);
   state.endEpoch = state.config.epoch;
+  state.waiting.push({ lsn: event.lsn, atMs: event.nowMs, bytes: event.bytes });
+  state.waitingBytes += event.bytes;
 }
 
 /** Commits what is durable on every member and on at least `minCopies` of them, in order. */

@@ -30,6 +30,20 @@ export function onProbe<R>(state: ReplicaState, from: MemberId, out: ReplicaEffe
   sendStatus(state, from, "probe", tailEnd(state.tail), out);
 }
 
+/** Our way to the primary is back: what we said meanwhile did not arrive. */
+export function onPrimaryUp<R>(state: ReplicaState, node: MemberId, out: ReplicaEffect<R>[]): void {
+  if (node !== state.config?.primary.node || state.primaryInc === 0) return;
+  state.ackDue = true;
+  sendStatus(state, node, "probe", tailEnd(state.tail), out);
+}
+
+/** The log refused entries that were taken: as if they had been lost on the way. */
+export function onNotLogged(state: ReplicaState, lsn: Lsn): void {
+  assert(lsn > state.commitLsn, "what is not logged is not committed");
+  cutTail(state.tail, makeLsn(lsn - 1));
+  if (state.matchedLsn >= lsn) state.matchedLsn = makeLsn(lsn - 1);
+}
+
 /** Takes the entries that continue this copy's log, and the commit mark. */
 export function onAppend<R>(
   state: ReplicaState,

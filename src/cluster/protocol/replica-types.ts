@@ -66,14 +66,17 @@ export type ReplicaEvent<R> =
   | { readonly kind: "configDurable"; readonly epoch: Epoch }
   | { readonly kind: "peerUp"; readonly node: MemberId; readonly nowMs: number }
   | { readonly kind: "peerDown"; readonly node: MemberId }
+  | { readonly kind: "propose"; readonly ref: R; readonly bytes: number }
+  /** An `append` effect was done: the entry lies in the log's current group. */
   | {
-      readonly kind: "propose";
-      readonly ref: R;
+      readonly kind: "logged";
+      readonly lsn: Lsn;
+      readonly hash: ChainHash;
       readonly bytes: number;
       readonly nowMs: number;
     }
-  /** An `append` effect was done: the entry lies in the log's current group. */
-  | { readonly kind: "logged"; readonly lsn: Lsn; readonly hash: ChainHash }
+  /** The log took neither `lsn` of an `appendRaw` effect nor those behind it (its queue is full). */
+  | { readonly kind: "notLogged"; readonly lsn: Lsn }
   /** This disk's log is fsynced up to this entry of the shard. */
   | { readonly kind: "durable"; readonly lsn: Lsn; readonly hash: ChainHash }
   /** The account engine has applied everything up to `lsn`. */
@@ -106,7 +109,10 @@ export type ReplicaEvent<R> =
   | { readonly kind: "tick"; readonly nowMs: number };
 
 export type ReplicaEffect<R> =
-  /** Log an entry of our own; without `ref` it is a NEWEPOCH. Answer with `logged` at once. */
+  /**
+   * Log an entry of our own; without `ref` it is a NEWEPOCH. Answer with `logged` at once, or not at
+   * all when the log refuses a proposal.
+   */
   | {
       readonly kind: "append";
       readonly lsn: Lsn;

@@ -22,7 +22,15 @@ import {
   startPrimary,
   tickPrimary,
 } from "./replica-primary.ts";
-import { advanceMark, flushAck, onAppend, onProbe, startSecondary } from "./replica-secondary.ts";
+import {
+  advanceMark,
+  flushAck,
+  onAppend,
+  onNotLogged,
+  onPrimaryUp,
+  onProbe,
+  startSecondary,
+} from "./replica-secondary.ts";
 import type {
   Limits,
   Recovered,
@@ -100,7 +108,9 @@ export function stepReplica<R>(
     case "propose":
       return onPropose(state, event, serves(state), out);
     case "logged":
-      return onLogged(state, event.lsn, event.hash);
+      return onLogged(state, event);
+    case "notLogged":
+      return onNotLogged(state, event.lsn);
     case "durable":
       return onDurable(state, event, out);
     case "applied":
@@ -192,6 +202,7 @@ function onPeerUp<R>(
   state.up.add(node);
   const peer = peerOf(state, node);
   if (peer !== undefined) probe(state, peer, nowMs, out);
+  else if (state.role === "secondary") onPrimaryUp(state, node, out);
 }
 
 function onPeerDown(state: ReplicaState, node: MemberId): void {

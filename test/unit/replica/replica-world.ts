@@ -68,6 +68,7 @@ export class Member {
   readonly expired: number[] = [];
   blobs = new Set<string>();
   readonly #world: World;
+  #proposing = 0;
 
   constructor(name: string, world: World) {
     this.name = name;
@@ -112,6 +113,11 @@ export class Member {
     for (const effect of out) this.#perform(effect);
   }
 
+  propose(ref: Op, bytes = 100): void {
+    this.#proposing = bytes;
+    this.step({ kind: "propose", ref, bytes });
+  }
+
   get serves(): boolean {
     return serves(this.state);
   }
@@ -124,7 +130,8 @@ export class Member {
         const hash = this.#world.hashOf(prevHash, ref);
         const { epoch: of, mark } = effect;
         this.log.push({ lsn: at, epoch: of, hash, prevHash, missing: [], ref, mark });
-        this.step({ kind: "logged", lsn: at, hash });
+        const { nowMs } = this.#world;
+        this.step({ kind: "logged", lsn: at, hash, bytes: this.#proposing, nowMs });
         return;
       }
       case "appendRaw":
@@ -297,7 +304,7 @@ export class World {
   }
 
   propose(ref: Op): void {
-    this.primary.step({ kind: "propose", ref, bytes: 100, nowMs: this.nowMs });
+    this.primary.propose(ref);
   }
 
   deliver(packet: Packet): void {

@@ -2,7 +2,7 @@
 // as far as this release goes: no leases, seals or promotion yet.
 
 import { describe, expect, test } from "vitest";
-import { config, node, World } from "./replica-world.ts";
+import { at, config, node, World } from "./replica-world.ts";
 
 function pair(): World {
   const world = new World(["n1", "n2"]);
@@ -28,7 +28,7 @@ describe("serve", () => {
     world.propose("early");
     expect(world.primary.refused).toEqual([{ ref: "early", why: "notServing" }]);
     world.pass();
-    world.member("n2").step({ kind: "propose", ref: "wrong", bytes: 1, nowMs: 0 });
+    world.member("n2").propose("wrong");
     expect(world.member("n2").refused).toEqual([{ ref: "wrong", why: "notServing" }]);
   });
 
@@ -215,13 +215,13 @@ describe("commit", () => {
     world.disconnect(world.member("n1"), world.member("n2"));
     const bytes = 33 * 1024 * 1024;
     for (const ref of ["a", "b"]) {
-      world.primary.step({ kind: "propose", ref, bytes, nowMs: 0 });
+      world.primary.propose(ref, bytes);
     }
     expect(world.primary.refused).toEqual([{ ref: "b", why: "backlog" }]);
     world.connect(world.member("n1"), world.member("n2"));
     world.connect(world.member("n2"), world.member("n1"));
     world.settle(2);
-    world.primary.step({ kind: "propose", ref: "b", bytes, nowMs: 0 });
+    world.primary.propose("b", bytes);
     expect(world.primary.refused).toHaveLength(1);
   });
 
@@ -330,6 +330,36 @@ describe("secondary", () => {
     const before = world.primary.committed;
     for (const packet of late) world.deliver(packet);
     expect(world.primary.committed).toBe(before);
+  });
+
+  test("entries that the log refuses are asked for again", () => {
+    const world = pair();
+    world.propose("a");
+    world.propose("b");
+    world.primary.step({ kind: "flush", nowMs: 0 });
+    for (const packet of world.packets.splice(0)) world.deliver(packet);
+    const secondary = world.member("n2");
+    secondary.log.length = 2;
+    secondary.step({ kind: "notLogged", lsn: at(3) });
+    world.pass();
+    expect(world.primary.committed).toBe(2);
+    world.settle(5);
+    expect(world.primary.committed).toBe(3);
+    expect(secondary.committed).toBe(3);
+  });
+
+  test("a secondary whose way back was cut says at once where it is", () => {
+    const world = pair();
+    world.propose("a");
+    world.primary.step({ kind: "flush", nowMs: 0 });
+    for (const packet of world.packets.splice(0)) world.deliver(packet);
+    const secondary = world.member("n2");
+    secondary.sync();
+    secondary.step({ kind: "flush", nowMs: 0 });
+    world.packets = [];
+    secondary.step({ kind: "peerUp", node: node("n1"), nowMs: 0 });
+    world.pass();
+    expect(world.primary.committed).toBe(2);
   });
 
   test("a fsync reported for a suffix that was cut does not count for its replacement", () => {
