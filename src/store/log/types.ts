@@ -128,6 +128,19 @@ export interface GarbageOwner {
   relocate(body: BodyId, from: Location, to: Location): Promise<void>;
 }
 
+export interface SegmentUse {
+  readonly segment: number;
+  readonly bytes: number;
+}
+
+export interface RewriteResult {
+  readonly removed: readonly number[];
+  /** Live bodies that can't be read; their segments stay. */
+  readonly damaged: readonly StoredBody[];
+  /** Segments whose records can't all be found; they stay. */
+  readonly unreadable: readonly number[];
+}
+
 /** The log of one node: all shards share it, and one fdatasync serves everyone who waits. */
 export interface SegmentLog {
   /** Shards of this log, by number. */
@@ -174,9 +187,11 @@ export interface SegmentLog {
   /** Flushes, then moves CHECKPOINT up to the lowest entry not applied, and returns it. */
   checkpoint(): Promise<Position>;
   /** Segments wholly below CHECKPOINT and outside the log window, oldest first. */
-  collectable(): readonly number[];
+  collectable(): readonly SegmentUse[];
   /** Copies the live bodies of collectable segments, switches them, flushes, checkpoints, unlinks. */
-  rewrite(segments: readonly number[], owner: GarbageOwner): Promise<void>;
+  rewrite(segments: readonly number[], owner: GarbageOwner): Promise<RewriteResult>;
+  /** Where the next record goes. */
+  readonly end: Position;
   /** Waits for the last group, writes the commit marks, closes the files. */
   close(): Promise<void>;
 }

@@ -1,0 +1,171 @@
+// Where each entry of the newest segments lies: (shard, lsn) → place, chain hash. Kept in RAM for a
+// few segments; older ones are walked again when a member that catches up asks for them.
+
+import { assert } from "../../lib/assert.ts";
+import type { Disk } from "../../lib/disk.ts";
+import type { Lsn, ShardId } from "../../mail/ids.ts";
+import { chainHash, recordType } from "./record.ts";
+import { segmentHeaderBytes, segmentPath, walkSegment } from "./segment-file.ts";
+import type { ChainHash, Position } from "./types.ts";
+
+export interface EntryPlace extends Position {
+  /** Of the whole record. */
+  readonly length: number;
+  readonly headBytes: number;
+  readonly hash: ChainHash;
+}
+
+/** Consecutive entries of one shard in one segment. */
+interface Run {
+  firstLsn: number;
+  readonly offsets: number[];
+  readonly lengths: number[];
+  readonly headBytes: number[];
+  readonly hashes: number[];
+}
+
+type SegmentIndex = Map<ShardId, Run>;
+
+const indexesMax = 16;
+
+export class LogWindow {
+  readonly #disk: Disk;
+  readonly #folder: string;
+  readonly #indexes = new Map<number, SegmentIndex>();
+  /** Segments below are not searched: they are gone, or a hole lies between. */
+  #oldest: number;
+  #newest = 0;
+  /** Segments from here on may hold entries that are not on disk yet. */
+  #durable = 0;
+
+  constructor(disk: Disk, folder: string, oldest: number) {
+    this.#disk = disk;
+    this.#folder = folder;
+    this.#oldest = oldest;
+  }
+
+  /** All before this segment is on disk, so that an index dropped from RAM can be made again. */
+  setDurable(segment: number): void {
+    this.#durable = segment;
+  }
+
+  get oldest(): number {
+    return this.#oldest;
+  }
+
+  /** Notes an entry at the end of the log; called in file order. */
+  add(shard: ShardId, lsn: Lsn, place: EntryPlace): void {
+    addTo(this.#newestIndex(place.segment), shard, lsn, place);
+  }
+
+  /** Forgets what the newest segment holds of the shard above `after`; older ones are hidden by what follows. */
+  cut(shard: ShardId, after: Lsn, segment: number): void {
+    cutIn(this.#newestIndex(segment), shard, after);
+  }
+
+  /** Segments up to `segment` are no longer part of the window. */
+  dropUpTo(segment: number): void {
+    this.#oldest = Math.max(this.#oldest, segment + 1);
+    for (const known of this.#indexes.keys()) {
+      if (known < this.#oldest) this.#indexes.delete(known);
+    }
+  }
+
+  /** The newest entry with that lsn, or undefined when the window doesn't reach it. */
+  async find(shard: ShardId, lsn: Lsn): Promise<EntryPlace | undefined> {
+    for (let segment = this.#newest; segment >= this.#oldest; segment--) {
+      const index = this.#indexes.get(segment) ?? (await this.#load(segment));
+      const place = placeIn(index, segment, shard, lsn);
+      if (place !== undefined) return place;
+    }
+    return undefined;
+  }
+
+  /** Like `find`, for entries of segments whose index is in RAM. */
+  findNow(shard: ShardId, lsn: Lsn, segment: number): EntryPlace | undefined {
+    const index = this.#indexes.get(segment);
+    return index === undefined ? undefined : placeIn(index, segment, shard, lsn);
+  }
+
+  #newestIndex(segment: number): SegmentIndex {
+    const known = this.#indexes.get(segment);
+    if (known !== undefined) return known;
+    const fresh: SegmentIndex = new Map();
+    this.#newest = segment;
+    this.#keep(segment, fresh);
+    return fresh;
+  }
+
+  async #load(segment: number): Promise<SegmentIndex> {
+    const index: SegmentIndex = new Map();
+    const file = await this.#disk.open(segmentPath(this.#folder, segment), "read");
+    try {
+      await walkSegment(file, segmentHeaderBytes, true, ({ header, buffer, at, offset }) => {
+        if (header.type === recordType.entry) {
+          const { length, headLength: headBytes } = header;
+          const hash = chainHash(buffer, at);
+          addTo(index, header.shard, header.lsn, { segment, offset, length, headBytes, hash });
+        }
+        if (header.type === recordType.cut || header.type === recordType.restart) {
+          cutIn(index, header.shard, header.lsn);
+        }
+      });
+    } finally {
+      await file.close();
+    }
+    if (segment < this.#newest) this.#keep(segment, index);
+    return index;
+  }
+
+  #keep(segment: number, index: SegmentIndex): void {
+    this.#indexes.set(segment, index);
+    if (this.#indexes.size <= indexesMax) return;
+    for (const known of this.#indexes.keys()) {
+      if (known >= this.#durable || known === segment) continue;
+      this.#indexes.delete(known);
+      return;
+    }
+  }
+}
+
+function addTo(index: SegmentIndex, shard: ShardId, lsn: Lsn, place: EntryPlace): void {
+  let run = index.get(shard);
+  if (run === undefined || run.firstLsn + run.offsets.length !== lsn) {
+    run = { firstLsn: lsn, offsets: [], lengths: [], headBytes: [], hashes: [] };
+    index.set(shard, run);
+  }
+  run.offsets.push(place.offset);
+  run.lengths.push(place.length);
+  run.headBytes.push(place.headBytes);
+  run.hashes.push(place.hash);
+}
+
+function cutIn(index: SegmentIndex, shard: ShardId, after: Lsn): void {
+  const run = index.get(shard);
+  if (run === undefined) return;
+  const keep = Math.max(0, after + 1 - run.firstLsn);
+  if (keep >= run.offsets.length) return;
+  run.offsets.length = keep;
+  run.lengths.length = keep;
+  run.headBytes.length = keep;
+  run.hashes.length = keep;
+  if (keep === 0) index.delete(shard);
+}
+
+function placeIn(
+  index: SegmentIndex,
+  segment: number,
+  shard: ShardId,
+  lsn: Lsn,
+): EntryPlace | undefined {
+  const run = index.get(shard);
+  if (run === undefined) return undefined;
+  const at = lsn - run.firstLsn;
+  const offset = run.offsets[at];
+  const length = run.lengths[at];
+  const headBytes = run.headBytes[at];
+  const hash = run.hashes[at];
+  if (offset === undefined || length === undefined) return undefined;
+  assert(headBytes !== undefined && hash !== undefined, "a run's columns are equally long");
+  return { segment, offset, length, headBytes, hash };
+}
