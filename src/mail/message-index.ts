@@ -32,6 +32,8 @@ export interface MessageIndex {
   readonly root: PartIndex;
   /** Date: header in milliseconds UTC; undefined when missing or unreadable. */
   readonly sentMs?: number;
+  /** Zone of the Date: header, minutes east of UTC; SENTON and its like go by the day in that zone. RFC 9051 §6.4.4 */
+  readonly sentZone?: number;
   /** Message-ID with its angle brackets, when there is one. */
   readonly messageId?: string;
   /** True when NUL or 8-bit bytes outside UTF-8 make the message `binary` or `8bit`; informative. */
