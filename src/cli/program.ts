@@ -1,0 +1,80 @@
+// The command line: which commands there are and how their failures end the process.
+
+import { Command, CommanderError } from "commander";
+import { addClusterCommands } from "./commands/cluster.ts";
+import { addConfigCommands } from "./commands/config.ts";
+import { addUserCommands } from "./commands/user.ts";
+import { ConfigError } from "./config/load.ts";
+import { type RawDevOptions, devOptions } from "./dev/options.ts";
+import { CommandFailure, exitStatus } from "./failure.ts";
+
+/** Runs one command line (`process.argv`). Never throws: sets the exit status. */
+export async function runProgram(argv: readonly string[], version: string): Promise<void> {
+  const program = build(version);
+  try {
+    await program.parseAsync([...argv]);
+  } catch (error) {
+    process.exitCode = report(error);
+  }
+}
+
+function build(version: string): Command {
+  const program = new Command("pabal")
+    .description(
+      "A clustered mail system: SMTP, IMAP and POP3 in front, every message on two machines before it is acknowledged",
+    )
+    .version(version)
+    .showHelpAfterError("(try --help)")
+    .exitOverride();
+  program
+    .command("dev")
+    .description("Run a whole cluster on this machine, ready to use")
+    .option(
+      "--data <dir>",
+      "keep data here and continue it (default: a temporary folder, removed at exit)",
+    )
+    .option("--gateways <n>", "gateways", "2")
+    .option("--nodes <n>", "mail nodes", "3")
+    .option("--coordinator <kind>", "embedded", "embedded")
+    .option("--users <n>", "users u1 … uN @pabal.test, password `secret`", "10")
+    .option("--port-base <n>", "first port; 0 takes free ones", "0")
+    .option("--ports-json <file>", "write ports, pids and users here once everything serves")
+    .option(
+      "--restart-after <duration>",
+      "start a dead member again after this time, or never",
+      "1s",
+    )
+    .option("--set <key=value...>", "any configuration key, for every member")
+    .action(async (raw: RawDevOptions) => {
+      const { runDev } = await import("./dev/run.ts");
+      await runDev(devOptions(raw));
+    });
+  program
+    .command("serve")
+    .description("Run one member of a cluster")
+    .requiredOption("--config <file>", "its configuration")
+    .action(async ({ config }: { config: string }) => {
+      const { serve } = await import("./serve.ts");
+      await serve(config);
+    });
+  addUserCommands(program);
+  addClusterCommands(program);
+  addConfigCommands(program);
+  return program;
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitStatus.usage;
+  if (error instanceof ConfigError) {
+    process.stderr.write(`${error.message}\n`);
+    return exitStatus.config;
+  }
+  if (error instanceof CommandFailure) {
+    process.stderr.write(`pabal: ${error.message}\n`);
+    return error.status;
+  }
+  process.stderr.write(
+    `pabal: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+  );
+  return exitStatus.software;
+}

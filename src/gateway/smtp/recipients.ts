@@ -1,0 +1,75 @@
+// RCPT TO: whether we take mail for an address, from the directory alone, with no network.
+
+import type { DirectoryRow } from "../../mail/account.ts";
+import { cutTag, directoryName, parseAddress, routingTrick } from "../../mail/address.ts";
+import type { Directory } from "../../cluster/directory/directory.ts";
+
+export interface Recipient {
+  /** As the client wrote it. */
+  readonly path: string;
+  readonly row: DirectoryRow;
+}
+
+export type RecipientVerdict =
+  | { readonly ok: true; readonly recipient: Recipient }
+  /** `guess`: counts as a wrong guess of a name. */
+  | { readonly ok: false; readonly reply: string; readonly guess: boolean };
+
+export interface RecipientRules {
+  readonly directory: Directory;
+  readonly domains: readonly string[];
+  readonly hostName: string;
+  readonly authenticated: boolean;
+  /** The client announced SMTPUTF8 in MAIL. */
+  readonly smtpUtf8: boolean;
+}
+
+/** One reply per case, as Postfix's users expect them. RFC 5321 §3.3, RFC 3463 */
+export async function resolveRecipient(
+  path: string,
+  rules: RecipientRules,
+): Promise<RecipientVerdict> {
+  const full =
+    path.toLowerCase() === "postmaster" ? `postmaster@${rules.domains[0] ?? rules.hostName}` : path;
+  const trick = routingTrick(full);
+  if (trick !== undefined) return refuse("553 5.7.1 Routed addresses are not relayed");
+  if (!rules.smtpUtf8 && /[^\u0000-\u007f]/.test(full))
+    return refuse("553 5.6.7 Address needs SMTPUTF8");
+  const address = parseAddress(full);
+  if (address === undefined) return refuse("501 5.1.3 Bad recipient address");
+  if (!rules.domains.includes(address.domain)) {
+    return refuse(
+      rules.authenticated
+        ? "550 5.4.4 No outbound route is configured: only local recipients are possible"
+        : "554 5.7.1 Relay access denied",
+    );
+  }
+  const name = directoryName(address);
+  const found = await rules.directory.lookup(name);
+  if (found.kind === "found" && !isCatchAllHit(found.row, name)) return judge(full, found.row);
+  const bare = cutTag(address.local);
+  if (bare !== address.local) {
+    const owner = await rules.directory.lookup(directoryName({ ...address, local: bare }));
+    if (owner.kind === "found") return judge(full, owner.row);
+    if (owner.kind === "unsure")
+      return refuse("451 4.3.2 User directory is not complete, try again");
+  }
+  if (found.kind === "found") return judge(full, found.row);
+  if (found.kind === "unsure") return refuse("451 4.3.2 User directory is not complete, try again");
+  return { ok: false, reply: "550 5.1.1 No such user", guess: true };
+}
+
+/** The row was found by the domain's catch-all, not by this name: `user+tag` of a real user goes first. */
+function isCatchAllHit(row: DirectoryRow, name: string): boolean {
+  return row.name !== name && !row.aliases.includes(name);
+}
+
+function judge(path: string, row: DirectoryRow): RecipientVerdict {
+  if (row.state !== "active") return refuse("550 5.2.1 Mailbox disabled");
+  if (row.overQuota) return refuse("452 4.2.2 Mailbox full");
+  return { ok: true, recipient: { path, row } };
+}
+
+function refuse(reply: string): RecipientVerdict {
+  return { ok: false, reply, guess: false };
+}
