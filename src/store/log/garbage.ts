@@ -7,6 +7,7 @@ import { isMailError } from "../../mail/errors.ts";
 import type { Location } from "../journal.ts";
 import { headerBytes, type RecordHeader, recordType } from "./record.ts";
 import { segmentHeaderBytes, segmentPath, walkSegment } from "./segment-file.ts";
+import type { SegmentInfo } from "./recovery.ts";
 import type { CommitGroup, GarbageOwner, RewriteResult, SegmentUse, StoredBody } from "./types.ts";
 
 const batchBodies = 1_000;
@@ -55,6 +56,25 @@ export function chooseGarbage(
     .sort((a, b) => live.of(a.segment) / a.bytes - live.of(b.segment) / b.bytes)
     .slice(0, count)
     .map(({ segment }) => segment);
+}
+
+/** Segments wholly before `below` and older, or further back, than the log window; oldest first. */
+export function outsideWindow(
+  segments: ReadonlyMap<number, SegmentInfo>,
+  below: number,
+  window: { readonly oldestMs: number; readonly bytesMax: number },
+): readonly SegmentUse[] {
+  const found: SegmentUse[] = [];
+  let windowBytes = 0;
+  let closedMs = Number.POSITIVE_INFINITY; // When the next segment began.
+  const newestFirst = [...segments].sort(([a], [b]) => b - a);
+  for (const [segment, { createdMs, bytes }] of newestFirst) {
+    windowBytes += bytes;
+    const outside = closedMs < window.oldestMs || windowBytes > window.bytesMax;
+    if (outside && segment < below) found.unshift({ segment, bytes });
+    closedMs = createdMs;
+  }
+  return found;
 }
 
 /** What rewriting needs of the log. */

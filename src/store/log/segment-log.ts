@@ -9,7 +9,7 @@ import { MailError } from "../../mail/errors.ts";
 import { type Lsn, lsn, type ShardId } from "../../mail/ids.ts";
 import type { EntryDraft, Location } from "../journal.ts";
 import { writeCheckpoint } from "./checkpoint-file.ts";
-import { type BodyFields, rewriteSegments } from "./garbage.ts";
+import { type BodyFields, outsideWindow, rewriteSegments } from "./garbage.ts";
 import { type Group, GroupWriter } from "./group-writer.ts";
 import type { EntryPlace, LogWindow } from "./log-window.ts";
 import {
@@ -254,18 +254,10 @@ class Log implements SegmentLog {
 
   collectable(): readonly SegmentUse[] {
     const { clock, windowMs = 86_400_000, windowBytesMax = 2048 * mebibyte } = this.#options;
-    const oldestMs = clock.nowMs() - windowMs;
-    const found: SegmentUse[] = [];
-    let windowBytes = 0;
-    let closedMs = Number.POSITIVE_INFINITY; // When the next segment began.
-    const newestFirst = [...this.#segments].sort(([a], [b]) => b - a);
-    for (const [segment, { createdMs, bytes }] of newestFirst) {
-      windowBytes += bytes;
-      const outside = closedMs < oldestMs || windowBytes > windowBytesMax;
-      if (outside && segment < this.#checkpointFrom.segment) found.unshift({ segment, bytes });
-      closedMs = createdMs;
-    }
-    return found;
+    return outsideWindow(this.#segments, this.#checkpointFrom.segment, {
+      oldestMs: clock.nowMs() - windowMs,
+      bytesMax: windowBytesMax,
+    });
   }
 
   rewrite(segments: readonly number[], owner: GarbageOwner): Promise<RewriteResult> {

@@ -1,0 +1,234 @@
+// Bodies too large for the log: one file each, written in pieces while they arrive, synced with
+// their folder before anybody hears of them. Which entry refers to a blob is the engine's knowledge.
+
+import { createHash, type Hash } from "node:crypto";
+import { assert } from "../../lib/assert.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { Disk, DiskFile } from "../../lib/disk.ts";
+import { errorCode } from "../../lib/real-disk.ts";
+import { MailError } from "../../mail/errors.ts";
+
+/** Bodies from here on become blobs. */
+export const blobBytesMin = 262_144;
+const pieceBytes = 65_536;
+const nameForm = /^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$/;
+
+export interface BlobInfo {
+  readonly name: string;
+  readonly bytes: number;
+  /** SHA-256, 64 hex digits. */
+  readonly sha256: string;
+}
+
+/** A blob while it arrives. One writer, calls one after the other. */
+export interface BlobWriter {
+  readonly bytes: number;
+  write(bytes: Uint8Array): Promise<void>;
+  /** Syncs file and folder; then the blob exists under its name. */
+  finish(): Promise<BlobInfo>;
+  /** Throws away what was written. */
+  abort(): Promise<void>;
+}
+
+export class BlobStore {
+  readonly #disk: Disk;
+  readonly #folder: string;
+  readonly #clock: Clock;
+  /** When this process first saw a blob that nothing referred to. */
+  readonly #unusedSinceMs = new Map<string, number>();
+
+  private constructor(disk: Disk, folder: string, clock: Clock) {
+    this.#disk = disk;
+    this.#folder = folder;
+    this.#clock = clock;
+  }
+
+  /** Makes the folder when missing and removes what an earlier process left half written. */
+  static async open(disk: Disk, folder: string, clock: Clock): Promise<BlobStore> {
+    await disk.makeFolder(folder);
+    await disk.syncFolder(".");
+    for (const name of await disk.list(folder)) {
+      if (name.endsWith(".part")) await disk.unlink(`${folder}/${name}`);
+    }
+    return new BlobStore(disk, folder, clock);
+  }
+
+  /** @param name letters, digits, `-` and `_`, at most 64: a deliveryId and a part. */
+  async create(name: string): Promise<BlobWriter> {
+    const path = this.#path(name);
+    const file = await this.#disk.open(`${path}.part`, "write");
+    await file.truncate(0);
+    return new FileWriter(file, {
+      finish: async () => {
+        await this.#disk.rename(`${path}.part`, path);
+        await this.#disk.syncFolder(this.#folder);
+        this.#unusedSinceMs.delete(name);
+      },
+      abort: () => this.#disk.unlink(`${path}.part`),
+      name,
+    });
+  }
+
+  /** True when the blob is here, whole and unharmed: reads all of it. */
+  async isComplete({ name, bytes, sha256 }: BlobInfo): Promise<boolean> {
+    const file = await this.#open(name);
+    if (file === undefined) return false;
+    try {
+      if ((await file.size()) !== bytes) return false;
+      const hash = createHash("sha256");
+      for (let at = 0; at < bytes; at += pieceBytes) hash.update(await file.read(at, pieceBytes));
+      return hash.digest("hex") === sha256;
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Its length in bytes, or undefined when it isn't here. */
+  async size(name: string): Promise<number | undefined> {
+    const file = await this.#open(name);
+    if (file === undefined) return undefined;
+    try {
+      return await file.size();
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Up to `length` bytes from `offset`. @throws {MailError} DAMAGED when the blob isn't here. */
+  async read(name: string, offset: number, length: number): Promise<Uint8Array> {
+    const file = await this.#need(name);
+    try {
+      return await file.read(offset, length);
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Bytes from `offset` on, `length` at most, in pieces of 64 KiB. @throws {MailError} DAMAGED. */
+  async *stream(
+    name: string,
+    offset = 0,
+    length = Number.POSITIVE_INFINITY,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const file = await this.#need(name);
+    try {
+      const end = Math.min(await file.size(), offset + length);
+      for (let at = offset; at < end; at += pieceBytes) {
+        yield await file.read(at, Math.min(pieceBytes, end - at));
+      }
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Names of the whole blobs, sorted. */
+  async list(): Promise<readonly string[]> {
+    return (await this.#disk.list(this.#folder)).filter((name) => nameForm.test(name));
+  }
+
+  /** Removes a blob; that it isn't there is no error. */
+  async remove(name: string): Promise<void> {
+    this.#unusedSinceMs.delete(name);
+    try {
+      await this.#disk.unlink(this.#path(name));
+    } catch (error) {
+      if (errorCode(error) !== "ENOENT") throw error;
+    }
+  }
+
+  /**
+   * Removes blobs that were unused at every sweep for `unusedMs` (a day): an entry that is still
+   * under way, or not yet applied here, may refer to a young one.
+   */
+  async sweep(isUsed: (name: string) => Promise<boolean>, unusedMs: number): Promise<number> {
+    const nowMs = this.#clock.monotonicMs();
+    let removed = 0;
+    for (const name of await this.list()) {
+      if (await isUsed(name)) {
+        this.#unusedSinceMs.delete(name);
+        continue;
+      }
+      const since = this.#unusedSinceMs.get(name) ?? nowMs;
+      this.#unusedSinceMs.set(name, since);
+      if (nowMs - since < unusedMs) continue;
+      await this.remove(name);
+      removed += 1;
+    }
+    return removed;
+  }
+
+  async #open(name: string): Promise<DiskFile | undefined> {
+    try {
+      return await this.#disk.open(this.#path(name), "read");
+    } catch (error) {
+      if (errorCode(error) === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
+  async #need(name: string): Promise<DiskFile> {
+    const file = await this.#open(name);
+    if (file === undefined) throw new MailError({ code: "DAMAGED", what: `blob ${name}` });
+    return file;
+  }
+
+  #path(name: string): string {
+    assert(nameForm.test(name), "a blob's name is a plain word");
+    return `${this.#folder}/${name}`;
+  }
+}
+
+interface FileEnds {
+  readonly name: string;
+  finish(): Promise<void>;
+  abort(): Promise<void>;
+}
+
+class FileWriter implements BlobWriter {
+  readonly #file: DiskFile;
+  readonly #ends: FileEnds;
+  readonly #hash: Hash = createHash("sha256");
+  #parts: Uint8Array[] = [];
+  #waitingBytes = 0;
+  #writtenBytes = 0;
+
+  constructor(file: DiskFile, ends: FileEnds) {
+    this.#file = file;
+    this.#ends = ends;
+  }
+
+  get bytes(): number {
+    return this.#writtenBytes + this.#waitingBytes;
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    this.#hash.update(bytes);
+    this.#parts.push(bytes);
+    this.#waitingBytes += bytes.byteLength;
+    if (this.#waitingBytes >= pieceBytes) await this.#flush();
+  }
+
+  async finish(): Promise<BlobInfo> {
+    await this.#flush();
+    await this.#file.sync();
+    await this.#file.close();
+    await this.#ends.finish();
+    return { name: this.#ends.name, bytes: this.bytes, sha256: this.#hash.digest("hex") };
+  }
+
+  async abort(): Promise<void> {
+    await this.#file.close();
+    await this.#ends.abort();
+  }
+
+  async #flush(): Promise<void> {
+    const parts = this.#parts;
+    const bytes = this.#waitingBytes;
+    if (bytes === 0) return;
+    this.#parts = [];
+    this.#waitingBytes = 0;
+    const at = this.#writtenBytes;
+    this.#writtenBytes += bytes;
+    await this.#file.writev(parts, at);
+  }
+}
