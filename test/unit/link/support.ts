@@ -3,11 +3,12 @@
 import { pino } from "pino";
 import type { Logger } from "pino";
 import { MemoryAddressBook } from "../../../src/cluster/link/address-book.ts";
-import { LinkManager } from "../../../src/cluster/link/link-manager.ts";
+import { LinkManager, whenUp } from "../../../src/cluster/link/link-manager.ts";
 import type { LinkManagerOptions } from "../../../src/cluster/link/link-manager.ts";
 import { LinkServer } from "../../../src/cluster/link/link-server.ts";
 import type { LinkServerOptions } from "../../../src/cluster/link/link-server.ts";
 import { MethodRegistry } from "../../../src/cluster/link/registry.ts";
+import type { Peer } from "../../../src/cluster/link/rpc.ts";
 import { systemClock } from "../../../src/lib/clock.ts";
 import { systemRandom } from "../../../src/lib/random.ts";
 import { memberId } from "../../../src/mail/ids.ts";
@@ -86,8 +87,26 @@ export class Members {
     return { links, addresses };
   }
 
+  /** A peer whose link is up, of a server with the methods that `fill` registers. */
+  async peerWith(
+    fill: (registry: MethodRegistry) => void,
+    options: {
+      readonly server?: Partial<LinkServerOptions>;
+      readonly manager?: Partial<LinkManagerOptions>;
+    } = {},
+  ): Promise<Peer> {
+    const registry = new MethodRegistry();
+    fill(registry);
+    const listening = await this.server(registry, options.server);
+    const { links } = this.manager(listening.port, options.manager);
+    const peer = links.peer(server);
+    await whenUp(peer, AbortSignal.timeout(5000));
+    return peer;
+  }
+
   async close(): Promise<void> {
-    for (const close of this.#open.splice(0).toReversed()) await close();
+    const open: readonly (() => void | Promise<void>)[] = this.#open.splice(0);
+    for (let at = open.length - 1; at >= 0; at--) await open[at]?.();
   }
 }
 
@@ -106,4 +125,13 @@ export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const item of items) all.push(item);
   return all;
+}
+
+/** For handlers that do not answer. */
+export function never(): Promise<never> {
+  return new Promise<never>(ignore);
+}
+
+function ignore(): void {
+  // Neither resolves nor rejects.
 }
