@@ -1,0 +1,78 @@
+// What this node has for one other node, collected over a tick and sent as few frames. One copy of
+// each record is made here, into the frame's body.
+
+import { lsn as makeLsn } from "../../mail/ids.ts";
+import type { Lsn, ShardId } from "../../mail/ids.ts";
+import type { ChainHash } from "../protocol/hash-tail.ts";
+import type { MessageBase } from "../protocol/replica-types.ts";
+import type { Peer } from "../link/rpc.ts";
+import { encodeAppend, encodeMessage, replicaMethod, shipBytesMax } from "./replica-wire.ts";
+import type { WireAppend, WireMessage } from "./replica-wire.ts";
+
+/** One entry as it is shipped. */
+export interface Shipment {
+  readonly lsn: Lsn;
+  readonly hash: ChainHash;
+  readonly parts: readonly Uint8Array[];
+}
+
+const headsMax = 2000;
+
+export class Outbox {
+  readonly #peer: Peer;
+  #heads: (readonly unknown[])[] = [];
+  #parts: Uint8Array[] = [];
+  #bytes = 0;
+
+  constructor(peer: Peer) {
+    this.#peer = peer;
+  }
+
+  add(shard: ShardId, message: Exclude<WireMessage, WireAppend>): void {
+    if (this.#heads.length >= headsMax) this.flush();
+    this.#heads.push(encodeMessage(shard, message));
+  }
+
+  /** An append of any length: split where a frame is full. */
+  addAppend(
+    shard: ShardId,
+    base: MessageBase,
+    at: { readonly prevLsn: Lsn; readonly prevHash: ChainHash; readonly mark: Lsn },
+    entries: readonly Shipment[],
+  ): void {
+    if (this.#heads.length >= headsMax) this.flush();
+    let { prevLsn, prevHash } = at;
+    let lengths: number[] = [];
+    for (const entry of entries) {
+      const length = entry.parts.reduce((sum, part) => sum + part.byteLength, 0);
+      if (this.#bytes > 0 && this.#bytes + length > shipBytesMax) {
+        if (lengths.length > 0) {
+          this.#heads.push(encodeAppend(shard, base, { ...at, prevLsn, prevHash }, lengths));
+        }
+        this.flush();
+        prevLsn = makeLsn(entry.lsn - 1);
+        prevHash = previousHash(entries, entry, at.prevHash);
+        lengths = [];
+      }
+      lengths.push(length);
+      this.#bytes += length;
+      for (const part of entry.parts) this.#parts.push(part);
+    }
+    this.#heads.push(encodeAppend(shard, base, { ...at, prevLsn, prevHash }, lengths));
+  }
+
+  /** Sends what was collected. Dropped when the link is down: the replica asks again. */
+  flush(): void {
+    if (this.#heads.length === 0) return;
+    const heads = this.#heads;
+    const body = this.#bytes === 0 ? undefined : Buffer.concat(this.#parts, this.#bytes);
+    this.#heads = [];
+    this.#parts = [];
+    this.#bytes = 0;
+    this.#peer.send(replicaMethod, heads, body);
+  }
+}
+
+function previousHash(entries: readonly Shipment[], entry: Shipment, first: ChainHash): ChainHash {
+  return entries[entries.indexOf(entry) - 1]?.hash ?? first;
+}

@@ -1,0 +1,295 @@
+// The store's journal in a cluster: one replica machine per shard of which this node is a member,
+// over one segment log and the links to the other members. Collects a tick's messages per member.
+
+import type { Logger } from "pino";
+import type { Clock, Timer } from "../../lib/clock.ts";
+import { MailError } from "../../mail/errors.ts";
+import { epoch as makeEpoch, lsn as makeLsn } from "../../mail/ids.ts";
+import type { Epoch, Lsn, MemberId, ShardId } from "../../mail/ids.ts";
+import type { Apply, EntryDraft, Journal } from "../../store/journal.ts";
+import { decodeEntry } from "../../store/log/record.ts";
+import type { RawEntry, SegmentLog } from "../../store/log/types.ts";
+import type { Links, RpcRegistry, RpcRequest } from "../link/rpc.ts";
+import { makeReplica } from "../protocol/replica.ts";
+import { defaultLimits } from "../protocol/replica-types.ts";
+import type { Limits, ReplicaMessage, WireEntry } from "../protocol/replica-types.ts";
+import type { Copy, ShardConfig } from "../protocol/shard-config.ts";
+import { Outbox } from "./outbox.ts";
+import type { PendingEntry } from "./pending-entries.ts";
+import { recoverShard } from "./recover-shard.ts";
+import { ReplicaShell, shellEpoch } from "./replica-shell.ts";
+import type { RecordRef, ShellContext } from "./replica-shell.ts";
+import { decodeFrame, replicaMethod } from "./replica-wire.ts";
+import type { WireAppend, WireMessage } from "./replica-wire.ts";
+
+export interface JournalOptions {
+  readonly me: Copy;
+  /** Given by the coordinator at registration. */
+  readonly incarnation: number;
+  readonly log: SegmentLog;
+  readonly links: Links;
+  readonly registry: RpcRegistry;
+  readonly apply: Apply;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** The decoded head, for `apply`, and the blobs that the entry refers to and this node lacks. */
+  readonly inspect: (raw: RawEntry) => {
+    readonly payload: unknown;
+    readonly missing: readonly string[];
+  };
+  readonly becamePrimary: (shard: ShardId) => void;
+  readonly sendBlobs: ShellContext["sendBlobs"];
+  readonly saveCut: (shard: ShardId, records: readonly PendingEntry[]) => void;
+  /** Calls `run` once at the end of the present tick. */
+  readonly soon: (run: () => void) => void;
+  readonly limits?: Partial<Limits>;
+  /** Uncommitted bytes of all shards, 128 MiB by default: more is refused with BUSY. */
+  readonly uncommittedBytesMax?: number;
+}
+
+const tickMs = 50;
+const uncommittedBytesMaxDefault = 128 * 1024 * 1024;
+
+export class ReplicatedJournal implements Journal {
+  readonly #options: JournalOptions;
+  readonly #shells = new Map<ShardId, ReplicaShell>();
+  readonly #outboxes = new Map<MemberId, { readonly outbox: Outbox; readonly off: () => void }>();
+  readonly #dirty = new Set<ReplicaShell>();
+  readonly #damaged: ReadonlySet<ShardId>;
+  readonly #shellContext: ShellContext;
+  #refresh: () => void = () => undefined;
+  #flushDue = false;
+  #timer: Timer | undefined;
+  #state: "open" | "draining" | "closed" = "open";
+
+  private constructor(options: JournalOptions) {
+    this.#options = options;
+    this.#damaged = new Set(options.log.damage.flatMap((damage) => damage.shards));
+    this.#shellContext = {
+      log: options.log,
+      apply: options.apply,
+      clock: options.clock,
+      logger: options.logger,
+      outbox: (node) => this.#outbox(node),
+      dirty: (shell) => this.#markDirty(shell),
+      refreshTable: () => this.#refresh(),
+      sendBlobs: options.sendBlobs,
+      saveCut: options.saveCut,
+      becamePrimary: options.becamePrimary,
+    };
+  }
+
+  /** Takes up every shard of the log. Call before the link server listens. */
+  static async open(options: JournalOptions): Promise<ReplicatedJournal> {
+    const journal = new ReplicatedJournal(options);
+    for (const shard of options.log.shards.keys()) await journal.#openShard(shard);
+    options.log.onDurable((group) => {
+      for (const shard of group.marks.keys()) journal.#shells.get(shard)?.durable(group);
+    });
+    options.registry.onSend(replicaMethod, (request) => journal.#receive(request));
+    journal.#tick();
+    return journal;
+  }
+
+  /** What to call when a member is seen to hold a newer epoch than we do. */
+  set onRefresh(run: () => void) {
+    this.#refresh = run;
+  }
+
+  /** A config of the shard table: read at start, and at each change. */
+  setConfig(config: ShardConfig): void {
+    const { me, limits } = this.#options;
+    if (this.#state === "closed" || this.#damaged.has(config.shard)) return;
+    const members = [config.primary, ...config.secondaries];
+    const mine = members.some((copy) => copy.node === me.node && copy.store === me.store);
+    let shell = this.#shells.get(config.shard);
+    if (shell === undefined) {
+      if (!mine) return;
+      const fresh = makeReplica(me, this.#options.incarnation, emptyShard, this.#limits(limits));
+      shell = this.#addShell(
+        config.shard,
+        new ReplicaShell(config.shard, fresh, this.#shellContext),
+      );
+    }
+    shell.config(config);
+    if (mine) for (const copy of members) if (copy.node !== me.node) this.#outbox(copy.node);
+  }
+
+  propose(draft: EntryDraft): { readonly lsn: Lsn; readonly committed: Promise<void> } {
+    const { shard } = draft;
+    const shell = this.#shells.get(shard);
+    if (shell === undefined) throw new MailError({ code: "WRONG_NODE", shard });
+    if (this.#state !== "open") {
+      throw new MailError({ code: "UNAVAILABLE", why: "this node is stopping" });
+    }
+    const most = this.#options.uncommittedBytesMax ?? uncommittedBytesMaxDefault;
+    if (this.uncommittedBytes > most) throw new MailError({ code: "BUSY", what: "journal" });
+    return shell.propose(draft);
+  }
+
+  serves(shard: ShardId): boolean {
+    return this.#state !== "closed" && this.#shells.get(shard)?.serves === true;
+  }
+
+  /** The epoch that this node holds of a shard, if any. */
+  epochOf(shard: ShardId): Epoch | undefined {
+    const shell = this.#shells.get(shard);
+    return shell === undefined ? undefined : shellEpoch(shell);
+  }
+
+  /** The config that this node goes by, if it is a member of the shard. */
+  configOf(shard: ShardId): ShardConfig | undefined {
+    return this.#shells.get(shard)?.state.config;
+  }
+
+  /** All replicas of this node, for status and metrics. */
+  replicas(): readonly ReplicaShell[] {
+    return [...this.#shells.values()];
+  }
+
+  get uncommittedBytes(): number {
+    let sum = 0;
+    for (const shell of this.#shells.values()) sum += shell.pending.bytes;
+    return sum;
+  }
+
+  /** Takes no more changes; resolves when nothing of ours waits to be committed, or `signal` aborts. */
+  async drain(signal: AbortSignal): Promise<void> {
+    this.#state = "draining";
+    while (
+      !signal.aborted &&
+      this.replicas().some((shell) => shell.serves && shell.pending.size > 0)
+    ) {
+      await new Promise<void>((resolve) => {
+        this.#options.clock.after(5, resolve);
+      });
+    }
+  }
+
+  close(): void {
+    this.#state = "closed";
+    this.#timer?.cancel();
+    for (const { off } of this.#outboxes.values()) off();
+    for (const shell of this.#shells.values()) shell.stop();
+  }
+
+  async #openShard(shard: ShardId): Promise<void> {
+    if (this.#damaged.has(shard)) {
+      this.#options.logger.error({ shard }, "copy is damaged and must be made anew from its peer");
+      return;
+    }
+    const { log, me, incarnation, limits } = this.#options;
+    const { recovered, tail } = await recoverShard(log, shard);
+    const state = makeReplica(me, incarnation, recovered, this.#limits(limits));
+    this.#addShell(shard, new ReplicaShell(shard, state, this.#shellContext)).recovered(tail);
+  }
+
+  #addShell(shard: ShardId, shell: ReplicaShell): ReplicaShell {
+    this.#shells.set(shard, shell);
+    for (const node of this.#outboxes.keys()) {
+      if (this.#options.links.peer(node).up) this.#peerUp(shell, node);
+    }
+    return shell;
+  }
+
+  #limits(limits: Partial<Limits> | undefined): Limits {
+    return { ...defaultLimits, ...limits };
+  }
+
+  /** The way to another member, with its link watched from the first use on. */
+  #outbox(node: MemberId): Outbox {
+    const known = this.#outboxes.get(node);
+    if (known !== undefined) return known.outbox;
+    const peer = this.#options.links.peer(node);
+    const outbox = new Outbox(peer);
+    const off = peer.onChange((up) => {
+      for (const shell of this.#shells.values()) {
+        if (up) this.#peerUp(shell, node);
+        else shell.step({ kind: "peerDown", node });
+      }
+    });
+    this.#outboxes.set(node, { outbox, off });
+    if (peer.up) for (const shell of this.#shells.values()) this.#peerUp(shell, node);
+    return outbox;
+  }
+
+  #peerUp(shell: ReplicaShell, node: MemberId): void {
+    shell.step({ kind: "peerUp", node, nowMs: this.#nowMs });
+    this.#markDirty(shell);
+  }
+
+  #receive(request: RpcRequest): void {
+    if (this.#state === "closed") return;
+    for (const { shard, message } of decodeFrame(request.head, request.body)) {
+      const shell = this.#shells.get(shard);
+      if (shell === undefined) {
+        // We are not a member as far as we know; a newer table may say otherwise.
+        this.#refresh();
+        continue;
+      }
+      const checked = this.#check(message);
+      if (checked === undefined) {
+        this.#options.logger.error({ shard, from: request.from }, "record of the wire is damaged");
+        continue;
+      }
+      shell.step({ kind: "message", from: request.from, message: checked, nowMs: this.#nowMs });
+      this.#markDirty(shell);
+    }
+  }
+
+  /** Undefined when a record fails its checksum. */
+  #check(message: WireMessage): ReplicaMessage<RecordRef> | undefined {
+    if (message.kind !== "append") return message;
+    const entries = this.#entriesOf(message);
+    if (entries === undefined) return undefined;
+    const { kind, epoch, fromInc, toInc, prevLsn, prevHash, mark } = message;
+    return { kind, epoch, fromInc, toInc, prevLsn, prevHash, mark, entries };
+  }
+
+  #entriesOf(message: WireAppend): readonly WireEntry<RecordRef>[] | undefined {
+    const entries: WireEntry<RecordRef>[] = [];
+    for (const record of message.records) {
+      const raw = decodeEntry(record);
+      if (raw === undefined) return undefined;
+      const { payload, missing } = this.#options.inspect(raw);
+      const { lsn, epoch, hash, prevHash } = raw;
+      const ref = { kind: "raw", record, raw, payload } as const;
+      entries.push({ lsn, epoch, hash, prevHash, missing, ref });
+    }
+    return entries;
+  }
+
+  #markDirty(shell: ReplicaShell): void {
+    this.#dirty.add(shell);
+    if (this.#flushDue) return;
+    this.#flushDue = true;
+    this.#options.soon(() => this.#flush());
+  }
+
+  #flush(): void {
+    if (this.#state === "closed") return;
+    const nowMs = this.#nowMs;
+    for (const shell of this.#dirty) shell.step({ kind: "flush", nowMs });
+    this.#dirty.clear();
+    for (const { outbox } of this.#outboxes.values()) outbox.flush();
+    this.#flushDue = false;
+  }
+
+  #tick(): void {
+    this.#timer = this.#options.clock.after(tickMs, () => this.#tick());
+    const nowMs = this.#nowMs;
+    for (const shell of this.#shells.values()) shell.step({ kind: "tick", nowMs });
+  }
+
+  get #nowMs(): number {
+    return this.#options.clock.monotonicMs();
+  }
+}
+
+const emptyShard = {
+  config: undefined,
+  appliedLsn: makeLsn(0),
+  appliedHash: 0,
+  endEpoch: makeEpoch(0),
+  tail: [],
+};

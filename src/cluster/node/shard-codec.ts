@@ -1,0 +1,133 @@
+// Shard configs and members as text in the coordinator (and, for configs, in the segment log): JSON,
+// because operators read it there. Unknown fields are ignored, missing or wrong ones refused.
+
+import {
+  asArray,
+  asBoolean,
+  asNumber,
+  asOptional,
+  asRecord,
+  asString,
+  DecodeError,
+} from "../../lib/decode.ts";
+import { epoch, lsn, memberId, shardId, shardMax, storeId } from "../../mail/ids.ts";
+import type { MemberId, ShardId, StoreId } from "../../mail/ids.ts";
+import type { Copy, SecondaryCopy, ShardConfig } from "../protocol/shard-config.ts";
+
+export const shardPrefix = "shards/";
+export const memberPrefix = "members/";
+export const clusterKey = "cluster";
+
+export function shardKey(shard: ShardId): string {
+  return `${shardPrefix}${shard}`;
+}
+
+export function memberKey(member: MemberId): string {
+  return `${memberPrefix}${member}`;
+}
+
+/** A member as the coordinator keeps it under `members/<id>`: written at each start of it. */
+export interface MemberRecord {
+  readonly member: MemberId;
+  readonly role: "gateway" | "node" | "coordinator" | "tool";
+  /** Where its link listener is reached. */
+  readonly host: string;
+  readonly port: number;
+  readonly failureDomain: string;
+  readonly incarnation: number;
+  /** Of a node: its data folder. */
+  readonly store?: StoreId;
+}
+
+/** What `initCluster` wrote once. */
+export interface ClusterRecord {
+  readonly clusterId: string;
+  readonly shards: number;
+  readonly minCopies: number;
+}
+
+export function encodeShardConfig(config: ShardConfig): string {
+  return JSON.stringify(config);
+}
+
+/** @throws {DecodeError} */
+export function decodeShardConfig(text: string): ShardConfig {
+  const value = parse(text, "shard config");
+  const shard = asNumber(value["shard"], "shard");
+  if (shard > shardMax) throw new DecodeError("shard should be 0..4095");
+  return {
+    shard: shardId(shard),
+    epoch: epoch(asNumber(value["epoch"], "epoch")),
+    primary: decodeCopy(value["primary"]),
+    secondaries: asArray(value["secondaries"], "secondaries").map(decodeSecondary),
+    minCopies: asNumber(value["minCopies"], "minCopies"),
+    nonce: asString(value["nonce"], "nonce"),
+  };
+}
+
+export function encodeMember(member: MemberRecord): string {
+  return JSON.stringify(member);
+}
+
+/** @throws {DecodeError} */
+export function decodeMember(text: string): MemberRecord {
+  const value = parse(text, "member");
+  const role = asString(value["role"], "role");
+  if (role !== "gateway" && role !== "node" && role !== "coordinator" && role !== "tool") {
+    throw new DecodeError("role should be gateway, node, coordinator or tool");
+  }
+  const store = asOptional(value["store"], "store", asString);
+  return {
+    member: decodeMemberId(value["member"]),
+    role,
+    host: asString(value["host"], "host"),
+    port: asNumber(value["port"], "port"),
+    failureDomain: asString(value["failureDomain"], "failureDomain"),
+    incarnation: asNumber(value["incarnation"], "incarnation"),
+    ...(store === undefined ? {} : { store: storeId(store) }),
+  };
+}
+
+export function encodeCluster(cluster: ClusterRecord): string {
+  return JSON.stringify(cluster);
+}
+
+/** @throws {DecodeError} */
+export function decodeCluster(text: string): ClusterRecord {
+  const value = parse(text, "cluster");
+  return {
+    clusterId: asString(value["clusterId"], "clusterId"),
+    shards: asNumber(value["shards"], "shards"),
+    minCopies: asNumber(value["minCopies"], "minCopies"),
+  };
+}
+
+function decodeCopy(value: unknown): Copy {
+  const copy = asRecord(value, "copy");
+  return { node: decodeMemberId(copy["node"]), store: storeId(asString(copy["store"], "store")) };
+}
+
+function decodeSecondary(value: unknown): SecondaryCopy {
+  const copy = asRecord(value, "secondary");
+  const fromLsn = asOptional(copy["fromLsn"], "fromLsn", asNumber);
+  return {
+    ...decodeCopy(value),
+    full: asBoolean(copy["full"], "full"),
+    ...(fromLsn === undefined ? {} : { fromLsn: lsn(fromLsn) }),
+  };
+}
+
+function decodeMemberId(value: unknown): MemberId {
+  const text = asString(value, "member");
+  if (!/^[a-z][a-z0-9-]{0,31}$/.test(text)) throw new DecodeError("member should be a member id");
+  return memberId(text);
+}
+
+function parse(text: string, what: string): Readonly<Record<string, unknown>> {
+  try {
+    return asRecord(JSON.parse(text), what);
+  } catch (cause) {
+    if (cause instanceof DecodeError) throw cause;
+    throw new DecodeError(`${what} should be JSON`, { cause });
+  }
+}
