@@ -1,231 +1,15 @@
-// The MIME index: ENVELOPE, BODYSTRUCTURE, part offsets, and what broken mail turns into.
+// Where the index finds parts: offsets, chunks, limits, and what broken mail turns into.
 
 import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import MailComposer from "nodemailer/lib/mail-composer/index.js";
 import { describe, expect, test } from "vitest";
-import type { MessageIndex, PartIndex } from "../../../../src/mail/message-index.ts";
+import type { PartIndex } from "../../../../src/mail/message-index.ts";
 import { renderBody } from "../../../../src/mail/mime/body-structure.ts";
-import { indexMessage, MessageIndexer } from "../../../../src/mail/mime/indexer.ts";
+import { indexMessage } from "../../../../src/mail/mime/indexer.ts";
 import { mimeLimits } from "../../../../src/mail/mime/limits.ts";
 import { sectionRange } from "../../../../src/mail/mime/part-path.ts";
-
-const crlf = (text: string): Buffer => Buffer.from(text.replaceAll("\n", "\r\n"));
-const shown = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
-const envelope = (text: string): string => shown(indexMessage(crlf(text)).envelope);
-const structure = (text: string): string => shown(indexMessage(crlf(text)).bodyStructure);
-const chunked = (message: Buffer, sizes: readonly number[]): MessageIndex => {
-  const indexer = new MessageIndexer();
-  let at = 0;
-  for (let i = 0; at < message.length; i++) {
-    const size = Math.max(1, sizes[i % sizes.length] ?? 1);
-    // A fresh buffer that is overwritten afterwards: the indexer may keep no chunk.
-    const chunk = Buffer.from(message.subarray(at, at + size));
-    indexer.push(chunk);
-    chunk.fill(0x2d);
-    at += size;
-  }
-  return indexer.finish();
-};
-const slice = (message: Buffer, part: PartIndex | undefined): string =>
-  part === undefined ? "no part" : message.toString("latin1", part.bodyStart, part.bodyEnd);
-
-const mixed = `From: Fred Foobar <foobar@Blurdybloop.example>
-Subject: mixed
-Content-Type: multipart/mixed; boundary="a"
-
-preamble
---a
-
-one
---a
-Content-Type: message/rfc822
-Content-Description: forwarded
-
-Subject: inner
-From: in@example.org
-Content-Type: multipart/alternative; boundary=ab
-
---ab
-Content-Type: text/html; charset=UTF-8
-
-<b>two</b>
---ab--
---a
-Content-Type: image/png; name="x.png"
-Content-Transfer-Encoding: BASE64
-Content-ID: <1@x>
-Content-MD5: Q2hlY2sgSW50ZWdyaXR5IQ==
-Content-Disposition: attachment; filename="x \\"y\\".png"
-Content-Language: en, ko
-Content-Location: http://example.org/
- x.png
-
-AAAA
---a--
-epilogue
-`;
-
-describe("ENVELOPE", () => {
-  test("of the example of RFC 3501 §8", () => {
-    const text = `Date: Wed, 17 Jul 1996 02:23:25 -0700 (PDT)
-From: Terry Gray <gray@cac.washington.edu>
-Subject: IMAP4rev2 WG mtg summary and minutes
-To: imap@cac.washington.edu
-cc: minutes@CNRI.Reston.VA.US, John Klensin <KLENSIN@MIT.EDU>
-Message-Id: <B27397-0100000@cac.washington.edu>
-MIME-Version: 1.0
-Content-Type: TEXT/PLAIN; CHARSET=US-ASCII
-
-`;
-    expect(envelope(text)).toBe(
-      '("Wed, 17 Jul 1996 02:23:25 -0700 (PDT)" "IMAP4rev2 WG mtg summary and minutes" ' +
-        '(("Terry Gray" NIL "gray" "cac.washington.edu")) ' +
-        '(("Terry Gray" NIL "gray" "cac.washington.edu")) ' +
-        '(("Terry Gray" NIL "gray" "cac.washington.edu")) ' +
-        '((NIL NIL "imap" "cac.washington.edu")) ' +
-        '((NIL NIL "minutes" "CNRI.Reston.VA.US")("John Klensin" NIL "KLENSIN" "MIT.EDU")) ' +
-        'NIL NIL "<B27397-0100000@cac.washington.edu>")',
-    );
-    const index = indexMessage(crlf(text));
-    expect(index).toMatchObject({
-      sentMs: Date.UTC(1996, 6, 17, 9, 23, 25),
-      sentZone: -420,
-      messageId: "<B27397-0100000@cac.washington.edu>",
-    });
-  });
-
-  test("of an empty message is all NIL", () => {
-    expect(envelope("")).toBe("(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)");
-    expect(structure("")).toBe(
-      '("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0 NIL NIL NIL NIL)',
-    );
-  });
-
-  const to = (value: string): string =>
-    / NIL NIL NIL (NIL|\(\(.*\)\)) NIL NIL NIL NIL\)$/s.exec(envelope(`To: ${value}\n\n`))?.[1] ??
-    "none";
-  test.each([
-    ["", "NIL"],
-    ["  ,, ;", "NIL"],
-    ["a@b", '((NIL NIL "a" "b"))'],
-    ["<a@b>", '((NIL NIL "a" "b"))'],
-    ['"Joe Q. \\"Public\\"" <a@b>', '(("Joe Q. \\"Public\\"" NIL "a" "b"))'],
-    ['"Doe, John" <"j d"@b>, c@d', '(("Doe, John" NIL "j d" "b")(NIL NIL "c" "d"))'],
-    ["Mary Smith\n\t<mary@x.test>", '(("Mary Smith" NIL "mary" "x.test"))'],
-    ["jdoe@one.test (John Doe)", '(("John Doe" NIL "jdoe" "one.test"))'],
-    [
-      "Pete(A nice \\) chap) <pete(his account)@silly.test(host)>",
-      '(("Pete" NIL "pete" "silly.test"))',
-    ],
-    ["John Q. Public <JQB@bar.com>", '(("John Q. Public" NIL "JQB" "bar.com"))'],
-    ["<@a.test,@b.test:mary@c.test>", '((NIL "@a.test,@b.test" "mary" "c.test"))'],
-    ["user . name @ example . org", '((NIL NIL "user.name" "example.org"))'],
-    [
-      "A Group:Ed Jones <joe@a.test>,joe@where.test;",
-      '((NIL NIL "A Group" NIL)("Ed Jones" NIL "joe" "a.test")(NIL NIL "joe" "where.test")(NIL NIL NIL NIL))',
-    ],
-    ["Undisclosed recipients:;", '((NIL NIL "Undisclosed recipients" NIL)(NIL NIL NIL NIL))'],
-    ["g: a@b", '((NIL NIL "g" NIL)(NIL NIL "a" "b")(NIL NIL NIL NIL))'],
-    ["root", '((NIL NIL "root" "MISSING_DOMAIN"))'],
-    ["<@b>", '((NIL NIL "MISSING_MAILBOX" "b"))'],
-    ["x@[192.0.2.1]", '((NIL NIL "x" "[192.0.2.1]"))'],
-    ["=?UTF-8?Q?Doe,_J?= <a@b>", '(("=?UTF-8?Q?Doe,_J?=" NIL "a" "b"))'],
-    ['"open <a@b>, c@d', '(("open" NIL "a" "b")(NIL NIL "c" "d"))'],
-    ["a@b <c@d>, (open e@f", '((NIL NIL "a" "b")(NIL NIL "(opene" "f"))'],
-    ["a@b; c@d", '((NIL NIL "a" "b")(NIL NIL "c" "d"))'],
-    ["홍 <a@b>", '(({3}\r\n\u00ed\u0099\u008d NIL "a" "b"))'],
-  ])("addresses of %j", (value, expected) => {
-    expect(to(value)).toBe(expected);
-  });
-
-  test("To fields are joined; of other doubled fields the first counts", () => {
-    expect(envelope("To: a@b\nSubject: 1\nTO : c@d\nsubject: 2\n\n")).toBe(
-      '(NIL "1" NIL NIL NIL ((NIL NIL "a" "b")(NIL NIL "c" "d")) NIL NIL NIL NIL)',
-    );
-  });
-
-  test("text with quotes, folds, NUL, 8-bit and great length follows the string rules", () => {
-    const subject = (bytes: string): string =>
-      shown(indexMessage(Buffer.from(`Subject:${bytes}\r\n\r\n`, "latin1")).envelope);
-    expect(subject('a "b" \\c')).toContain('NIL "a \\"b\\" \\\\c" NIL');
-    expect(subject(" a\r\n\tb\r\n  c")).toContain('NIL "a b c" NIL');
-    expect(subject("")).toContain('(NIL "" NIL');
-    expect(subject(" \u00ed\u00a0")).toContain("(NIL {2}\r\n\u00ed\u00a0 NIL");
-    expect(subject("a\0b")).toContain("(NIL {5}\r\na\u00ef\u00bf\u00bdb NIL");
-    expect(subject("x".repeat(2000))).toContain(`{2000}\r\nx`);
-    expect(subject("a\rb")).toContain('"a b"');
-  });
-});
-
-describe("BODYSTRUCTURE", () => {
-  test("of nested parts, with extension data", () => {
-    expect(structure(mixed)).toBe(
-      '(("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 3 0 NIL NIL NIL NIL)' +
-        '("message" "rfc822" NIL NIL "forwarded" "7bit" 156 ' +
-        '(NIL "inner" ((NIL NIL "in" "example.org")) ((NIL NIL "in" "example.org")) ' +
-        '((NIL NIL "in" "example.org")) NIL NIL NIL NIL NIL) ' +
-        '(("text" "html" ("charset" "UTF-8") NIL NIL "7bit" 10 0 NIL NIL NIL NIL) "alternative" ' +
-        '("boundary" "ab") NIL NIL NIL) 8 NIL NIL NIL NIL)' +
-        '("image" "png" ("name" "x.png") "<1@x>" NIL "base64" 4 "Q2hlY2sgSW50ZWdyaXR5IQ==" ' +
-        '("attachment" ("filename" "x \\"y\\".png")) ("en" "ko") "http://example.org/x.png") ' +
-        '"mixed" ("boundary" "a") NIL NIL NIL)',
-    );
-  });
-
-  test("and its BODY form without extension data", () => {
-    const body = shown(renderBody(indexMessage(crlf(mixed)).bodyStructure));
-    expect(body).toBe(
-      '(("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 3 0)' +
-        '("message" "rfc822" NIL NIL "forwarded" "7bit" 156 ' +
-        '(NIL "inner" ((NIL NIL "in" "example.org")) ((NIL NIL "in" "example.org")) ' +
-        '((NIL NIL "in" "example.org")) NIL NIL NIL NIL NIL) ' +
-        '(("text" "html" ("charset" "UTF-8") NIL NIL "7bit" 10 0) "alternative") 8)' +
-        '("image" "png" ("name" "x.png") "<1@x>" NIL "base64" 4) "mixed")',
-    );
-  });
-
-  const leaf = (type: string, parameters: string, size: number, lines: string): string =>
-    `(${type} ${parameters} NIL NIL "7bit" ${size}${lines} NIL NIL NIL NIL)`;
-  const plain = leaf('"text" "plain"', '("charset" "us-ascii")', 4, " 1");
-  test.each([
-    ["text/html", leaf('"text" "html"', '("charset" "us-ascii")', 4, " 1")],
-    ["TEXT/Plain; charset=us-ascii (Plain text)", plain],
-    ['text / plain (x) ; charset = "us-ascii"', plain],
-    ["text", plain],
-    ["x/y/z", plain],
-    ["", plain],
-    ["multipart/mixed", plain],
-    ['multipart/mixed; boundary=""', plain],
-    ["multipart/mixed; boundary=never", plain],
-    [
-      "application/pdf; name=my file (1).pdf; x=y",
-      leaf('"application" "pdf"', '("name" "my file (1).pdf" "x" "y")', 4, ""),
-    ],
-    [
-      'application/pdf; name="open; x=y',
-      leaf('"application" "pdf"', '("name" "open; x=y")', 4, ""),
-    ],
-    [
-      "application/x; name*0*=UTF-8''a%20; name*1=b",
-      leaf('"application" "x"', '("name*0*" "UTF-8\'\'a%20" "name*1" "b")', 4, ""),
-    ],
-    ["a/b; ; =x; y; z=1", leaf('"a" "b"', '("z" "1")', 4, "")],
-    [
-      "a/b; __proto__=1; constructor=2",
-      leaf('"a" "b"', '("__proto__" "1" "constructor" "2")', 4, ""),
-    ],
-  ])("of Content-Type %j", (type, expected) => {
-    expect(structure(`Content-Type: ${type}\n\nhi\n`)).toBe(expected);
-  });
-
-  test("parts of a digest are messages unless they say otherwise", () => {
-    const text = structure(
-      "Content-Type: multipart/digest; boundary=x\n\n--x\n\nSubject: s\n\nb\n--x--\n",
-    );
-    expect(text).toContain('(("message" "rfc822" NIL NIL NIL "7bit" 15 (NIL "s" NIL');
-  });
-});
+import { chunked, crlf, mixed, shown, slice } from "./samples.ts";
 
 describe("offsets", () => {
   test("cut out exactly the parts, without the line break of the delimiter", () => {
@@ -303,6 +87,21 @@ describe("offsets", () => {
     const [first, second] = indexMessage(message).root.children ?? [];
     expect(first?.children?.map((part) => slice(message, part))).toEqual(["in"]);
     expect(slice(message, second)).toBe("out");
+  });
+
+  test("a delimiter of a multipart that is over is text, and an outer one with the same works on", () => {
+    const message = multipart(
+      "--b\r\nContent-Type: multipart/x; boundary=i\r\n\r\n--i\r\n\r\nin\r\n--b\r\n\r\n--i\r\n--i--\r\n--b--\r\n",
+    );
+    const [first, second] = indexMessage(message).root.children ?? [];
+    expect(first?.children?.map((part) => slice(message, part))).toEqual(["in"]);
+    expect(slice(message, second)).toBe("--i\r\n--i--");
+    const same = multipart(
+      "--b\r\nContent-Type: multipart/x; boundary=b\r\n\r\n--b\r\n\r\nin\r\n--b--\r\n--b\r\n\r\nout\r\n--b--\r\n",
+    );
+    const [inner, outer] = indexMessage(same).root.children ?? [];
+    expect(inner?.children?.map((part) => slice(same, part))).toEqual(["in"]);
+    expect(slice(same, outer)).toBe("out");
   });
 
   test("odd headers hide nothing", () => {
