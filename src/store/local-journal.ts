@@ -40,7 +40,7 @@ export class LocalJournal implements Journal {
     apply: Apply,
   ): Promise<LocalJournal> {
     for (const shard of shards) {
-      if (isDamaged(log, shard)) continue;
+      if (log.state(shard).damaged) continue;
       await applyTail(log, shard, apply);
       const { epoch: now, sealedEpoch } = log.state(shard);
       if (now > 0) continue;
@@ -62,7 +62,7 @@ export class LocalJournal implements Journal {
   }
 
   serves(shard: ShardId): boolean {
-    return !this.#failed && this.#shards.has(shard) && !isDamaged(this.#log, shard);
+    return !this.#failed && this.#shards.has(shard) && !this.#log.state(shard).damaged;
   }
 
   /** The log has failed: nothing is served from here on. */
@@ -102,8 +102,4 @@ async function applyTail(log: SegmentLog, shard: ShardId, apply: Apply): Promise
   if (lastLsn === commitMark) return;
   log.setCommitMark(shard, lastLsn);
   log.setApplied(shard, lastLsn);
-}
-
-function isDamaged(log: SegmentLog, shard: ShardId): boolean {
-  return log.damage.some(({ shards }) => shards.includes(shard));
 }

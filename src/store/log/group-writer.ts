@@ -15,7 +15,7 @@ import {
   segmentHeaderBytes,
   segmentPath,
 } from "./segment-file.ts";
-import type { CommitGroup, Position } from "./types.ts";
+import type { CommitGroup, Position, SegmentLogOptions } from "./types.ts";
 
 /** A group while it gathers and is written. */
 export interface Group extends CommitGroup {
@@ -50,6 +50,21 @@ export interface GroupWriterOptions {
   readonly onDurable: (group: CommitGroup, end: Position) => void;
   readonly onSegment: (segment: number, createdMs: number) => void;
   readonly onFatal: (error: unknown) => void;
+}
+
+const mebibyte = 1_048_576;
+
+export function groupWriterOptions(
+  disk: Disk,
+  folder: string,
+  options: SegmentLogOptions,
+  hooks: Pick<GroupWriterOptions, "onDurable" | "onSegment">,
+): GroupWriterOptions {
+  const { storeId, clock, random, onFatal } = options;
+  const { segmentBytes = 64 * mebibyte, groupBytesMax = 4 * mebibyte } = options;
+  const { queueBytesMax = 64 * mebibyte } = options;
+  const limits = { segmentBytes, groupBytesMax, queueBytesMax };
+  return { disk, folder, storeId, clock, random, onFatal, ...limits, ...hooks };
 }
 
 export class GroupWriter {

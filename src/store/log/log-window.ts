@@ -4,7 +4,8 @@
 import { assert } from "../../lib/assert.ts";
 import type { Disk } from "../../lib/disk.ts";
 import type { Lsn, ShardId } from "../../mail/ids.ts";
-import { chainHash, recordType } from "./record.ts";
+import type { Location } from "../journal.ts";
+import { chainHash, headerBytes, recordType } from "./record.ts";
 import { segmentHeaderBytes, segmentPath, walkSegment } from "./segment-file.ts";
 import type { ChainHash, Position } from "./types.ts";
 
@@ -13,6 +14,11 @@ export interface EntryPlace extends Position {
   readonly length: number;
   readonly headBytes: number;
   readonly hash: ChainHash;
+}
+
+export function locationOf({ segment, offset, length, headBytes }: EntryPlace): Location {
+  const bodyBytes = length - headerBytes - headBytes;
+  return { segment, offset, bodyOffset: offset + length - bodyBytes, bodyBytes };
 }
 
 /** Consecutive entries of one shard in one segment. */

@@ -32,7 +32,8 @@ export function encodeConfigHead(sealedEpoch: number, config: Uint8Array): Uint8
 
 export class Replay {
   readonly table = new Map<ShardId, ShardState>();
-  readonly damage: LogDamage[] = [];
+  /** What is still damaged at the end; a copy made anew later in the log is whole again. */
+  damage: LogDamage[] = [];
   readonly #checkpoint: Checkpoint;
   readonly #window: LogWindow;
   readonly #apply: SegmentLogOptions["apply"];
@@ -111,6 +112,10 @@ export class Replay {
       for (const state of this.table.values()) state.damaged = true;
       this.damage.push({ ...this.#allDamaged, shards: [...this.table.keys()] });
     }
+    this.damage = this.damage.flatMap((found) => {
+      const shards = found.shards.filter((shard) => this.table.get(shard)?.damaged === true);
+      return shards.length === 0 && found.shards.length > 0 ? [] : [{ ...found, shards }];
+    });
     for (const state of this.table.values()) {
       await this.#applyUpTo(state);
       const first = this.#tails.get(state.shard)?.[0];

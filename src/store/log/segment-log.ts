@@ -10,8 +10,8 @@ import { type Lsn, lsn, type ShardId } from "../../mail/ids.ts";
 import type { EntryDraft, Location } from "../journal.ts";
 import { writeCheckpoint } from "./checkpoint-file.ts";
 import { type BodyFields, outsideWindow, rewriteSegments } from "./garbage.ts";
-import { type Group, GroupWriter } from "./group-writer.ts";
-import type { EntryPlace, LogWindow } from "./log-window.ts";
+import { type Group, GroupWriter, groupWriterOptions } from "./group-writer.ts";
+import { type EntryPlace, locationOf, type LogWindow } from "./log-window.ts";
 import {
   chainHash,
   decodeEntry,
@@ -52,7 +52,6 @@ import type {
   ShardLogState,
 } from "./types.ts";
 
-const mebibyte = 1_048_576;
 const noBytes = new Uint8Array(0);
 
 /**
@@ -96,19 +95,10 @@ class Log implements SegmentLog {
     this.#durableEnd = { segment: found.last.segment, offset: found.last.end };
     this.#checkpointFrom = found.from;
     this.#writer = new GroupWriter(
-      {
-        disk,
-        folder,
-        storeId: options.storeId,
-        clock: options.clock,
-        random: options.random,
-        segmentBytes: options.segmentBytes ?? 64 * mebibyte,
-        groupBytesMax: options.groupBytesMax ?? 4 * mebibyte,
-        queueBytesMax: options.queueBytesMax ?? 64 * mebibyte,
+      groupWriterOptions(disk, folder, options, {
         onDurable: (group, end) => this.#onDurable(group, end),
         onSegment: (segment, createdMs) => this.#segments.set(segment, { createdMs, bytes: 0 }),
-        onFatal: options.onFatal,
-      },
+      }),
       found.last,
     );
   }
@@ -223,10 +213,7 @@ class Log implements SegmentLog {
 
   async locate(shard: ShardId, at: Lsn): Promise<Location | undefined> {
     const place = await this.#find(shard, at);
-    if (place === undefined) return undefined;
-    const { segment, offset, length, headBytes } = place;
-    const bodyBytes = length - headerBytes - headBytes;
-    return { segment, offset, bodyOffset: offset + length - bodyBytes, bodyBytes };
+    return place === undefined ? undefined : locationOf(place);
   }
 
   readEntries(shard: ShardId, from: Lsn, maxBytes: number): Promise<EntriesRead> {
@@ -253,7 +240,7 @@ class Log implements SegmentLog {
   }
 
   collectable(): readonly SegmentUse[] {
-    const { clock, windowMs = 86_400_000, windowBytesMax = 2048 * mebibyte } = this.#options;
+    const { clock, windowMs = 86_400_000, windowBytesMax = 2 ** 31 } = this.#options;
     return outsideWindow(this.#segments, this.#checkpointFrom.segment, {
       oldestMs: clock.nowMs() - windowMs,
       bytesMax: windowBytesMax,

@@ -33,6 +33,8 @@ export interface ShardLogState extends ShardConfigRecord {
   readonly lastHash: ChainHash;
   /** All entries up to here are committed; entries above are the unapplied tail. */
   readonly commitMark: Lsn;
+  /** This copy can't be trusted: nothing is appended or served until `restart` makes it anew. */
+  readonly damaged: boolean;
 }
 
 /** Several records that become durable with one fdatasync. */
