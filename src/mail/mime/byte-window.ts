@@ -3,6 +3,9 @@
 
 import { Buffer } from "node:buffer";
 
+export const lf = 10;
+export const cr = 13;
+export const dash = 0x2d;
 const empty = Buffer.alloc(0);
 
 export class ByteWindow {
@@ -71,11 +74,18 @@ export class ByteWindow {
 /** Number of LF from index `start` to `end`. */
 export function countLf(bytes: Buffer, start: number, end: number): number {
   let count = 0;
-  for (let i = start; i < end; i++) if (bytes[i] === 10) count++;
+  for (let i = start; i < end; i++) if (bytes[i] === lf) count++;
   return count;
 }
 
 /** The blanks that may follow a delimiter on its line; a CR is one, too. */
 export function isTrailing(byte: number): boolean {
-  return byte === 32 || byte === 9 || byte === 13;
+  return byte === 32 || byte === 9 || byte === cr;
+}
+
+/** Index of the first LF at or behind `from`, -1 when there is none; quick for short lines. */
+export function indexOfLf(bytes: Buffer, from: number): number {
+  const near = Math.min(bytes.length, from + 48);
+  for (let i = from; i < near; i++) if (bytes[i] === lf) return i;
+  return near === bytes.length ? -1 : bytes.indexOf(lf, near);
 }

@@ -27,6 +27,9 @@ export interface HeaderValues {
   readonly contentLocation?: string;
 }
 
+/** A header without any wanted field. */
+export const noHeader: HeaderValues = {};
+
 type Key = keyof HeaderValues;
 
 interface WantedField {

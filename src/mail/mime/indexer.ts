@@ -6,10 +6,10 @@ import { Buffer, isAscii } from "node:buffer";
 import { parseMessageDate } from "../dates.ts";
 import type { MessageIndex } from "../message-index.ts";
 import { writeBodyStructure } from "./body-structure.ts";
-import { ByteWindow, countLf, isTrailing } from "./byte-window.ts";
+import { ByteWindow, countLf, cr, dash, indexOfLf, isTrailing, lf } from "./byte-window.ts";
 import { writeEnvelope } from "./envelope.ts";
 import type { HeaderValues } from "./header-values.ts";
-import { headerValues, messageIdOf, wantedField } from "./header-values.ts";
+import { headerValues, messageIdOf, noHeader, wantedField } from "./header-values.ts";
 import { ImapWriter, oneLine } from "./imap-writer.ts";
 import { mimeBudget, mimeLimits } from "./limits.ts";
 import type { PartNode } from "./part-node.ts";
@@ -23,12 +23,7 @@ export function indexMessage(message: Uint8Array): MessageIndex {
 }
 
 const twoDashes = Buffer.from("--");
-const lf = 10;
-const cr = 13;
-const dash = 0x2d;
-/** A longer line is no delimiter. */
-const delimiterBytesMax = mimeLimits.boundaryBytesMax + 256;
-const noHeader: HeaderValues = {};
+const delimiterBytesMax = mimeLimits.delimiterLineBytesMax;
 /** Rendering is synchronous, so all indexers share one writer. */
 const sharedWriter = new ImapWriter();
 
@@ -45,6 +40,8 @@ export class MessageIndexer {
   readonly #stack: PartNode[] = [this.#root];
   /** Innermost open multipart of each delimiter. */
   readonly #delimiters = new Map<string, PartNode>();
+  /** Lengths of these and of earlier delimiters. */
+  readonly #lengths = new Set<number>();
   /** Open parts of kind message: their lines count, whatever is in them. */
   #messageDepth = 0;
   #inHeader = true;
@@ -244,6 +241,7 @@ export class MessageIndexer {
         node.kind = "multipart";
         node.delimiter = delimiter;
         this.#delimiters.set(delimiter, node);
+        this.#lengths.add(delimiter.length);
       }
     } else {
       node.kind = "leaf";
@@ -284,7 +282,7 @@ export class MessageIndexer {
       }
       const start = this.#at;
       if (bytes[start] === dash && (start + 1 === size || bytes[start + 1] === dash)) {
-        const at = bytes.indexOf(lf, Math.max(start, this.#searched));
+        const at = indexOfLf(bytes, Math.max(start, this.#searched));
         if (at < 0 && !final && size - start <= delimiterBytesMax) {
           this.#searched = size;
           return false;
@@ -309,7 +307,7 @@ export class MessageIndexer {
   /** Passes over the line around index `from`; false when its end is not at hand. */
   #skipLine(from: number): boolean {
     const { bytes } = this.#window;
-    const at = bytes.indexOf(lf, from);
+    const at = indexOfLf(bytes, from);
     this.#midLine = at < 0;
     this.#at = at < 0 ? bytes.length : at + 1;
     if (at >= 0) this.#lines++;
@@ -336,6 +334,8 @@ export class MessageIndexer {
     let last = end;
     while (last > start && isTrailing(bytes[last - 1] ?? 0)) last--;
     if (last - start < 3 || bytes[start] !== dash || bytes[start + 1] !== dash) return false;
+    // Most lines that begin with two dashes differ from all delimiters in length already.
+    if (!this.#lengths.has(last - start) && !this.#lengths.has(last - start - 2)) return false;
     const line = bytes.toString("latin1", start, last);
     const opened = this.#delimiters.get(line);
     const closed =

@@ -14,6 +14,8 @@ export const mimeLimits = {
   parameterCountMax: 1000,
   /** RFC 2046 §5.1.1 allows 70; longer ones are seen in the wild. */
   boundaryBytesMax: 1024,
+  /** A longer line is no delimiter: `--`, boundary, `--`, blanks. */
+  delimiterLineBytesMax: 1280,
   /** A longer From list is not repeated as Sender and Reply-To. */
   repeatedAddressBytesMax: 32 * 1024,
 } as const;
