@@ -1,0 +1,71 @@
+// Every command by its name. A new one is a file in commands/ and a row here.
+
+import type { Command } from "./command.ts";
+import { append } from "./commands/append.ts";
+import { authenticate } from "./commands/authenticate.ts";
+import { capability } from "./commands/capability.ts";
+import { close, unselect } from "./commands/close.ts";
+import { copy, move, uidCopy, uidMove } from "./commands/copy.ts";
+import { enable } from "./commands/enable.ts";
+import { expunge, uidExpunge } from "./commands/expunge.ts";
+import { fetch, uidFetch } from "./commands/fetch.ts";
+import { id } from "./commands/id.ts";
+import { idle } from "./commands/idle.ts";
+import { list, lsub } from "./commands/list.ts";
+import { login } from "./commands/login.ts";
+import { logout } from "./commands/logout.ts";
+import { create, remove, rename, subscribe, unsubscribe } from "./commands/mailboxes.ts";
+import { namespace } from "./commands/namespace.ts";
+import { check, noop } from "./commands/noop.ts";
+import { getQuota, getQuotaRoot } from "./commands/quota.ts";
+import { search, uidSearch } from "./commands/search.ts";
+import { examine, select } from "./commands/select.ts";
+import { starttls } from "./commands/starttls.ts";
+import { status } from "./commands/status.ts";
+import { store, uidStore } from "./commands/store.ts";
+
+const commands: readonly Command[] = [
+  append,
+  authenticate,
+  capability,
+  check,
+  close,
+  copy,
+  create,
+  enable,
+  examine,
+  expunge,
+  fetch,
+  getQuota,
+  getQuotaRoot,
+  id,
+  idle,
+  list,
+  login,
+  logout,
+  lsub,
+  move,
+  namespace,
+  noop,
+  remove,
+  rename,
+  search,
+  select,
+  starttls,
+  status,
+  store,
+  subscribe,
+  uidCopy,
+  uidExpunge,
+  uidFetch,
+  uidMove,
+  uidSearch,
+  uidStore,
+  unselect,
+  unsubscribe,
+];
+
+/** Upper-case name to command; `UID FETCH` for UID forms. */
+export const commandTable: ReadonlyMap<string, Command> = new Map(
+  commands.map((each) => [each.name, each]),
+);

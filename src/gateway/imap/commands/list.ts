@@ -1,0 +1,178 @@
+// LIST, extended LIST and LSUB. RFC 9051 §6.3.9, RFC 3501 §6.3.9, RFC 5258, RFC 5819 (STATUS)
+
+import { command, loggedIn } from "../command.ts";
+import { chooseNames, chooseSubscribed } from "../list-names.ts";
+import type { ListedName } from "../list-names.ts";
+import { countWildcards, wildcardsMax } from "../list-pattern.ts";
+import { writeMailbox } from "../names.ts";
+import { ok } from "../reply.ts";
+import type { Session } from "../session.ts";
+import { parseStatusItems, prepareStatus, writeStatus } from "../status-items.ts";
+import type { StatusItem } from "../status-items.ts";
+import { openParen, SP } from "../syntax/characters.ts";
+import type { Cursor } from "../syntax/cursor.ts";
+import { decodeModifiedUtf7 } from "../../../mail/mailbox-name.ts";
+
+const patternsMax = 64;
+
+export const list = command({
+  name: "LIST",
+  states: loggedIn,
+  parse: parseList,
+  async run(session, { request, statusItems, isRootQuery }) {
+    if (isRootQuery) {
+      // RFC 9051 §6.3.9: an empty pattern asks for the delimiter.
+      session.out.text('* LIST (\\Noselect) "/" ""\r\n');
+      return ok("LIST completed");
+    }
+    const { store } = session.services;
+    const listing = await store.listMailboxes(session.principal, session.signal);
+    for (const listed of chooseNames(listing, {
+      ...request,
+      extended: request.extended || session.rev2,
+    })) {
+      writeListed(session, "LIST", listed);
+      if (statusItems === undefined || listed.info?.selectable !== true) continue;
+      writeStatus(
+        session,
+        listed.info,
+        statusItems,
+        await prepareStatus(session, listed.info, statusItems),
+      );
+    }
+    return ok("LIST completed");
+  },
+});
+
+export const lsub = command({
+  name: "LSUB",
+  states: loggedIn,
+  parse(cursor, session) {
+    cursor.space();
+    const reference = patternText(cursor, cursor.astring(), session);
+    cursor.space();
+    const pattern = patternText(cursor, cursor.listMailbox(), session);
+    cursor.end();
+    return { reference, pattern };
+  },
+  async run(session, { reference, pattern }) {
+    const { store } = session.services;
+    const listing = await store.listMailboxes(session.principal, session.signal);
+    for (const listed of chooseSubscribed(listing, reference, pattern)) {
+      writeListed(session, "LSUB", listed);
+    }
+    return ok("LSUB completed");
+  },
+});
+
+/** `* LIST (\HasNoChildren) "/" name (CHILDINFO ("SUBSCRIBED"))`. */
+function writeListed(session: Session, response: string, listed: ListedName): void {
+  const { out } = session;
+  out.text("* ").text(response).text(" (").text(listed.attributes.join(" ")).text(') "/" ');
+  writeMailbox(session, listed.name);
+  if (listed.childInfo.length > 0) {
+    out.text(` (CHILDINFO (${listed.childInfo.map((option) => `"${option}"`).join(" ")}))`);
+  }
+  out.text("\r\n");
+}
+
+interface Selection {
+  subscribedOnly: boolean;
+  specialUseOnly: boolean;
+  recursiveMatch: boolean;
+}
+interface Returns {
+  returnSubscribed: boolean;
+  statusItems: readonly StatusItem[] | undefined;
+}
+
+function parseList(cursor: Cursor, session: Session) {
+  const selection: Selection = {
+    subscribedOnly: false,
+    specialUseOnly: false,
+    recursiveMatch: false,
+  };
+  const returns: Returns = { returnSubscribed: false, statusItems: undefined };
+  let extended = false;
+  cursor.space();
+  if (cursor.peek() === openParen) {
+    extended = true;
+    parseSelection(cursor, selection);
+    cursor.space();
+  }
+  const reference = patternText(cursor, cursor.astring(), session);
+  cursor.space();
+  const patterns: string[] = [];
+  if (cursor.peek() === openParen) {
+    extended = true;
+    cursor.list(() => {
+      if (patterns.length >= patternsMax) return cursor.fail("too many patterns");
+      patterns.push(patternText(cursor, cursor.listMailbox(), session));
+    });
+    if (patterns.length === 0) cursor.fail("no patterns");
+  } else {
+    patterns.push(patternText(cursor, cursor.listMailbox(), session));
+  }
+  if (cursor.skip(SP) && !cursor.atEnd) {
+    extended = true;
+    if (cursor.word() !== "RETURN") cursor.fail("expected RETURN");
+    cursor.space();
+    parseReturns(cursor, returns);
+  }
+  cursor.end();
+  const { statusItems, returnSubscribed } = returns;
+  const request = { reference, patterns, ...selection, returnSubscribed, extended };
+  return { request, statusItems, isRootQuery: !extended && patterns[0] === "" };
+}
+
+/** RFC 5258 §3.1 selection options. */
+function parseSelection(cursor: Cursor, selection: Selection): void {
+  cursor.list(() => {
+    switch (cursor.word()) {
+      case "SUBSCRIBED":
+        selection.subscribedOnly = true;
+        return;
+      case "SPECIAL-USE":
+        selection.specialUseOnly = true;
+        return;
+      case "RECURSIVEMATCH":
+        selection.recursiveMatch = true;
+        return;
+      case "REMOTE":
+        return; // There are no remote mailboxes to add.
+      default:
+        cursor.fail("unknown LIST selection option");
+    }
+  });
+  // RFC 5258 §3.1: RECURSIVEMATCH alone selects nothing.
+  if (selection.recursiveMatch && !selection.subscribedOnly && !selection.specialUseOnly) {
+    cursor.fail("RECURSIVEMATCH needs another selection option");
+  }
+}
+
+/** RFC 5258 §3.2 return options; CHILDREN and SPECIAL-USE are always told. */
+function parseReturns(cursor: Cursor, returns: Returns): void {
+  cursor.list(() => {
+    switch (cursor.word()) {
+      case "SUBSCRIBED":
+        returns.returnSubscribed = true;
+        return;
+      case "CHILDREN":
+      case "SPECIAL-USE":
+        return;
+      case "STATUS":
+        cursor.space();
+        returns.statusItems = parseStatusItems(cursor);
+        return;
+      default:
+        cursor.fail("unknown LIST return option");
+    }
+  });
+}
+
+/** A pattern or reference in Unicode. Broken modified UTF-7 stays as it is: it matches nothing. */
+function patternText(cursor: Cursor, bytes: Uint8Array, session: Session): string {
+  const text = cursor.text(bytes);
+  if (countWildcards(text) > wildcardsMax) cursor.fail("pattern has too many wildcards");
+  return (session.utf8 ? text : (decodeModifiedUtf7(text) ?? text)).normalize("NFC");
+}

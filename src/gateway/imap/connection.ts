@@ -1,0 +1,216 @@
+// One client's socket under its session: bytes in and out, back-pressure, TLS, deadlines. Knows no
+// IMAP but the session's life. Counting and the shared timer are the listener's business.
+
+import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import { AssertionFailure } from "../../lib/assert.ts";
+import type { AccountId } from "../../mail/ids.ts";
+import type { GatewayServices } from "../services.ts";
+import { serveSession } from "./dispatch.ts";
+import type { ImapLimits } from "./limits.ts";
+import { Session } from "./session.ts";
+import type { SessionHost } from "./session.ts";
+
+/** What the listener does for a connection. */
+export interface ConnectionOwner {
+  readonly services: GatewayServices;
+  readonly limits: ImapLimits;
+  claimUser(account: AccountId, address: string): boolean;
+  releaseUser(account: AccountId, address: string): void;
+  /** The socket is closed and its session has ended. */
+  closed(connection: Connection): void;
+}
+
+/** Time in which a session that was told to end must be gone. */
+const graceMs = 5000;
+
+export class Connection implements SessionHost {
+  readonly address: string;
+  readonly session: Session;
+  readonly #owner: ConnectionOwner;
+  readonly #gone = new AbortController();
+  readonly #onData = (chunk: Uint8Array): void => this.session.receive(chunk);
+  readonly #onEnd = (): void => this.session.input.end();
+  #socket: Socket;
+  #user: AccountId | undefined;
+  #served = false;
+  #closed = false;
+  /** While set, the connection is cut when this time has passed. */
+  #cutAtMs: number | undefined;
+  #keepAliveAtMs = 0;
+  #takenBytes = 0;
+  #takenAtMs = 0;
+
+  constructor(owner: ConnectionOwner, socket: Socket, address: string) {
+    this.#owner = owner;
+    this.#socket = socket;
+    this.address = address;
+    this.session = new Session(owner.services, owner.limits, this, this.#gone.signal);
+    // Errors are followed by close, which ends everything; a reset client is no news.
+    socket.on("error", ignore);
+    socket.once("close", () => this.#onClose());
+  }
+
+  /** Greets and serves, with TLS first when `implicitTls`. */
+  start(implicitTls: boolean): void {
+    this.#serve(implicitTls).catch((error: unknown) => {
+      this.destroy();
+      if (error instanceof AssertionFailure) {
+        // Our bug: the process ends, the peers take over (lib/assert.ts).
+        setImmediate(() => {
+          throw error;
+        });
+        return;
+      }
+      if (!this.#gone.signal.aborted) {
+        this.#owner.services.log.error(
+          { err: error, address: this.address },
+          "imap session failed",
+        );
+      }
+    });
+  }
+
+  /** Called about once a second by the listener's timer. */
+  tick(nowMs: number): void {
+    if (this.#cutAtMs !== undefined) {
+      if (nowMs > this.#cutAtMs) this.destroy();
+      return;
+    }
+    if (nowMs > this.session.deadlineMs) {
+      const slow = this.session.user === undefined ? "Login took too long" : "Idle for too long";
+      this.end(slow, nowMs);
+      return;
+    }
+    this.#checkProgress(nowMs);
+    this.#keepAlive(nowMs);
+  }
+
+  /** Tells the session to end, and cuts it if it doesn't. */
+  end(text: string, nowMs: number): void {
+    this.session.endWith(text);
+    this.#cutAtMs = nowMs + graceMs;
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  write(bytes: Uint8Array): void {
+    if (!this.#socket.destroyed && this.#socket.writable) this.#socket.write(bytes);
+  }
+  pendingBytes(): number {
+    return this.#socket.writableLength;
+  }
+  onDrain(run: () => void): void {
+    if (this.#socket.writableLength === 0) run();
+    else this.#socket.once("drain", run);
+  }
+  pause(): void {
+    this.#socket.pause();
+  }
+  resume(): void {
+    this.#socket.resume();
+  }
+  secure(): boolean {
+    return this.#socket instanceof TLSSocket;
+  }
+  claimUser(account: AccountId): boolean {
+    if (!this.#owner.claimUser(account, this.address)) return false;
+    this.#user = account;
+    return true;
+  }
+
+  /** RFC 9051 §6.2.1: what was written before goes out in the clear, all else is encrypted. */
+  async startTls(): Promise<void> {
+    const plain = this.#socket;
+    plain.off("data", this.#onData).off("end", this.#onEnd);
+    await new Promise<void>((resolve, reject) => {
+      plain.write("", (error) => {
+        if (error === null || error === undefined) resolve();
+        else reject(error);
+      });
+    });
+    await this.#encrypt(plain);
+    this.#listen();
+  }
+
+  async #serve(implicitTls: boolean): Promise<void> {
+    if (implicitTls) await this.#encrypt(this.#socket);
+    this.#listen();
+    await serveSession(this.session);
+    this.#served = true;
+    this.#socket.end();
+    this.#cutAtMs = this.#owner.services.clock.monotonicMs() + graceMs;
+    // Nothing is read any more, but the end of the stream must be seen.
+    this.#socket.off("data", this.#onData).resume();
+  }
+
+  #listen(): void {
+    this.#socket.on("data", this.#onData).on("end", this.#onEnd);
+  }
+
+  async #encrypt(plain: Socket): Promise<void> {
+    const { services, limits } = this.#owner;
+    const secureContext = services.secureContext();
+    if (secureContext === undefined) throw new Error("there is no TLS context");
+    const encrypted = new TLSSocket(plain, { isServer: true, secureContext });
+    this.#socket = encrypted;
+    encrypted.on("error", ignore);
+    encrypted.once("close", () => this.#onClose());
+    await new Promise<void>((resolve, reject) => {
+      const timer = services.clock.after(limits.tlsHandshakeMs, () => encrypted.destroy());
+      encrypted.once("secure", () => {
+        timer.cancel();
+        resolve();
+      });
+      encrypted.once("close", () => {
+        timer.cancel();
+        reject(new Error("TLS handshake failed"));
+      });
+    });
+  }
+
+  /** RFC 9051 §5.4 leaves it to us: output that nobody takes for minutes ends the connection. */
+  #checkProgress(nowMs: number): void {
+    const pending = this.#socket.writableLength;
+    const taken = this.#socket.bytesWritten - pending;
+    if (pending === 0 || taken !== this.#takenBytes || this.#takenAtMs === 0) {
+      this.#takenBytes = taken;
+      this.#takenAtMs = nowMs;
+    } else if (nowMs - this.#takenAtMs > this.#owner.limits.outputStuckMs) {
+      this.destroy();
+    }
+  }
+
+  #keepAlive(nowMs: number): void {
+    const { onKeepAlive } = this.session;
+    if (onKeepAlive === undefined) {
+      this.#keepAliveAtMs = 0;
+    } else if (this.#keepAliveAtMs === 0) {
+      this.#keepAliveAtMs = nowMs + this.#owner.limits.idleKeepAliveMs;
+    } else if (nowMs > this.#keepAliveAtMs) {
+      this.#keepAliveAtMs = 0;
+      onKeepAlive();
+    }
+  }
+
+  #onClose(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#gone.abort(new Error("connection closed"));
+    this.session.input.end();
+    this.#socket.destroy();
+    if (this.#user !== undefined) this.#owner.releaseUser(this.#user, this.address);
+    const { user } = this.session;
+    this.#owner.services.log.debug(
+      { user: user?.name, address: this.address, polite: this.#served },
+      "imap connection closed",
+    );
+    this.#owner.closed(this);
+  }
+}
+
+function ignore(): void {
+  // The close that follows is what counts.
+}

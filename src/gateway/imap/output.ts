@@ -1,0 +1,122 @@
+// Bytes to the client: text and numbers are written into blocks, large bodies are passed on by
+// reference. Bounded: past `outputBytesMax` the session waits for the client to read. Leaves sockets
+// and their TLS to connection.ts, which is the sink.
+
+export interface ByteSink {
+  write(bytes: Uint8Array): void;
+  /** Bytes written and not yet taken by the operating system. */
+  pendingBytes(): number;
+  /** Calls `run` once when everything written has been taken, or the connection is gone. */
+  onDrain(run: () => void): void;
+}
+
+/** Up to this size bytes are copied into the block: cheaper than one more write. */
+const copyBytesMax = 16 * 1024;
+const smallBlock = 2 * 1024;
+const largeBlock = 64 * 1024;
+
+export class Output {
+  #sink: ByteSink;
+  readonly #bytesMax: number;
+  #block: Buffer | undefined;
+  #used = 0;
+  #blockSize = smallBlock;
+
+  constructor(sink: ByteSink, bytesMax: number) {
+    this.#sink = sink;
+    this.#bytesMax = bytesMax;
+  }
+
+  /** STARTTLS: everything from here on goes to the encrypted side. */
+  replaceSink(sink: ByteSink): void {
+    this.flush();
+    this.#sink = sink;
+  }
+
+  /** Text of characters below U+0100, one byte each. */
+  text(text: string): this {
+    const block = this.#room(text.length);
+    if (text.length <= 24) {
+      for (let i = 0; i < text.length; i++) block[this.#used++] = text.charCodeAt(i);
+    } else {
+      this.#used += block.write(text, this.#used, "latin1");
+    }
+    return this;
+  }
+
+  /** Any text, as UTF-8. */
+  utf8(text: string): this {
+    return this.bytes(Buffer.from(text, "utf8"));
+  }
+
+  /** A whole number from 0 to 2^53-1 in decimal. */
+  number(value: number): this {
+    if (value > 0xffff_ffff) return this.text(String(value));
+    let digits = 1;
+    for (let limit = 10; value >= limit; limit *= 10) digits++;
+    const block = this.#room(digits);
+    let rest = value;
+    for (let at = this.#used + digits - 1; at >= this.#used; at--) {
+      const next = Math.floor(rest / 10);
+      block[at] = 0x30 + rest - next * 10;
+      rest = next;
+    }
+    this.#used += digits;
+    return this;
+  }
+
+  /** The bytes must not change afterwards. */
+  bytes(bytes: Uint8Array): this {
+    if (bytes.length > copyBytesMax) {
+      this.flush();
+      this.#sink.write(bytes);
+      return this;
+    }
+    this.#room(bytes.length).set(bytes, this.#used);
+    this.#used += bytes.length;
+    return this;
+  }
+
+  /** Hands over what was written. Blocks are not kept, so that idle sessions have none. */
+  flush(): void {
+    if (this.#block !== undefined && this.#used > 0) {
+      this.#sink.write(this.#block.subarray(0, this.#used));
+    }
+    this.#block = undefined;
+    this.#used = 0;
+  }
+  /** At the end of an answer: blocks start small again. */
+  end(): void {
+    this.flush();
+    this.#blockSize = smallBlock;
+  }
+
+  /** True when the client reads too slowly: await `drained` before writing more. */
+  get full(): boolean {
+    return this.#sink.pendingBytes() > this.#bytesMax;
+  }
+  /** Resolves when the client has taken everything; rejects when `signal` aborts. */
+  drained(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => reject(signal.reason as Error);
+      if (signal.aborted) {
+        onAbort();
+        return;
+      }
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#sink.onDrain(() => {
+        signal.removeEventListener("abort", onAbort);
+        resolve();
+      });
+    });
+  }
+
+  #room(size: number): Buffer {
+    if (this.#block !== undefined && this.#used + size <= this.#block.length) return this.#block;
+    this.flush();
+    const block = Buffer.allocUnsafeSlow(Math.max(this.#blockSize, size));
+    this.#blockSize = Math.min(4 * this.#blockSize, largeBlock);
+    this.#block = block;
+    return block;
+  }
+}

@@ -1,0 +1,286 @@
+// The selected mailbox of a session: what the client knows of it (view, MODSEQ, keywords), what has
+// happened since, and when it may be told. RFC 9051 §7.5.1: EXPUNGE only where sequence numbers may
+// shift; everything else at the next opportunity. Leaves the asking to the commands.
+
+import { setTimeout as delay } from "node:timers/promises";
+import type { MailboxId, ModSeq } from "../../mail/ids.ts";
+import { modSeq } from "../../mail/ids.ts";
+import type {
+  FlagState,
+  MailboxChanges,
+  MailboxEvent,
+  OpenMailbox,
+} from "../../mail/mail-store.ts";
+import { noUids, uidSetFromRanges, uidSetFromSorted, uidSetText } from "../../mail/uid-set.ts";
+import type { UidSet } from "../../mail/uid-set.ts";
+import { writeFlags, writeFlagState, writeUntaggedOk } from "./responses.ts";
+import type { Session } from "./session.ts";
+import { systemFlags } from "./syntax/flags.ts";
+import { SequenceWalk, View } from "./view.ts";
+
+export interface SyncOptions {
+  /** RFC 9051 §7.5.1: false while FETCH, STORE or SEARCH (not their UID forms) are answered. */
+  readonly expunge: boolean;
+  /** Ask the store even when no event has come (NOOP, CHECK, IDLE). */
+  readonly force?: boolean;
+}
+
+const watchRetryMs = 250;
+
+export class Selected {
+  readonly id: MailboxId;
+  readonly name: string;
+  readonly readOnly: boolean;
+  readonly uidValidity: number;
+  readonly view: View;
+  /** UIDs from here on are \Recent for this session. RFC 3501 §2.3.2 */
+  readonly recentFrom: number;
+  /** Called when a watch event says that there is something to learn. */
+  onMoved: (() => void) | undefined;
+
+  readonly #keywords: Map<string, string>;
+  /** The client knows everything up to here, but for `#untold`. */
+  #modSeq: ModSeq;
+  #uidNext: number;
+  /** The highest MODSEQ that events have named. */
+  #movedTo = 0;
+  #stale = false;
+  /** Messages that are gone, while the client may not be told. */
+  #untold: UidSet = noUids;
+  /** UID to MODSEQ of flag changes that this session made and has answered. */
+  #own: Map<number, number> | undefined;
+  #watch: AbortController | undefined;
+
+  constructor(open: OpenMailbox, readOnly: boolean) {
+    this.id = open.info.id;
+    this.name = open.info.name;
+    this.readOnly = readOnly;
+    this.uidValidity = open.info.uidValidity;
+    this.view = new View(open.uids);
+    this.recentFrom = open.recentFrom;
+    this.#keywords = new Map(open.keywords.map((keyword) => [keyword.toLowerCase(), keyword]));
+    this.#modSeq = open.info.highestModSeq;
+    this.#uidNext = open.info.uidNext;
+  }
+
+  get highestModSeq(): ModSeq {
+    return this.#modSeq;
+  }
+  get uidNext(): number {
+    return this.#uidNext;
+  }
+  get keywords(): Iterable<string> {
+    return this.#keywords.values();
+  }
+  /** True while expunged messages still have sequence numbers here. */
+  get hasUntold(): boolean {
+    return this.#untold.length > 0;
+  }
+  recentCount(): number {
+    return this.view.count - this.view.lowerBound(this.recentFrom);
+  }
+  isRecent(uid: number): boolean {
+    return uid >= this.recentFrom;
+  }
+
+  /** Stops watching. */
+  close(): void {
+    this.#watch?.abort();
+    this.#watch = undefined;
+    this.onMoved = undefined;
+  }
+
+  /** Something changed that the events may not have told yet. */
+  markStale(): void {
+    this.#stale = true;
+  }
+
+  /**
+   * This session's own change made the mailbox's MODSEQ `changed`. When it is the very next one
+   * nothing else came between, and the answers already tell it all.
+   *
+   * @param answered States that the client has been told, or does not want to be (.SILENT).
+   */
+  noteOwnChange(changed: ModSeq, answered: readonly FlagState[] = []): void {
+    if (changed <= this.#modSeq) return;
+    if (changed === this.#modSeq + 1) {
+      this.#modSeq = changed;
+      return;
+    }
+    this.#stale = true;
+    this.#own ??= new Map();
+    for (const state of answered) this.#own.set(state.uid, state.modSeq);
+  }
+
+  /** Tells the client what has happened, as far as it may be told now. */
+  async sync(session: Session, options: SyncOptions): Promise<void> {
+    if (this.#watch === undefined) {
+      // Watching begins with the first command behind SELECT, so a short visit costs nothing.
+      this.#startWatch(session);
+      this.#stale = true;
+    }
+    let changes: MailboxChanges | undefined;
+    if (this.#stale || options.force === true || this.#movedTo > this.#modSeq) {
+      this.#stale = false;
+      try {
+        changes = await session.services.store.changes(
+          session.principal,
+          { mailbox: this.id, sinceModSeq: this.#modSeq, knownUidNext: this.#uidNext },
+          session.signal,
+        );
+      } catch (error) {
+        this.#stale = true;
+        throw error;
+      }
+      this.#untold = union(this.#untold, changes.vanished);
+    }
+    if (options.expunge) this.#tellExpunged(session);
+    if (changes !== undefined) this.#tellChanges(session, changes);
+  }
+
+  /** Takes messages out at once: the answer to this session's own EXPUNGE or MOVE. */
+  expunged(session: Session, gone: UidSet, changed: ModSeq): void {
+    this.noteOwnChange(changed);
+    this.#untold = union(this.#untold, gone);
+    this.#tellExpunged(session);
+  }
+
+  /** Announces keywords that the client has not seen in FLAGS yet. RFC 9051 §7.3.5 */
+  learnKeywords(session: Session, flags: readonly string[]): void {
+    let news = false;
+    for (const flag of flags) {
+      const lower = flag.toLowerCase();
+      if (flag.startsWith("\\") || this.#keywords.has(lower)) continue;
+      this.#keywords.set(lower, flag);
+      news = true;
+    }
+    if (news) this.writeKnownFlags(session);
+  }
+
+  /** FLAGS and PERMANENTFLAGS. RFC 9051 §6.3.2 */
+  writeKnownFlags(session: Session): void {
+    const { out } = session;
+    const flags = [...systemFlags, ...this.#keywords.values()];
+    out.text("* FLAGS (");
+    writeFlags(out, flags, false);
+    out.text(")\r\n");
+    const permanent = this.readOnly ? "" : [...flags, "\\*"].join(" ");
+    writeUntaggedOk(out, `PERMANENTFLAGS (${permanent})`, "Kept for ever");
+  }
+
+  writeExists(session: Session): void {
+    const { out } = session;
+    out.text("* ").number(this.view.count).text(" EXISTS\r\n");
+    // RFC 9051 §E: IMAP4rev2 has no RECENT.
+    if (!session.rev2) out.text("* ").number(this.recentCount()).text(" RECENT\r\n");
+  }
+
+  #tellExpunged(session: Session): void {
+    if (this.#untold.length === 0) return;
+    const gone = this.#untold;
+    this.#untold = noUids;
+    const { out } = session;
+    if (session.qresync) {
+      const uids: number[] = [];
+      this.view.remove(gone, (_sequence, uid) => uids.push(uid));
+      // RFC 7162 §3.2.10: with QRESYNC, VANISHED instead of EXPUNGE.
+      if (uids.length > 0) {
+        out
+          .text("* VANISHED ")
+          .text(uidSetText(uidSetFromSorted(uids)))
+          .text("\r\n");
+      }
+      return;
+    }
+    let before = 0;
+    this.view.remove(gone, (sequence) => {
+      // Each EXPUNGE shifts the numbers behind it. RFC 9051 §7.5.1
+      out
+        .text("* ")
+        .number(sequence - before++)
+        .text(" EXPUNGE\r\n");
+    });
+  }
+
+  #tellChanges(session: Session, changes: MailboxChanges): void {
+    const own = this.#own;
+    this.#own = undefined;
+    const countBefore = this.view.count;
+    for (const { uid } of changes.added) this.view.add(uid);
+    this.#modSeq = modSeq(Math.max(this.#modSeq, changes.highestModSeq));
+    this.#uidNext = Math.max(this.#uidNext, changes.uidNext);
+    for (const { flags } of changes.added) this.learnKeywords(session, flags);
+    if (this.view.count !== countBefore) this.writeExists(session);
+    const walk = new SequenceWalk(this.view);
+    for (const state of changes.changed) {
+      const sequence = walk.sequenceOf(state.uid);
+      if (sequence === 0 || own?.get(state.uid) === state.modSeq) continue;
+      this.tellFlags(session, sequence, state);
+    }
+  }
+
+  /** An unsolicited FETCH. RFC 9051 §7.5.2: with the UID; so does RFC 7162 §3.2.4. */
+  tellFlags(session: Session, sequence: number, state: FlagState): void {
+    this.learnKeywords(session, state.flags);
+    writeFlagState(session, sequence, state, {
+      uid: session.rev2 || session.qresync,
+      flags: true,
+      recent: !session.rev2 && this.isRecent(state.uid),
+    });
+  }
+
+  #startWatch(session: Session): void {
+    const controller = new AbortController();
+    this.#watch = controller;
+    const { log } = session.services;
+    this.#watchUntil(session, controller.signal).catch((error: unknown) => {
+      if (controller.signal.aborted) return;
+      log.error({ err: error }, "imap watch failed");
+      session.endWith("Internal error");
+    });
+  }
+
+  async #watchUntil(session: Session, signal: AbortSignal): Promise<void> {
+    const { store, log } = session.services;
+    while (!signal.aborted) {
+      try {
+        const events = store.watch(session.principal, { mailboxes: [this.id] }, signal);
+        for await (const event of events) this.#onEvent(session, event);
+      } catch (error) {
+        if (signal.aborted) return;
+        log.debug({ err: error, mailbox: this.id }, "imap watch interrupted");
+      }
+      if (signal.aborted) return;
+      this.#stale = true; // What happened meanwhile was not told.
+      await delay(watchRetryMs, undefined, { signal, ref: false });
+      this.onMoved?.();
+    }
+  }
+
+  #onEvent(session: Session, event: MailboxEvent): void {
+    switch (event.kind) {
+      case "mailbox":
+        this.#movedTo = Math.max(this.#movedTo, event.highestModSeq);
+        if (this.#movedTo > this.#modSeq) this.onMoved?.();
+        return;
+      case "deleted":
+        session.endWith("The selected mailbox was deleted");
+        return;
+      case "revoked":
+        session.endWith("Log in again");
+        return;
+      case "list":
+        return;
+    }
+  }
+}
+
+function union(a: UidSet, b: UidSet): UidSet {
+  if (a.length === 0) return b;
+  if (b.length === 0) return a;
+  const pairs: [number, number][] = [];
+  for (const set of [a, b]) {
+    for (let i = 0; i < set.length; i += 2) pairs.push([set[i] ?? 0, set[i + 1] ?? 0]);
+  }
+  return uidSetFromRanges(pairs);
+}

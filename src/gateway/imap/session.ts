@@ -1,0 +1,174 @@
+// State of one IMAP session: who is logged in, what is enabled, which mailbox is selected. Commands
+// read and change it; dispatch.ts runs them one after the other; connection.ts owns the socket.
+// RFC 9051 §3
+
+import type { GatewayServices } from "../services.ts";
+import type { Change, Principal } from "../../mail/mail-store.ts";
+import type { UidSet } from "../../mail/uid-set.ts";
+import { noUids } from "../../mail/uid-set.ts";
+import type { DirectoryRow } from "../../mail/account.ts";
+import { MailError } from "../../mail/errors.ts";
+import { Input } from "./input.ts";
+import type { InputGate, WaitKind } from "./input.ts";
+import type { ImapLimits } from "./limits.ts";
+import { Output } from "./output.ts";
+import type { ByteSink } from "./output.ts";
+import type { Selected } from "./selected.ts";
+
+export type SessionState = "unauthenticated" | "authenticated" | "selected" | "logout";
+
+/** A literal at the end of an unfinished APPEND, not yet asked for. */
+export interface AnnouncedLiteral {
+  readonly size: number;
+  /** The client waits for `+`. */
+  readonly sync: boolean;
+}
+
+/** What the connection does for its session. */
+export interface SessionHost extends InputGate, ByteSink {
+  /** The client's address, without zone or mapped-IPv4 prefix. */
+  readonly address: string;
+  /** True once TLS is up. */
+  secure(): boolean;
+  /** Encrypts the connection; resolves when the handshake is done. */
+  startTls(): Promise<void>;
+  /** Counts a connection of the user; false when there are too many. Given back at the end. */
+  claimUser(account: DirectoryRow["account"]): boolean;
+  /** Cuts the connection without a word. */
+  destroy(): void;
+}
+
+/** Streaming at this rate keeps a literal's deadline away: the bytes that must come in one period. */
+const literalProgressBytes = 30_000;
+
+export class Session {
+  readonly services: GatewayServices;
+  readonly limits: ImapLimits;
+  readonly host: SessionHost;
+  readonly input: Input;
+  readonly out: Output;
+  /** Aborts when the connection is gone. */
+  readonly signal: AbortSignal;
+
+  /** Tag of the command that runs. */
+  tag = "*";
+  user: { readonly principal: Principal; readonly name: string } | undefined;
+  selected: Selected | undefined;
+  /** RFC 7162 §3.1: set by ENABLE or by the first command that shows awareness. */
+  condstore = false;
+  qresync = false;
+  rev2 = false;
+  utf8Accept = false;
+  /** The saved search result `$`. RFC 9051 §6.4.4.1 */
+  saved: UidSet = noUids;
+  /** Set while APPEND runs and a message's literal has been announced. */
+  announced: AnnouncedLiteral | undefined;
+  loginFailures = 0;
+  loggedOut = false;
+  /** Called now and then while the client idles. */
+  onKeepAlive: (() => void) | undefined;
+
+  /** Monotonic milliseconds after which the connection is ended for silence. */
+  deadlineMs: number;
+  #waiting: WaitKind | "none" = "none";
+  #literalBytes = 0;
+  #bye: string | undefined;
+
+  constructor(
+    services: GatewayServices,
+    limits: ImapLimits,
+    host: SessionHost,
+    signal: AbortSignal,
+  ) {
+    this.services = services;
+    this.limits = limits;
+    this.host = host;
+    this.signal = signal;
+    this.input = new Input(host, (kind) => this.#onWait(kind));
+    this.out = new Output(host, limits.outputBytesMax);
+    this.deadlineMs = services.clock.monotonicMs() + limits.loginMs;
+  }
+
+  get state(): SessionState {
+    if (this.loggedOut) return "logout";
+    if (this.user === undefined) return "unauthenticated";
+    return this.selected === undefined ? "authenticated" : "selected";
+  }
+  /** UTF-8 in quoted strings and mailbox names. RFC 9051 §6.3.1, RFC 6855 §3 */
+  get utf8(): boolean {
+    return this.rev2 || this.utf8Accept;
+  }
+  /** Of the user that is logged in; commands that need one run in no other state. */
+  get principal(): Principal {
+    if (this.user === undefined) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
+    return this.user.principal;
+  }
+  /** Why the session is to end, once something wants it to. */
+  get bye(): string | undefined {
+    return this.#bye;
+  }
+
+  /** Identity for one change. */
+  change(): Change {
+    return { opId: this.services.nextOpId(), retry: false };
+  }
+
+  /** Bytes from the client. */
+  receive(chunk: Uint8Array): void {
+    if (this.#waiting === "literal") this.#literalBytes += chunk.length;
+    this.input.push(chunk);
+  }
+
+  /** Ends the session with BYE: at once when it waits for the client, else behind the command. */
+  endWith(text: string): void {
+    this.#bye ??= text;
+    this.input.end();
+  }
+
+  /** Ends the session with BYE behind the command in hand, at once when there is none. */
+  endWhenQuiet(text: string): void {
+    if (this.#waiting === "command" || this.user === undefined) this.endWith(text);
+    else this.#bye ??= text;
+  }
+
+  /** Cuts the connection: inside a literal nothing can be said any more. */
+  breakOff(): void {
+    this.loggedOut = true;
+    this.host.destroy();
+  }
+
+  /** Leaves the selected mailbox without expunging. */
+  unselect(): void {
+    this.selected?.close();
+    this.selected = undefined;
+    this.saved = noUids;
+  }
+
+  /** STARTTLS: nothing that was said in the clear counts any more. RFC 9051 §6.2.1 */
+  forgetPlaintextState(): void {
+    this.loginFailures = 0;
+    this.tag = "*";
+  }
+
+  /** The server works on a command: no deadline of the client runs. */
+  working(): void {
+    this.#waiting = "none";
+    if (this.user !== undefined) this.deadlineMs = Number.POSITIVE_INFINITY;
+  }
+
+  #onWait(kind: WaitKind): void {
+    this.out.end();
+    // Before login one deadline holds for everything, so that slow drips gain nothing.
+    if (this.user === undefined) return;
+    const nowMs = this.services.clock.monotonicMs();
+    if (kind === "literal" && this.#waiting === "literal") {
+      if (this.#literalBytes < literalProgressBytes) return;
+      this.deadlineMs = nowMs + this.limits.commandReadMs;
+    } else if (kind !== this.#waiting) {
+      const period = kind === "command" ? this.limits.autologoutMs : this.limits.commandReadMs;
+      this.deadlineMs = nowMs + period;
+    }
+    this.#literalBytes = 0;
+    this.#waiting = kind;
+  }
+}
