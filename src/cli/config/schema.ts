@@ -71,6 +71,7 @@ const cluster = z.strictObject({
       .literal("embedded")
       .prefault("embedded")
       .meta({ description: "embedded: one process with its own fsynced log" }),
+    member: memberName.prefault("c1").meta({ description: "Member id of the coordinator process" }),
     address: hostPort.meta({ description: "Link address of the coordinator process" }),
   }),
   link: z

@@ -5,9 +5,11 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { hashPassword } from "../../cluster/directory/password.ts";
 import { AdminClient } from "../admin-client.ts";
 import { CommandFailure, exitStatus } from "../failure.ts";
+import { initFromConfig } from "../init.ts";
 import { banner } from "./banner.ts";
 import { writeCertificates } from "./certificate-files.ts";
 import { createUsers, DevCluster } from "./cluster.ts";
@@ -75,7 +77,13 @@ export async function runDev(options: DevOptions): Promise<void> {
       ...ports.nodes.map(({ http }, index) => ({ id: `n${index + 1}`, http })),
       ...ports.gateways.map(({ http }, index) => ({ id: `g${index + 1}`, http })),
     ];
+    const initFile = members[0]?.file ?? "";
+    const initLimit = AbortSignal.timeout(readyWithinMs);
     try {
+      await Promise.race([
+        initFromConfig(initFile, options.nodes, initLimit),
+        untilFailure(() => cluster.failure),
+      ]);
       await waitUntilReady(listening, readyWithinMs, () => cluster.failure);
     } catch (error) {
       if (error instanceof NotReady)
@@ -113,6 +121,15 @@ async function untilSignal(): Promise<void> {
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const)
       process.once(signal, () => done());
   });
+}
+
+/** Rejects once a member has ended at the start. */
+async function untilFailure(failure: () => string | undefined): Promise<never> {
+  for (;;) {
+    const why = failure();
+    if (why !== undefined) throw new NotReady(why);
+    await wait(50);
+  }
 }
 
 /** The admin token of the data folder; made when there is none. */

@@ -1,0 +1,105 @@
+// What every member of a cluster has, whatever its role: log, metrics, identity on links, the way to
+// the coordinator. Roles add their own parts in the neighbouring files.
+
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { pino, type Logger } from "pino";
+import { collectDefaultMetrics, Registry } from "prom-client";
+import { MemoryAddressBook } from "../../cluster/link/address-book.ts";
+import type { LinkSecurity } from "../../cluster/link/link-security.ts";
+import { LinkManager } from "../../cluster/link/link-manager.ts";
+import type { SelfDescription } from "../../cluster/link/hello.ts";
+import { RemoteCoordinator } from "../../cluster/coordinator/remote.ts";
+import { systemClock } from "../../lib/clock.ts";
+import { systemRandom } from "../../lib/random.ts";
+import { type MemberId, memberId } from "../../mail/ids.ts";
+import type { Config } from "../config/schema.ts";
+
+/** A role's running parts. */
+export interface RunningMember {
+  /** Orderly: sessions and requests get until `signal` aborts. */
+  stop(signal: AbortSignal): Promise<void>;
+}
+
+export function makeLog(config: Config): Logger {
+  const { level, pretty } = config.log;
+  const base = { member: config.member.id };
+  if (!pretty) return pino({ level, base });
+  return pino({ level, base, transport: { target: "pino-pretty" } });
+}
+
+export function makeMetrics(config: Config): Registry {
+  const registry = new Registry();
+  registry.setDefaultLabels({ member: config.member.id });
+  collectDefaultMetrics({ register: registry });
+  return registry;
+}
+
+/** Reads certificates anew at each use, so that replaced files count from the next dial on. */
+export function linkSecurity(config: Config): LinkSecurity {
+  const { plaintext, ca, cert, key } = config.cluster.link;
+  if (plaintext || ca === undefined || cert === undefined || key === undefined) {
+    return { kind: "plaintext" };
+  }
+  return {
+    kind: "tls",
+    credentials: () => ({
+      ca: readFileSync(ca, "utf8"),
+      cert: readFileSync(cert, "utf8"),
+      key: readFileSync(key, "utf8"),
+    }),
+  };
+}
+
+/** Who this member says it is; `incarnation` becomes known at registration. */
+export function selfDescription(
+  config: Config,
+  role: string,
+  incarnation: () => number,
+): SelfDescription {
+  return { cluster: config.cluster.id, member: memberId(config.member.id), role, incarnation };
+}
+
+/** `host:port` as in the configuration; IPv6 hosts stand in brackets. */
+export function splitHostPort(text: string): { readonly host: string; readonly port: number } {
+  const colon = text.lastIndexOf(":");
+  return {
+    host: text.slice(0, colon).replace(/^\[|\]$/g, ""),
+    port: Number(text.slice(colon + 1)),
+  };
+}
+
+export interface CoordinatorWay {
+  readonly addresses: MemoryAddressBook;
+  readonly links: LinkManager;
+  readonly coordinator: RemoteCoordinator;
+}
+
+/** Links of a member, with the coordinator's address in the book. */
+export function reachCoordinator(
+  config: Config,
+  self: SelfDescription,
+  log: Logger,
+): CoordinatorWay {
+  const addresses = new MemoryAddressBook();
+  const coordinatorId: MemberId = memberId(config.cluster.coordinator.member);
+  addresses.set(coordinatorId, splitHostPort(config.cluster.coordinator.address));
+  const links = new LinkManager({
+    self,
+    addresses,
+    security: linkSecurity(config),
+    clock: systemClock,
+    log,
+    random: systemRandom,
+  });
+  const coordinator = new RemoteCoordinator({
+    peer: links.peer(coordinatorId),
+    clock: systemClock,
+  });
+  return { addresses, links, coordinator };
+}
+
+/** The machine, unless the operator names a wider domain. */
+export function failureDomain(config: Config): string {
+  return config.member.failureDomain ?? hostname();
+}

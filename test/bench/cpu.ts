@@ -1,0 +1,48 @@
+// CPU time and memory of processes as the kernel counts them (/proc), children that ended included.
+
+import { readFileSync } from "node:fs";
+import type { Target } from "./target.ts";
+
+const ticksPerSecond = 100; // USER_HZ, fixed on Linux.
+
+/** CPU milliseconds used so far by each part of a target. A process that is gone counts as 0. */
+export function cpuMs(target: Target): ReadonlyMap<string, number> {
+  const byPart = new Map<string, number>();
+  for (const { part, pid } of target.processes()) {
+    byPart.set(part, (byPart.get(part) ?? 0) + processCpuMs(pid));
+  }
+  return byPart;
+}
+
+/** Sum over all parts. */
+export function totalCpuMs(target: Target): number {
+  return [...cpuMs(target).values()].reduce((sum, ms) => sum + ms, 0);
+}
+
+/** Resident bytes of all processes of the parts whose name begins with `prefix`. */
+export function residentBytes(target: Target, prefix: string): number {
+  return target
+    .processes()
+    .filter(({ part }) => part.startsWith(prefix))
+    .reduce((sum, { pid }) => sum + rss(pid), 0);
+}
+
+function processCpuMs(pid: number): number {
+  const text = read(`/proc/${pid}/stat`);
+  // Fields behind the command's closing bracket: utime is the 12th, stime 13th, cutime 14th, cstime 15th.
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  const ticks = [11, 12, 13, 14].reduce((sum, index) => sum + Number(fields[index] ?? 0), 0);
+  return (ticks * 1000) / ticksPerSecond;
+}
+
+function rss(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(read(`/proc/${pid}/status`))?.[1] ?? 0) * 1024;
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return ""; // The process ended meanwhile.
+  }
+}

@@ -1,0 +1,104 @@
+// A raw IMAP client for measuring: sends a command and waits for its tagged line, looking at as little
+// as possible of what comes between, so that the server is what is measured.
+
+import { connect, type Socket } from "node:net";
+
+export interface ImapAnswer {
+  readonly ok: boolean;
+  readonly bytes: number;
+  readonly ms: number;
+  /** The last bytes, with the tagged line. */
+  readonly tail: string;
+}
+
+const tailBytes = 4096;
+
+export class ImapClient {
+  readonly #socket: Socket;
+  #serial = 0;
+  #mark = "";
+  #tail = "";
+  #bytes = 0;
+  #done: (() => void) | undefined;
+  #onBytes: ((text: string) => void) | undefined;
+
+  static async open(port: number): Promise<ImapClient> {
+    const client = new ImapClient(connect({ port, host: "127.0.0.1", noDelay: true }));
+    await client.#until("* ");
+    return client;
+  }
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.on("data", (chunk: Buffer) => this.#take(chunk));
+    socket.on("error", () => this.#done?.());
+    socket.on("close", () => this.#done?.());
+  }
+
+  /** Sends one command without literal; resolves at its tagged line. */
+  async command(text: string): Promise<ImapAnswer> {
+    const tag = `b${++this.#serial}`;
+    const from = performance.now();
+    this.#socket.write(`${tag} ${text}\r\n`);
+    await this.#until(`${tag} `);
+    return {
+      ok: this.#tail.includes(`${tag} OK`),
+      bytes: this.#bytes,
+      ms: performance.now() - from,
+      tail: this.#tail,
+    };
+  }
+
+  /** APPEND with a non-synchronising literal. */
+  async append(mailbox: string, message: Buffer): Promise<ImapAnswer> {
+    const tag = `b${++this.#serial}`;
+    const from = performance.now();
+    this.#socket.cork();
+    this.#socket.write(`${tag} APPEND ${mailbox} {${message.length}+}\r\n`);
+    this.#socket.write(message);
+    this.#socket.write("\r\n");
+    this.#socket.uncork();
+    await this.#until(`${tag} `);
+    return {
+      ok: this.#tail.includes(`${tag} OK`),
+      bytes: this.#bytes,
+      ms: performance.now() - from,
+      tail: this.#tail,
+    };
+  }
+
+  /** Starts IDLE; `onText` gets what the server says from then on. */
+  async idle(onText: (text: string) => void): Promise<void> {
+    this.#socket.write(`b${++this.#serial} IDLE\r\n`);
+    await this.#until("+ ");
+    this.#onBytes = onText;
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  async #until(mark: string): Promise<void> {
+    this.#mark = mark;
+    this.#tail = "\r\n";
+    this.#bytes = 0;
+    await new Promise<void>((done) => {
+      this.#done = done;
+    });
+    this.#done = undefined;
+  }
+
+  #take(chunk: Buffer): void {
+    this.#bytes += chunk.length;
+    const last = chunk.length > tailBytes ? chunk.subarray(chunk.length - tailBytes) : chunk;
+    const text = last.toString("latin1");
+    if (this.#onBytes !== undefined) {
+      this.#onBytes(text);
+      return;
+    }
+    this.#tail = (this.#tail + text).slice(-tailBytes);
+    const at = this.#tail.lastIndexOf(`\r\n${this.#mark}`);
+    if (at !== -1 && this.#tail.endsWith("\r\n") && this.#tail.length > at + 2 + this.#mark.length)
+      this.#done?.();
+  }
+}

@@ -1,0 +1,53 @@
+// `npm run bench [-- --peers] [--smoke] [--write]`: measures Pabal and, with --peers, Dovecot and
+// Postfix in the same run on the same machine. --write puts the table into docs/benchmarks.md.
+
+import { cpus, release, totalmem } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
+import { startPeers } from "./peers.ts";
+import { type Figure, markdownTable } from "./report.ts";
+import { type BenchSize, runScenarios } from "./scenarios.ts";
+import { startPabal, type Target } from "./target.ts";
+
+const flags = new Set(process.argv.slice(2));
+const size: BenchSize = flags.has("--smoke")
+  ? { seconds: 2, messages: 500, idle: 0, brief: true }
+  : { seconds: 6, messages: 10_000, idle: 10_000, brief: false };
+
+const columns: { name: string; figures: readonly Figure[] }[] = [];
+const starts: (() => Promise<readonly Target[]>)[] = [
+  async () => [
+    await startPabal({ gateways: 1, nodes: 2, users: 100, set: ["limits.sessionsPerUser=1000"] }),
+  ],
+  ...(flags.has("--peers") ? [startPeers] : []),
+];
+for (const start of starts) {
+  for (const target of await start()) {
+    process.stdout.write(`\n${target.name}\n`);
+    try {
+      const figures = await runScenarios(target, size, (figure) => {
+        process.stdout.write(
+          `  ${figure.scenario}: ${figure.value.toFixed(3)} ${figure.unit}${figure.cpuMsPerOp === undefined ? "" : `, ${figure.cpuMsPerOp.toFixed(3)} ms CPU`}${figure.note === undefined ? "" : ` (${figure.note})`}\n`,
+        );
+      });
+      columns.push({ name: target.name, figures });
+    } finally {
+      await target.stop();
+    }
+  }
+}
+const table = markdownTable(columns);
+process.stdout.write(`\n${table}\n`);
+if (flags.has("--write")) writeTable(table);
+process.exit(0);
+
+function writeTable(text: string): void {
+  const file = new URL("../../docs/benchmarks.md", import.meta.url);
+  const [begin, end] = ["<!-- measured -->", "<!-- /measured -->"];
+  const old = readFileSync(file, "utf8");
+  const machine = `${cpus().length} cores (${cpus()[0]?.model ?? "?"}), ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node.js ${process.version}, ${new Date().toISOString().slice(0, 10)}`;
+  const made = `${begin}\n${machine}\n\n${text}\n${end}`;
+  writeFileSync(
+    file,
+    old.slice(0, old.indexOf(begin)) + made + old.slice(old.indexOf(end) + end.length),
+  );
+}
