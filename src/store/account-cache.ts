@@ -1,0 +1,287 @@
+// Accounts and summaries in RAM: loaded when first asked for, kept while in use, then until memory is
+// needed. What is applied while something loads is applied to it again, so loading never blocks apply.
+
+import { MailError } from "../mail/errors.ts";
+import { mailboxId } from "../mail/ids.ts";
+import type { AccountId, MailboxId } from "../mail/ids.ts";
+import { AccountState } from "./account-state.ts";
+import { applyToAccount, applyToSummary } from "./apply-ram.ts";
+import { fold, loadSummary } from "./blocks.ts";
+import { readCounters } from "./entry-codec.ts";
+import { emptyCounters } from "./entry-kind.ts";
+import type { Counters, MailboxRow, Op, QuotaUse } from "./entry-kind.ts";
+import { accountKey, table } from "./keyspace.ts";
+import type { StoreLimits } from "./limits.ts";
+import { MailboxState } from "./mailbox-state.ts";
+import type { LoadingSummary, MailboxSummary } from "./mailbox-state.ts";
+import { openRow } from "./row.ts";
+import { readMailbox, readQuota, readRegistrationRow } from "./rows.ts";
+import type { RegistrationRow } from "./rows.ts";
+import type { WriteQueue } from "./write-queue.ts";
+
+/** Change rows above the blocks before they are folded in. */
+const unfoldedMax = 2048;
+
+interface LoadingAccount {
+  readonly promise: Promise<AccountState | undefined>;
+  readonly missed: (readonly Op[])[];
+}
+
+export class AccountCache {
+  readonly #queue: WriteQueue;
+  readonly #limits: StoreLimits;
+  /** In order of last use. */
+  readonly #accounts = new Map<AccountId, AccountState>();
+  readonly #loading = new Map<AccountId, LoadingAccount>();
+  /** Loaded summaries in order of last use. */
+  readonly #summaries = new Map<MailboxState, AccountState>();
+  #summaryBytes = 0;
+  readonly #sizes = new Map<MailboxState, number>();
+
+  constructor(queue: WriteQueue, limits: StoreLimits) {
+    this.#queue = queue;
+    this.#limits = limits;
+  }
+
+  get summaryBytes(): number {
+    return this.#summaryBytes;
+  }
+
+  get loadedAccounts(): number {
+    return this.#accounts.size;
+  }
+
+  /** The account when it is in RAM. */
+  peek(id: AccountId): AccountState | undefined {
+    return this.#accounts.get(id);
+  }
+
+  all(): IterableIterator<AccountState> {
+    return this.#accounts.values();
+  }
+
+  /** The account, read from disk when needed; undefined when this node has none of this id. */
+  get(id: AccountId): AccountState | undefined | Promise<AccountState | undefined> {
+    const known = this.#accounts.get(id);
+    if (known !== undefined) {
+      this.#accounts.delete(id);
+      this.#accounts.set(id, known);
+      return known;
+    }
+    const loading = this.#loading.get(id);
+    if (loading !== undefined) return loading.promise;
+    const missed: (readonly Op[])[] = [];
+    const promise = this.#load(id, missed).finally(() => this.#loading.delete(id));
+    this.#loading.set(id, { promise, missed });
+    return promise;
+  }
+
+  /** As `get`, and keeps the account in RAM until the caller lowers its `pins` again. */
+  pin(id: AccountId): AccountState | undefined | Promise<AccountState | undefined> {
+    const found = this.get(id);
+    if (found instanceof Promise) return this.#pinLater(id);
+    if (found !== undefined) found.pins++;
+    return found;
+  }
+
+  /** As `summary`, and keeps it in RAM until the caller lowers its `pins` again. @throws MailError MAILBOX_GONE */
+  async pinSummary(account: AccountState, mailbox: MailboxState): Promise<MailboxSummary> {
+    for (;;) {
+      const summary = await this.summary(account, mailbox);
+      if (mailbox.gone) throw new MailError({ code: "MAILBOX_GONE", mailbox: mailbox.id });
+      if (mailbox.summary !== summary) continue; // Evicted before we came to hold it.
+      summary.pins++;
+      return summary;
+    }
+  }
+
+  /** A committed change: now if the account is in RAM, again after loading if it is on its way. */
+  apply(id: AccountId, ops: readonly Op[]): AccountState | undefined {
+    const account = this.#accounts.get(id);
+    if (account !== undefined) applyToAccount(account, ops);
+    else this.#loading.get(id)?.missed.push(ops);
+    return account;
+  }
+
+  /** The mailbox's messages, read from disk when needed. */
+  summary(account: AccountState, mailbox: MailboxState): MailboxSummary | Promise<MailboxSummary> {
+    if (mailbox.summary !== undefined) {
+      if (this.#summaries.delete(mailbox)) this.#summaries.set(mailbox, account);
+      return mailbox.summary;
+    }
+    if (mailbox.loading !== undefined) return mailbox.loading.promise;
+    const missed: Op[] = [];
+    account.pins++;
+    const promise = this.#loadSummary(account, mailbox, missed).finally(() => {
+      mailbox.loading = undefined;
+      account.pins--;
+    });
+    const loading: LoadingSummary = { promise, missed };
+    mailbox.loading = loading;
+    return promise;
+  }
+
+  /** Folds when enough changes have gathered, and makes room; called now and then after changes. */
+  tidy(account: AccountState, mailbox: MailboxState): void {
+    const { summary } = mailbox;
+    if (summary !== undefined) {
+      this.#measure(mailbox, summary);
+      const { modSeq } = mailbox.counters;
+      if (modSeq - summary.foldModSeq > unfoldedMax) {
+        fold(this.#queue, account.id, mailbox.id, summary, modSeq);
+      }
+    }
+    this.#evict();
+  }
+
+  /** Forgets all accounts that are not in use; those in use stay. */
+  forgetIdle(): void {
+    for (const account of this.#accounts.values()) if (account.idle) this.#forget(account);
+  }
+
+  async #pinLater(id: AccountId): Promise<AccountState | undefined> {
+    for (;;) {
+      const account = await this.get(id);
+      if (account === undefined) return undefined;
+      if (this.#accounts.get(id) !== account) continue; // Evicted before we came to hold it.
+      account.pins++;
+      return account;
+    }
+  }
+
+  async #load(id: AccountId, missed: (readonly Op[])[]): Promise<AccountState | undefined> {
+    for (;;) {
+      const account = await readAccount(this.#queue, id);
+      if (account === undefined) {
+        if (missed.length === 0) return undefined;
+        // Created while we looked: look again, it is in the queue now.
+        missed.length = 0;
+        continue;
+      }
+      for (const ops of missed) applyToAccount(account, ops);
+      account.forgetProposed();
+      this.#accounts.set(id, account);
+      this.#evict();
+      return account;
+    }
+  }
+
+  async #loadSummary(
+    account: AccountState,
+    mailbox: MailboxState,
+    missed: readonly Op[],
+  ): Promise<MailboxSummary> {
+    const summary = await loadSummary(this.#queue, account.id, mailbox.id);
+    for (const op of missed) applyToSummary(summary, op);
+    if (mailbox.gone) return summary;
+    mailbox.summary = summary;
+    this.#summaries.set(mailbox, account);
+    this.tidy(account, mailbox);
+    return summary;
+  }
+
+  #measure(mailbox: MailboxState, summary: MailboxSummary): void {
+    const bytes = summary.columns.bytes;
+    this.#summaryBytes += bytes - (this.#sizes.get(mailbox) ?? 0);
+    this.#sizes.set(mailbox, bytes);
+  }
+
+  #evict(): void {
+    if (this.#summaryBytes > this.#limits.summaryBytesMax) {
+      for (const [mailbox, account] of this.#summaries) {
+        if (mailbox.gone || this.#dropSummary(account, mailbox)) this.#unlist(mailbox);
+        if (this.#summaryBytes <= this.#limits.summaryBytesMax) break;
+      }
+    }
+    let surplus = this.#accounts.size - this.#limits.accountsMax;
+    if (surplus <= 0) return;
+    for (const account of this.#accounts.values()) {
+      if (surplus <= 0) return;
+      if (!account.idle) continue;
+      this.#forget(account);
+      surplus--;
+    }
+  }
+
+  #dropSummary(account: AccountState, mailbox: MailboxState): boolean {
+    const { summary } = mailbox;
+    if (summary === undefined) return true;
+    if (summary.pins > 0) return false;
+    if (mailbox.counters.modSeq > summary.foldModSeq) {
+      fold(this.#queue, account.id, mailbox.id, summary, mailbox.counters.modSeq);
+    }
+    mailbox.summary = undefined;
+    return true;
+  }
+
+  #unlist(mailbox: MailboxState): void {
+    this.#summaries.delete(mailbox);
+    this.#summaryBytes -= this.#sizes.get(mailbox) ?? 0;
+    this.#sizes.delete(mailbox);
+  }
+
+  #forget(account: AccountState): void {
+    for (const mailbox of account.mailboxes.values()) {
+      if (mailbox.loading !== undefined || (mailbox.summary?.pins ?? 0) > 0) return;
+    }
+    for (const mailbox of account.mailboxes.values()) {
+      this.#dropSummary(account, mailbox);
+      this.#unlist(mailbox);
+    }
+    this.#accounts.delete(account.id);
+  }
+}
+
+/** The account's small rows: all tables before the messages' own. */
+async function readAccount(queue: WriteQueue, id: AccountId): Promise<AccountState | undefined> {
+  const found: RegistrationRow[] = [];
+  let next = { nextMailboxId: 1, lastUidValidity: 0 };
+  let quota: QuotaUse = { bytes: 0, messages: 0 };
+  const mailboxes: MailboxRow[] = [];
+  const counters = new Map<MailboxId, Counters>();
+  const subscriptions: string[] = [];
+  const visit = (key: Buffer, value: Buffer): void => {
+    const reader = openRow(key, value);
+    switch (key[9]) {
+      case table.registration:
+        found.push(readRegistrationRow(reader));
+        break;
+      case table.account:
+        next = { nextMailboxId: reader.varint(), lastUidValidity: reader.varint() };
+        break;
+      case table.quota:
+        quota = readQuota(reader);
+        break;
+      case table.mailbox:
+        mailboxes.push(readMailbox(key, reader));
+        break;
+      case table.counters:
+        counters.set(mailboxId(key.readUInt32BE(10)), readCounters(reader));
+        break;
+      case table.subscription:
+        subscriptions.push(key.toString("utf8", 10));
+        break;
+      default:
+        break;
+    }
+  };
+  const ranges = [
+    [accountKey(id, table.registration), accountKey(id, table.keywords)],
+    [accountKey(id, table.subscription), accountKey(id, table.static)],
+  ] as const;
+  for (const [from, to] of ranges) {
+    for await (const rows of queue.range(from, to)) {
+      for (const [key, value] of rows) visit(key, value);
+    }
+  }
+  const [row] = found;
+  if (row === undefined) return undefined;
+  const account = new AccountState(row.shard, row.registration, next, quota);
+  for (const mailbox of mailboxes) {
+    const state = new MailboxState(mailbox, counters.get(mailbox.id) ?? emptyCounters);
+    account.mailboxes.set(mailbox.id, state);
+    account.byName.set(mailbox.name, state);
+  }
+  for (const name of subscriptions) account.subscriptions.add(name);
+  return account;
+}

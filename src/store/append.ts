@@ -1,0 +1,163 @@
+// APPEND: one or more messages into one mailbox, all or none (RFC 3502). Pipelines with deliveries;
+// only messages with keywords that are new to the mailbox need the account to themselves.
+
+import { MailError } from "../mail/errors.ts";
+import { uidMax, uidValidity } from "../mail/ids.ts";
+import type { AppendMessage, AppendOutcome, AppendRequest, Principal } from "../mail/mail-store.ts";
+import { normaliseMailboxName } from "../mail/mailbox-name.ts";
+import type { AccountState } from "./account-state.ts";
+import { quotaAfter } from "./account-state.ts";
+import { bodyTag } from "./apply-rows.ts";
+import { checkSource, partOf } from "./deliver.ts";
+import { orAborted } from "./deferred.ts";
+import type { Engine } from "./engine.ts";
+import type { BodyPart, Counters, MessageRow, Op } from "./entry-kind.ts";
+import { parseFlags } from "./flags.ts";
+import type { KeywordSet } from "./flags.ts";
+import { withMessage } from "./mailbox-state.ts";
+import type { MailboxState, MailboxSummary } from "./mailbox-state.ts";
+import type { Outcome } from "./outcome.ts";
+import { changeExclusively, proposeChange } from "./propose.ts";
+import type { Evaluated } from "./propose.ts";
+import { encodeStatic } from "./static-row.ts";
+
+type Appended = Extract<Outcome, { kind: "appended" }>;
+
+/** @see MailStore.append */
+export async function append(
+  engine: Engine,
+  who: Principal,
+  request: AppendRequest,
+  signal: AbortSignal,
+): Promise<AppendOutcome> {
+  const { messages } = request;
+  const most = engine.limits.messagesPerAppendMax;
+  if (messages.length > most)
+    throw new MailError({ code: "LIMIT", limit: "messagesPerAppendMax", most });
+  for (const { source } of messages) await checkSource(engine, source);
+  const plain = messages.every(({ flags }) => parseFlags(flags).keywords.length === 0);
+  const again = request.retry || engine.pending.get(request.opId) !== undefined;
+  const outcome =
+    plain && !again
+      ? await appendShared(engine, who, request, signal)
+      : await changeExclusively(
+          engine,
+          who,
+          request,
+          "appended",
+          async (account) => {
+            const mailbox = targetOf(account, request.mailbox);
+            return engine.withSummary(account, mailbox, (summary) =>
+              evaluate(engine, account, mailbox, messages, summary),
+            );
+          },
+          signal,
+        );
+  return {
+    mailbox: outcome.mailbox,
+    uidValidity: uidValidity(outcome.uidValidity),
+    uids: Array.from({ length: outcome.count }, (_, at) => outcome.firstUid + at),
+  };
+}
+
+function appendShared(
+  engine: Engine,
+  who: Principal,
+  request: AppendRequest,
+  signal: AbortSignal,
+): Promise<Appended> {
+  return engine.withAccount(who, async (account) => {
+    if (engine.rows.full) await orAborted(engine.rows.room(), signal);
+    await account.lock.shared(signal);
+    let committed: Promise<void>;
+    let evaluated: Evaluated<Appended>;
+    try {
+      engine.check(account, who);
+      const mailbox = targetOf(account, request.mailbox);
+      evaluated = evaluate(engine, account, mailbox, request.messages, undefined);
+      committed = proposeChange(engine, account, request.opId, evaluated);
+    } finally {
+      account.lock.releaseShared();
+    }
+    await orAborted(committed, signal);
+    return evaluated.outcome;
+  });
+}
+
+/** @param summary needed for messages with keywords only. */
+function evaluate(
+  engine: Engine,
+  account: AccountState,
+  mailbox: MailboxState,
+  messages: readonly AppendMessage[],
+  summary: MailboxSummary | undefined,
+): Evaluated<Appended> {
+  const firstUid = mailbox.next.uidNext;
+  if (firstUid + messages.length > uidMax) {
+    throw new MailError({ code: "LIMIT", limit: "uid", most: uidMax });
+  }
+  const bytes = messages.reduce((sum, { index }) => sum + index.sizeBytes, 0);
+  const quota = quotaAfter(account, bytes, messages.length);
+  const modSeq = mailbox.next.modSeq + 1;
+  const nowMs = engine.clock.nowMs();
+  const sets: KeywordSet[] = [];
+  const parts: BodyPart[] = [];
+  const rows: MessageRow[] = [];
+  const inline: Uint8Array[] = [];
+  let offset = 0;
+  let counters: Counters = mailbox.next;
+  messages.forEach((message, at) => {
+    const { bits, keywords } = parseFlags(message.flags);
+    const set = summary?.keywords.intern(keywords, sets, engine.limits) ?? 0;
+    const flags = ((set << 8) | bits) >>> 0;
+    parts.push(partOf(message.source, offset));
+    if (message.source.kind === "bytes") {
+      inline.push(message.source.bytes);
+      offset += message.source.bytes.length;
+    }
+    rows.push({
+      uid: firstUid + at,
+      modSeq,
+      flags,
+      size: message.index.sizeBytes,
+      date: secondsOf(message.internalDateMs ?? nowMs),
+      zone: message.internalDateZone ?? 0,
+      saved: secondsOf(nowMs),
+      bodyTag: bodyTag(account.shard, at),
+      bodyLsn: 0,
+    });
+    counters = { ...withMessage(counters, flags, message.index.sizeBytes), modSeq };
+  });
+  const ops: Op[] = sets.map((set) => ({ kind: "keywords", mailbox: mailbox.id, set }));
+  if (rows.length > 0) {
+    ops.push(
+      { kind: "add", mailbox: mailbox.id, modSeq, messages: rows },
+      { kind: "counters", mailbox: mailbox.id, counters },
+      { kind: "quota", use: quota },
+    );
+  }
+  const [only] = inline;
+  return {
+    ops,
+    parts,
+    statics: messages.map(({ index }) => encodeStatic(index)),
+    ...(only === undefined ? {} : { body: inline.length === 1 ? only : Buffer.concat(inline) }),
+    outcome: {
+      kind: "appended",
+      mailbox: mailbox.id,
+      uidValidity: mailbox.uidValidity,
+      firstUid,
+      count: messages.length,
+    },
+  };
+}
+
+function targetOf(account: AccountState, wanted: string): MailboxState {
+  const name = normaliseMailboxName(wanted);
+  return account.named(name.ok ? name.name : undefined, wanted);
+}
+
+/** Seconds since 1970, within what a row holds: dates before and after are moved to its ends. */
+export function secondsOf(ms: number): number {
+  return Math.min(0xffff_ffff, Math.max(0, Math.floor(ms / 1000)));
+}

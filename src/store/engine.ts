@@ -1,0 +1,233 @@
+// The account engine: applies committed entries (rows, then RAM, then whoever waits), and holds what
+// changes and reads work on. Evaluating changes is in one file per change; durability is the journal's.
+
+import { assert } from "../lib/assert.ts";
+import type { Clock } from "../lib/clock.ts";
+import { MailError } from "../mail/errors.ts";
+import type { AccountId, ShardId } from "../mail/ids.ts";
+import { AccountLock } from "./account-lock.ts";
+import { AccountCache } from "./account-cache.ts";
+import { isOverQuota } from "./account-state.ts";
+import type { AccountState } from "./account-state.ts";
+import { addedRows, changeRows, claimRows, deliverRows, deliveredRow } from "./apply-rows.ts";
+import type { BodySource } from "./body-source.ts";
+import { decodePayload } from "./entry-codec.ts";
+import type { DeliverPayload, Op, Payload } from "./entry-kind.ts";
+import type { Entry, Journal } from "./journal.ts";
+import type { StoreLimits } from "./limits.ts";
+import type { MailboxState, MailboxSummary } from "./mailbox-state.ts";
+import { PendingOps } from "./pending-ops.ts";
+import type { RegistrationFeed } from "./registration-feed.ts";
+import type { WriteQueue } from "./write-queue.ts";
+
+export interface EngineParts {
+  readonly rows: WriteQueue;
+  readonly bodies: BodySource;
+  readonly clock: Clock;
+  readonly limits: StoreLimits;
+  readonly feed: RegistrationFeed;
+}
+
+/** On whose behalf: a Principal, or without credVersion an operator, who may touch disabled accounts. */
+export interface Access {
+  readonly account: AccountId;
+  readonly shard: ShardId;
+  readonly credVersion?: number;
+}
+
+export class Engine {
+  readonly rows: WriteQueue;
+  readonly bodies: BodySource;
+  readonly clock: Clock;
+  readonly limits: StoreLimits;
+  readonly feed: RegistrationFeed;
+  readonly accounts: AccountCache;
+  readonly pending = new PendingOps();
+  /** One change of a shard's names or account list at a time. */
+  readonly #shardLocks = new Map<ShardId, AccountLock>();
+  #journal: Journal | undefined;
+
+  constructor(parts: EngineParts) {
+    this.rows = parts.rows;
+    this.bodies = parts.bodies;
+    this.clock = parts.clock;
+    this.limits = parts.limits;
+    this.feed = parts.feed;
+    this.accounts = new AccountCache(parts.rows, parts.limits);
+  }
+
+  /** The journal needs `apply` first, the engine the journal: it comes in by this, once. */
+  attach(journal: Journal): void {
+    assert(this.#journal === undefined, "an engine has one journal");
+    this.#journal = journal;
+  }
+
+  get journal(): Journal {
+    assert(this.#journal !== undefined, "a journal is attached before requests come");
+    return this.#journal;
+  }
+
+  /** Applies a committed entry; in lsn order per shard, on primaries, secondaries and in replay. */
+  readonly apply = (entry: Entry): void => {
+    const payload = isPayload(entry.payload)
+      ? entry.payload
+      : decodePayload(entry.kind, entry.head);
+    if (payload === undefined) return;
+    const pending = this.pending.take(entry.opId);
+    for (const account of pending?.accounts ?? []) account.underWay--;
+    switch (payload.kind) {
+      case "deliver":
+        deliverRows(this.rows, entry, payload.deliver);
+        this.#applyDelivery(entry, payload.deliver);
+        break;
+      case "change": {
+        changeRows(this.rows, entry, payload.change);
+        const ops = payload.change.ops.map((op) =>
+          op.kind === "add" ? { ...op, messages: addedRows(entry, op.messages) } : op,
+        );
+        this.#applyOps(entry, payload.change.account, ops);
+        break;
+      }
+      case "claim":
+        claimRows(this.rows, entry, payload.claim);
+        this.feed.claimed(entry.shard, entry.lsn, payload.claim.claims);
+        break;
+    }
+    for (const account of pending?.accounts ?? []) {
+      if (account.underWay === 0) for (const run of account.onSettled.splice(0)) run();
+    }
+    for (const run of pending?.settled ?? []) run(undefined);
+  };
+
+  shardLock(shard: ShardId): AccountLock {
+    let lock = this.#shardLocks.get(shard);
+    if (lock === undefined) this.#shardLocks.set(shard, (lock = new AccountLock()));
+    return lock;
+  }
+
+  /** @throws MailError WRONG_NODE unless this member may answer for the shard now. */
+  mustServe(shard: ShardId): void {
+    if (!this.journal.serves(shard)) throw new MailError({ code: "WRONG_NODE", shard });
+  }
+
+  /**
+   * Runs `use` with the principal's account, which stays in RAM meanwhile, if the request may be
+   * answered here and now.
+   * @throws MailError WRONG_NODE, NO_SUCH_ACCOUNT, ACCOUNT_DISABLED, STALE_CREDENTIALS
+   */
+  async withAccount<T>(who: Access, use: (account: AccountState) => Promise<T>): Promise<T> {
+    const account = await this.pinned(who);
+    try {
+      return await use(account);
+    } finally {
+      account.pins--;
+    }
+  }
+
+  /** As `withAccount`, for streams: the caller lowers `pins` at the end. */
+  async pinned(who: Access): Promise<AccountState> {
+    this.mustServe(who.shard);
+    const found = this.accounts.pin(who.account);
+    const account = found instanceof Promise ? await found : found;
+    try {
+      return this.check(account, who);
+    } catch (error) {
+      if (account !== undefined) account.pins--;
+      throw error;
+    }
+  }
+
+  /** Runs `use` with a mailbox's summary, which stays in RAM meanwhile. */
+  async withSummary<T>(
+    account: AccountState,
+    mailbox: MailboxState,
+    use: (summary: MailboxSummary) => T | Promise<T>,
+  ): Promise<T> {
+    const summary = await this.accounts.pinSummary(account, mailbox);
+    try {
+      return await use(summary);
+    } finally {
+      summary.pins--;
+    }
+  }
+
+  /** The same test again, after waiting. */
+  check(account: AccountState | undefined, who: Access): AccountState {
+    this.mustServe(who.shard);
+    if (who.credVersion === undefined) return this.knownAccount(account, who.shard);
+    const live = this.liveAccount(account, who.shard);
+    if (who.credVersion < live.registration.credVersion) {
+      throw new MailError({ code: "STALE_CREDENTIALS" });
+    }
+    return live;
+  }
+
+  /** @throws MailError NO_SUCH_ACCOUNT, WRONG_NODE, ACCOUNT_DISABLED */
+  liveAccount(account: AccountState | undefined, shard: ShardId): AccountState {
+    const known = this.knownAccount(account, shard);
+    if (known.registration.state === "disabled") throw new MailError({ code: "ACCOUNT_DISABLED" });
+    return known;
+  }
+
+  /** @throws MailError NO_SUCH_ACCOUNT, WRONG_NODE */
+  knownAccount(account: AccountState | undefined, shard: ShardId): AccountState {
+    if (account === undefined || account.registration.state === "deleted") {
+      throw new MailError({ code: "NO_SUCH_ACCOUNT" });
+    }
+    if (account.shard !== shard) throw new MailError({ code: "WRONG_NODE", shard });
+    return account;
+  }
+
+  /**
+   * This member stopped being, or has just become, the shard's primary: what it had proposed may
+   * never be committed. Waiters get REPLICA_UNREACHABLE, listeners end, proposed state is forgotten.
+   */
+  resetShard(shard: ShardId): void {
+    this.pending.reset(shard);
+    for (const account of this.accounts.all()) {
+      if (account.shard !== shard) continue;
+      account.underWay = 0;
+      account.forgetProposed();
+      for (const run of account.onSettled.splice(0)) run();
+      account.watchers?.fail("the mailbox is moving");
+      account.maildrop = undefined;
+    }
+  }
+
+  #applyDelivery(entry: Entry, payload: DeliverPayload): void {
+    for (const to of payload.recipients) {
+      this.#applyOps(entry, to.account, [
+        {
+          kind: "add",
+          mailbox: to.mailbox,
+          modSeq: to.counters.modSeq,
+          messages: [deliveredRow(entry, payload, to.uid, to.counters.modSeq)],
+        },
+        { kind: "counters", mailbox: to.mailbox, counters: to.counters },
+        { kind: "quota", use: to.quota },
+      ]);
+    }
+  }
+
+  #applyOps(entry: Entry, id: AccountId, ops: readonly Op[]): void {
+    const before = this.accounts.peek(id);
+    const wasFull = before !== undefined && isOverQuota(before.registration, before.quota);
+    const account = this.accounts.apply(id, ops);
+    if (account !== undefined) {
+      const isFull = isOverQuota(account.registration, account.quota);
+      if (wasFull !== isFull)
+        this.feed.changed(entry.shard, entry.lsn, account.registration, isFull);
+      if (account.underWay === 0) account.forgetProposed();
+    }
+    for (const op of ops) {
+      if (op.kind !== "registration") continue;
+      const full = account !== undefined && isOverQuota(op.registration, account.quota);
+      this.feed.changed(entry.shard, entry.lsn, op.registration, full);
+    }
+  }
+}
+
+/** A payload handed back by the journal is the object that was proposed. */
+function isPayload(value: unknown): value is Payload {
+  return typeof value === "object" && value !== null && "kind" in value;
+}

@@ -1,0 +1,258 @@
+// FETCH at the node: chunks of many rendered messages, without a promise or string per message.
+// Columns answer flags and sizes, static rows listings, segments bodies; what comes next is read
+// while the last chunk is written.
+
+import { formatDateTime } from "../mail/dates.ts";
+import { renderBody } from "../mail/mime/body-structure.ts";
+import type { FetchChunk, FetchItems, FetchRequest, Principal } from "../mail/mail-store.ts";
+import type { AccountState } from "./account-state.ts";
+import { background } from "./background.ts";
+import { readBodies } from "./bodies.ts";
+import type { Body, BodyName } from "./bodies.ts";
+import { ChunkWriter } from "./chunk-writer.ts";
+import type { Engine } from "./engine.ts";
+import { streamBlobSections } from "./fetch-blob.ts";
+import { FlagTexts } from "./flag-texts.ts";
+import type { MailboxSummary } from "./mailbox-state.ts";
+import { isWholeMessage, planSection, writeSection } from "./sections.ts";
+import { readParts } from "./static-row.ts";
+import type { StaticRow } from "./static-row.ts";
+import { readStatics } from "./statics.ts";
+
+const batchMessages = 256;
+const batchBytes = 1024 * 1024;
+
+/** @see MailStore.fetch */
+export async function* fetchMessages(
+  engine: Engine,
+  who: Principal,
+  request: FetchRequest,
+  signal: AbortSignal,
+): AsyncGenerator<FetchChunk> {
+  const account = await engine.pinned(who);
+  try {
+    const mailbox = account.mailbox(request.mailbox);
+    const summary = await engine.accounts.pinSummary(account, mailbox);
+    try {
+      const out = new ChunkWriter();
+      const job: Job = { engine, account, summary, request, out, texts: new FlagTexts(summary) };
+      for await (const chunk of run(job, signal)) {
+        engine.check(account, who);
+        yield chunk;
+      }
+    } finally {
+      summary.pins--;
+    }
+  } finally {
+    account.pins--;
+  }
+}
+
+interface Job {
+  readonly engine: Engine;
+  readonly account: AccountState;
+  readonly summary: MailboxSummary;
+  readonly request: FetchRequest;
+  readonly out: ChunkWriter;
+  readonly texts: FlagTexts;
+}
+
+/** Messages that are read together; `uids` are views into the list of all. */
+interface Batch {
+  readonly uids: Uint32Array;
+  readonly statics: readonly StaticRow[] | undefined;
+  readonly bodies: readonly Body[] | undefined;
+}
+
+async function* run(job: Job, signal: AbortSignal): AsyncGenerator<FetchChunk> {
+  const { items } = job.request;
+  const uids = wantedUids(job.summary, job.request);
+  const needs = needsOf(items);
+  let at = 0;
+  const start = (): Promise<Batch> | undefined => {
+    if (at >= uids.length) return undefined;
+    const size = batchSize(job.summary, uids, at, needs.bodies);
+    const batch = uids.subarray(at, at + size);
+    at += size;
+    return load(job, batch, needs);
+  };
+  if (!needs.statics && !needs.bodies) {
+    yield* renderAll(job, { uids, statics: undefined, bodies: undefined }, signal);
+  } else {
+    let next = start();
+    try {
+      while (next !== undefined) {
+        const batch = await next;
+        signal.throwIfAborted();
+        next = start();
+        yield* renderAll(job, batch, signal);
+      }
+    } finally {
+      // Read ahead for a consumer that stopped.
+      if (next !== undefined) background(next);
+    }
+  }
+  job.out.flush();
+  yield* job.out.ready();
+}
+
+async function* renderAll(job: Job, batch: Batch, signal: AbortSignal): AsyncGenerator<FetchChunk> {
+  const { columns } = job.summary;
+  const { out } = job;
+  let index = 0;
+  for (let i = 0; i < batch.uids.length; i++) {
+    const uid = batch.uids[i] ?? 0;
+    // The mailbox may have changed since the last chunk: look from where the message was before.
+    if (columns.uid[index] !== uid || index >= columns.count) index = columns.indexOf(uid);
+    if (index < 0) {
+      index = 0;
+      continue;
+    }
+    out.begin(uid);
+    renderItems(job, index, batch.statics?.[i]);
+    const body = batch.bodies?.[i];
+    if (body?.kind === "blob") {
+      yield* streamBlobSections(
+        job.engine,
+        out,
+        job.request.items.sections ?? [],
+        body,
+        batch.statics?.[i],
+        signal,
+      );
+    } else if (body !== undefined) renderSections(job, body.bytes, batch.statics?.[i]);
+    out.end();
+    index++;
+    const ready = out.ready();
+    for (const chunk of ready) {
+      yield chunk;
+      signal.throwIfAborted();
+    }
+  }
+}
+
+function renderItems(job: Job, at: number, fixed: StaticRow | undefined): void {
+  const { out, request, summary } = job;
+  const { columns } = summary;
+  const { items } = request;
+  if (items.flags === true) {
+    const recentFrom = request.recentFrom ?? 0;
+    const recent = recentFrom > 0 && (columns.uid[at] ?? 0) >= recentFrom;
+    out.bytes(job.texts.of(columns.flags[at] ?? 0, recent));
+  }
+  if (items.internalDate === true) {
+    out.ascii(' INTERNALDATE "');
+    out.ascii(formatDateTime((columns.date[at] ?? 0) * 1000, columns.zone[at] ?? 0));
+    out.ascii('"');
+  }
+  if (items.size === true) {
+    out.ascii(" RFC822.SIZE ");
+    out.number(columns.size[at] ?? 0);
+  }
+  if (fixed !== undefined) renderFixed(out, items, fixed);
+  if (items.modSeq === true) {
+    out.ascii(" MODSEQ (");
+    out.number(columns.modSeq[at] ?? 0);
+    out.ascii(")");
+  }
+  if (items.saveDate === true) {
+    out.ascii(` SAVEDATE "${formatDateTime((columns.saved[at] ?? 0) * 1000)}"`);
+  }
+  if (items.emailId === true) {
+    // RFC 8474 §5.1: the same for all copies, which share the body.
+    const tag = columns.bodyTag[at] ?? 0;
+    out.ascii(` EMAILID (M${tag >>> 16}-${columns.bodyLsn[at] ?? 0}-${tag & 0xffff})`);
+  }
+  if (items.threadId === true) out.ascii(" THREADID NIL");
+  if (items.preview === true) out.ascii(" PREVIEW NIL");
+}
+
+function renderFixed(out: ChunkWriter, items: FetchItems, fixed: StaticRow): void {
+  if (items.envelope === true) {
+    out.ascii(" ENVELOPE ");
+    out.bytes(fixed.envelope);
+  }
+  if (items.bodyStructure === true) {
+    out.ascii(" BODYSTRUCTURE ");
+    out.bytes(fixed.bodyStructure);
+  }
+  if (items.body === true) {
+    out.ascii(" BODY ");
+    out.bytes(renderBody(fixed.bodyStructure));
+  }
+}
+
+function renderSections(job: Job, bytes: Uint8Array, fixed: StaticRow | undefined): void {
+  const root = fixed === undefined ? undefined : readParts(fixed.parts);
+  for (const section of job.request.items.sections ?? []) {
+    const plan = planSection(section, bytes.length, root);
+    writeSection(job.out, section, plan, (start, end) =>
+      start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end),
+    );
+  }
+}
+
+interface Needs {
+  readonly statics: boolean;
+  readonly bodies: boolean;
+}
+
+function needsOf(items: FetchItems): Needs {
+  const sections = items.sections ?? [];
+  const listing = items.envelope === true || items.bodyStructure === true || items.body === true;
+  return {
+    statics: listing || sections.some((section) => !isWholeMessage(section)),
+    bodies: sections.length > 0,
+  };
+}
+
+function wantedUids(summary: MailboxSummary, request: FetchRequest): Uint32Array {
+  const { columns } = summary;
+  const since = request.changedSince ?? 0;
+  const wanted = new Uint32Array(columns.count);
+  let count = 0;
+  for (let i = 0; i < request.uids.length; i += 2) {
+    const high = request.uids[i + 1] ?? 0;
+    for (let at = columns.lowerBound(request.uids[i] ?? 0); at < columns.count; at++) {
+      const uid = columns.uid[at] ?? 0;
+      if (uid > high) break;
+      if ((columns.modSeq[at] ?? 0) > since) wanted[count++] = uid;
+    }
+  }
+  return wanted.subarray(0, count);
+}
+
+/** How many messages from `at` on are read together: bounded by number and by bytes of their bodies. */
+function batchSize(
+  summary: MailboxSummary,
+  uids: Uint32Array,
+  at: number,
+  bodies: boolean,
+): number {
+  const most = Math.min(batchMessages, uids.length - at);
+  if (!bodies) return most;
+  let bytes = 0;
+  for (let count = 0; count < most; count++) {
+    const index = summary.columns.indexOf(uids[at + count] ?? 0);
+    bytes += index < 0 ? 0 : (summary.columns.size[index] ?? 0);
+    if (bytes >= batchBytes) return count + 1;
+  }
+  return most;
+}
+
+async function load(job: Job, uids: Uint32Array, needs: Needs): Promise<Batch> {
+  const { columns } = job.summary;
+  const present: number[] = [];
+  const names: BodyName[] = [];
+  for (const uid of uids) {
+    const at = columns.indexOf(uid);
+    if (at < 0) continue;
+    present.push(uid);
+    names.push({ tag: columns.bodyTag[at] ?? 0, lsn: columns.bodyLsn[at] ?? 0 });
+  }
+  const [statics, bodies] = await Promise.all([
+    needs.statics ? readStatics(job.engine, job.account, names) : undefined,
+    needs.bodies ? readBodies(job.engine, names) : undefined,
+  ]);
+  return { uids: Uint32Array.from(present), statics, bodies };
+}

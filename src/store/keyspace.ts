@@ -1,0 +1,216 @@
+// The one table of LevelDB keys: prefix → key → value. Binary, big-endian, so that ranges ascend.
+// Everything of an account lies in one range (`A` + id) that can be copied between nodes as it is;
+// locations of bodies are this node's own and lie outside of it. Retired numbers stay listed.
+
+import type { AccountId, DeliveryId, MailboxId, OpId, ShardId } from "../mail/ids.ts";
+
+/** First byte of a key. */
+export const space = {
+  /** node → format version, node id, cluster id. */
+  node: 0x4e,
+  /** shard s, table → what a shard keeps as a whole. */
+  shard: 0x53,
+  /** account a, table, … → an account's range. */
+  account: 0x41,
+  /** body (shard, lsn, part), table, … → location on this node, owners. */
+  body: 0x42,
+  /** claim (shard, name) → account and state. */
+  claim: 0x43,
+} as const;
+
+/** Tables of an account's range: `A`, account (8), table (1), then what the line says. */
+export const table = {
+  /** → registration record, with shard and lsn of its last change. */
+  registration: 1,
+  /** → next mailbox id, highest UIDVALIDITY ever given. */
+  account: 2,
+  /** → absolute {bytes, messages}. */
+  quota: 3,
+  /** mailbox (4) → name, UIDVALIDITY, special use. */
+  mailbox: 4,
+  /** mailbox (4) → UIDNEXT, HIGHESTMODSEQ, counts. */
+  counters: 5,
+  /** mailbox (4), set id (4) → keywords. */
+  keywords: 6,
+  /** name (UTF-8) → empty. */
+  subscription: 7,
+  /** body id (10) → immutable: size, dates, ENVELOPE, BODYSTRUCTURE, part offsets. */
+  static: 8,
+  /** mailbox (4), first uid (4) → packed summary of up to 1024 messages. */
+  block: 9,
+  /** mailbox (4) → the MODSEQ up to which the blocks hold everything. */
+  fold: 10,
+  /** mailbox (4), modseq (8) → added messages or new flags (CONDSTORE; rolls the blocks forward). */
+  change: 11,
+  /** mailbox (4), modseq (8) → UIDs that went. */
+  vanished: 12,
+  /** operation id (16) → time, outcome. */
+  outcome: 13,
+  /** delivery id (text) → time, mailbox, UIDVALIDITY, uid. */
+  delivery: 14,
+  /** mailbox (4) → deleted, its messages' rows not yet swept. */
+  gone: 15,
+} as const;
+
+/** Tables of a body: `B`, shard (2), lsn (6), part (2), table (1). */
+export const bodyTable = {
+  /** → segment, offset, length, crc; or a blob's name. */
+  location: 0,
+  /**
+   * account (8), mailbox (4), uid (4) → empty. Keys, not counters: a counter doubles on replay.
+   * Mailbox 0 owns nothing: it names an account whose static row goes when the body does.
+   */
+  owner: 1,
+} as const;
+
+/** Tables of a shard: `S`, shard (2), table (1). */
+export const shardTable = {
+  /** account (8) → lsn of the last change of its registration. */
+  account: 1,
+  /** → the counter from which account ids were allotted last. */
+  accountCounter: 2,
+} as const;
+
+export function accountKey(account: AccountId, which: number, tailBytes = 0): Buffer {
+  const key = Buffer.allocUnsafe(10 + tailBytes);
+  key[0] = space.account;
+  key.writeUInt32BE(Math.floor(account / 2 ** 32), 1);
+  key.writeUInt32BE(account % 2 ** 32, 5);
+  key[9] = which;
+  return key;
+}
+
+export function mailboxKey(account: AccountId, which: number, mailbox: MailboxId): Buffer {
+  const key = accountKey(account, which, 4);
+  key.writeUInt32BE(mailbox, 10);
+  return key;
+}
+
+/** Key of a keyword set or a block: mailbox and a 4-byte number. */
+export function mailboxItemKey(
+  account: AccountId,
+  which: number,
+  mailbox: MailboxId,
+  item: number,
+): Buffer {
+  const key = accountKey(account, which, 8);
+  key.writeUInt32BE(mailbox, 10);
+  key.writeUInt32BE(item, 14);
+  return key;
+}
+
+/** Key of a change or vanished row. */
+export function modSeqKey(
+  account: AccountId,
+  which: number,
+  mailbox: MailboxId,
+  modSeq: number,
+): Buffer {
+  const key = accountKey(account, which, 12);
+  key.writeUInt32BE(mailbox, 10);
+  key.writeUInt32BE(Math.floor(modSeq / 2 ** 32), 14);
+  key.writeUInt32BE(modSeq % 2 ** 32, 18);
+  return key;
+}
+
+export function modSeqOfKey(key: Buffer): number {
+  return key.readUInt32BE(14) * 2 ** 32 + key.readUInt32BE(18);
+}
+
+export function subscriptionKey(account: AccountId, name: string): Buffer {
+  return Buffer.concat([accountKey(account, table.subscription), Buffer.from(name)]);
+}
+
+export function outcomeKey(account: AccountId, opId: OpId): Buffer {
+  const key = accountKey(account, table.outcome, 16);
+  key.write(opId, 10, "hex");
+  return key;
+}
+
+export function deliveryKey(account: AccountId, id: DeliveryId): Buffer {
+  const key = accountKey(account, table.delivery, id.length);
+  key.write(id, 10, "latin1");
+  return key;
+}
+
+/** A body's replicated name: `tag` is shard × 2^16 + part, `lsn` that of the entry that brought it. */
+export function staticKey(account: AccountId, tag: number, lsn: number): Buffer {
+  const key = accountKey(account, table.static, 10);
+  writeBodyId(key, 10, tag, lsn);
+  return key;
+}
+
+export function bodyKey(tag: number, lsn: number): Buffer {
+  const key = Buffer.allocUnsafe(12);
+  key[0] = space.body;
+  writeBodyId(key, 1, tag, lsn);
+  key[11] = bodyTable.location;
+  return key;
+}
+
+export function ownerKey(
+  tag: number,
+  lsn: number,
+  account: AccountId,
+  mailbox: number,
+  uid: number,
+): Buffer {
+  const key = Buffer.allocUnsafe(28);
+  key[0] = space.body;
+  writeBodyId(key, 1, tag, lsn);
+  key[11] = bodyTable.owner;
+  key.writeUInt32BE(Math.floor(account / 2 ** 32), 12);
+  key.writeUInt32BE(account % 2 ** 32, 16);
+  key.writeUInt32BE(mailbox, 20);
+  key.writeUInt32BE(uid, 24);
+  return key;
+}
+
+export function claimKey(shard: ShardId, name: string): Buffer {
+  const text = Buffer.from(name);
+  const key = Buffer.allocUnsafe(3 + text.length);
+  key[0] = space.claim;
+  key.writeUInt16BE(shard, 1);
+  text.copy(key, 3);
+  return key;
+}
+
+export function shardKey(shard: ShardId, which: number, tailBytes = 0): Buffer {
+  const key = Buffer.allocUnsafe(4 + tailBytes);
+  key[0] = space.shard;
+  key.writeUInt16BE(shard, 1);
+  key[3] = which;
+  return key;
+}
+
+export function shardAccountKey(shard: ShardId, account: AccountId): Buffer {
+  const key = shardKey(shard, shardTable.account, 8);
+  key.writeUInt32BE(Math.floor(account / 2 ** 32), 4);
+  key.writeUInt32BE(account % 2 ** 32, 8);
+  return key;
+}
+
+/** The account id at `at` in a key. */
+export function accountInKey(key: Buffer, at: number): number {
+  return key.readUInt32BE(at) * 2 ** 32 + key.readUInt32BE(at + 4);
+}
+
+/** The first key behind all that start with `prefix`, for exclusive upper bounds. */
+export function afterPrefix(prefix: Buffer): Buffer {
+  const end = Buffer.from(prefix);
+  for (let at = end.length - 1; at >= 0; at--) {
+    const byte = end[at] ?? 0;
+    if (byte < 0xff) {
+      end[at] = byte + 1;
+      return end.subarray(0, at + 1);
+    }
+  }
+  return Buffer.from([0xff]);
+}
+
+function writeBodyId(key: Buffer, at: number, tag: number, lsn: number): void {
+  key.writeUInt16BE(tag >>> 16, at);
+  key.writeUInt16BE(Math.floor(lsn / 2 ** 32), at + 2);
+  key.writeUInt32BE(lsn % 2 ** 32, at + 4);
+  key.writeUInt16BE(tag & 0xffff, at + 8);
+}

@@ -1,0 +1,45 @@
+// Limits of the account engine. Values come from the configuration; these are its defaults.
+
+export interface StoreLimits {
+  /** A level of a mailbox name, in bytes of UTF-8. */
+  readonly mailboxLevelBytesMax: number;
+  readonly mailboxLevelsMax: number;
+  readonly mailboxesMax: number;
+  readonly subscriptionsMax: number;
+  /** Distinct keywords in a mailbox. */
+  readonly keywordsMax: number;
+  readonly keywordBytesMax: number;
+  /** Messages that one COPY, MOVE or RENAME INBOX may name: it is one entry of the log. */
+  readonly messagesPerChangeMax: number;
+  /** Messages of one MULTIAPPEND. RFC 3502 */
+  readonly messagesPerAppendMax: number;
+  /** Larger messages come as blobs. */
+  readonly inlineBytesMax: number;
+  /** RAM for message summaries. */
+  readonly summaryBytesMax: number;
+  /** Accounts kept in RAM without being in use. */
+  readonly accountsMax: number;
+  /** LevelDB writes queued before changes wait. */
+  readonly queuedBytesMax: number;
+  /** How long an outcome is kept for retries. */
+  readonly outcomeKeptMs: number;
+  /** Unread events of a watcher; they are merged before that. */
+  readonly watchedMailboxesMax: number;
+}
+
+export const defaultStoreLimits: StoreLimits = {
+  mailboxLevelBytesMax: 255,
+  mailboxLevelsMax: 32,
+  mailboxesMax: 10_000,
+  subscriptionsMax: 20_000,
+  keywordsMax: 1000,
+  keywordBytesMax: 255,
+  messagesPerChangeMax: 200_000,
+  messagesPerAppendMax: 256,
+  inlineBytesMax: 256 * 1024,
+  summaryBytesMax: 256 * 1024 * 1024,
+  accountsMax: 20_000,
+  queuedBytesMax: 64 * 1024 * 1024,
+  outcomeKeptMs: 24 * 3600 * 1000,
+  watchedMailboxesMax: 10_000,
+};

@@ -1,0 +1,107 @@
+// Replies of changes as they are kept for retries: everything the reply needs, flags excepted, which
+// are read anew. One record per operation, 24 hours.
+
+import { assert, unreachable } from "../lib/assert.ts";
+import { mailboxId } from "../mail/ids.ts";
+import type { MailboxId } from "../mail/ids.ts";
+import type { UidSet } from "../mail/uid-set.ts";
+import type { ByteReader } from "./byte-reader.ts";
+import { ByteWriter } from "./byte-writer.ts";
+
+export type Outcome =
+  | { readonly kind: "none" }
+  | { readonly kind: "created"; readonly mailbox: MailboxId }
+  | {
+      readonly kind: "appended";
+      readonly mailbox: MailboxId;
+      readonly uidValidity: number;
+      readonly firstUid: number;
+      readonly count: number;
+    }
+  | {
+      readonly kind: "stored";
+      readonly highestModSeq: number;
+      readonly stored: UidSet;
+      readonly modified: UidSet;
+    }
+  | { readonly kind: "expunged"; readonly highestModSeq: number; readonly uids: UidSet }
+  | {
+      readonly kind: "copied";
+      readonly uidValidity: number;
+      readonly from: UidSet;
+      readonly firstUid: number;
+      readonly highestModSeq: number;
+    };
+
+const writer = new ByteWriter();
+
+export function encodeOutcome(outcome: Outcome): Buffer {
+  writer.reset();
+  switch (outcome.kind) {
+    case "none":
+      writer.u8(0);
+      break;
+    case "created":
+      writer.u8(1);
+      writer.varint(outcome.mailbox);
+      break;
+    case "appended":
+      writer.u8(2);
+      writer.varints([outcome.mailbox, outcome.uidValidity, outcome.firstUid, outcome.count]);
+      break;
+    case "stored":
+      writer.u8(3);
+      writer.varint(outcome.highestModSeq);
+      writer.varints(outcome.stored);
+      writer.varints(outcome.modified);
+      break;
+    case "expunged":
+      writer.u8(4);
+      writer.varint(outcome.highestModSeq);
+      writer.varints(outcome.uids);
+      break;
+    case "copied":
+      writer.u8(5);
+      writer.varint(outcome.uidValidity);
+      writer.varints(outcome.from);
+      writer.varint(outcome.firstUid);
+      writer.varint(outcome.highestModSeq);
+      break;
+    default:
+      unreachable(outcome);
+  }
+  return writer.take();
+}
+
+export function decodeOutcome(reader: ByteReader): Outcome {
+  const kind = reader.u8();
+  switch (kind) {
+    case 0:
+      return { kind: "none" };
+    case 1:
+      return { kind: "created", mailbox: mailboxId(reader.varint()) };
+    case 2: {
+      const [mailbox = 0, uidValidity = 0, firstUid = 0, count = 0] = reader.varints();
+      return { kind: "appended", mailbox: mailboxId(mailbox), uidValidity, firstUid, count };
+    }
+    case 3:
+      return {
+        kind: "stored",
+        highestModSeq: reader.varint(),
+        stored: reader.varints(),
+        modified: reader.varints(),
+      };
+    case 4:
+      return { kind: "expunged", highestModSeq: reader.varint(), uids: reader.varints() };
+    case 5:
+      return {
+        kind: "copied",
+        uidValidity: reader.varint(),
+        from: reader.varints(),
+        firstUid: reader.varint(),
+        highestModSeq: reader.varint(),
+      };
+    default:
+      assert(false, `outcome kind ${kind} is known`);
+  }
+}

@@ -1,0 +1,93 @@
+// The immutable part of a message as bytes, made once at delivery and read for listings: rendered
+// ENVELOPE and BODYSTRUCTURE can be cut out without decoding the rest.
+
+import type { MessageIndex, PartIndex } from "../mail/message-index.ts";
+import type { ByteReader } from "./byte-reader.ts";
+import { ByteWriter } from "./byte-writer.ts";
+
+const writer = new ByteWriter(16 * 1024);
+
+/** What a static row holds; byte fields are views into the row. */
+export interface StaticRow {
+  readonly sizeBytes: number;
+  readonly envelope: Buffer;
+  readonly bodyStructure: Buffer;
+  readonly sentMs: number | undefined;
+  readonly messageId: string;
+  readonly has8bit: boolean;
+  /** Part offsets, decoded by `readParts` when a section asks for them. */
+  readonly parts: ByteReader;
+}
+
+/** Bytes of a static row's payload, as logged in the entry. */
+export function encodeStatic(index: MessageIndex): Buffer {
+  writer.reset();
+  writer.varint(index.sizeBytes);
+  writer.bytes(index.envelope);
+  writer.bytes(index.bodyStructure);
+  writer.f64(index.sentMs ?? Number.NaN);
+  writer.text(index.messageId ?? "");
+  writer.u8(index.has8bit === true ? 1 : 0);
+  writePart(index.root);
+  return writer.take();
+}
+
+/** Reads a row whose frame has been checked. */
+export function readStatic(reader: ByteReader): StaticRow {
+  const sizeBytes = reader.varint();
+  const envelope = reader.bytes();
+  const bodyStructure = reader.bytes();
+  const sentMs = reader.f64();
+  const messageId = reader.text();
+  const has8bit = reader.u8() === 1;
+  return {
+    sizeBytes,
+    envelope,
+    bodyStructure,
+    sentMs: Number.isNaN(sentMs) ? undefined : sentMs,
+    messageId,
+    has8bit,
+    parts: reader,
+  };
+}
+
+function writePart(part: PartIndex): void {
+  writer.varint(part.headerStart);
+  writer.varint(part.bodyStart);
+  writer.varint(part.bodyEnd);
+  writer.text(part.type);
+  writer.text(part.encoding);
+  writer.text(part.charset ?? "");
+  const children = part.children ?? [];
+  writer.u8((part.children === undefined ? 0 : 1) | (part.message === undefined ? 0 : 2));
+  if (part.children !== undefined) {
+    writer.varint(children.length);
+    for (const child of children) writePart(child);
+  }
+  if (part.message !== undefined) writePart(part.message);
+}
+
+/** The part tree at the reader's place. */
+export function readParts(reader: ByteReader): PartIndex {
+  const headerStart = reader.varint();
+  const bodyStart = reader.varint();
+  const bodyEnd = reader.varint();
+  const type = reader.text();
+  const encoding = reader.text();
+  const charset = reader.text();
+  const has = reader.u8();
+  const children: PartIndex[] = [];
+  if ((has & 1) !== 0) {
+    for (let left = reader.varint(); left > 0; left--) children.push(readParts(reader));
+  }
+  return {
+    headerStart,
+    bodyStart,
+    bodyEnd,
+    type,
+    encoding,
+    ...(charset === "" ? {} : { charset }),
+    ...((has & 1) === 0 ? {} : { children }),
+    ...((has & 2) === 0 ? {} : { message: readParts(reader) }),
+  };
+}

@@ -1,0 +1,181 @@
+// LevelDB behind a queue: what is applied is visible at once (in RAM) and written in batches, one in
+// flight while the next gathers. Order of batches is order of calls. Leaves durability to the log:
+// `sync: false`, and `flush` makes what was written durable before a checkpoint.
+
+import type { AbstractLevel } from "abstract-level";
+import { MailError } from "../mail/errors.ts";
+import { deferred } from "./deferred.ts";
+import type { Deferred } from "./deferred.ts";
+
+export type Database = AbstractLevel<string | Buffer | Uint8Array, Buffer, Buffer>;
+
+/** LevelDB's memtable flush; memory-level has nothing to flush. */
+interface Compactable {
+  compactRange(start: Buffer, end: Buffer): Promise<void>;
+}
+
+interface Write {
+  readonly key: Buffer;
+  /** Undefined: deleted. */
+  readonly value: Buffer | undefined;
+}
+
+interface Gathering {
+  readonly writes: Map<string, Write>;
+  bytes: number;
+  readonly done: Deferred<void>;
+}
+
+export interface WriteQueueOptions {
+  /** Changes wait while more than this is queued. */
+  readonly bytesMax: number;
+  /** A failed batch: LevelDB is not to be trusted any more, the process has to end. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+export class WriteQueue {
+  readonly #db: Database;
+  readonly #options: WriteQueueOptions;
+  #gathering: Gathering | undefined;
+  #inFlight: Gathering | undefined;
+  #failed: unknown;
+  #scheduled = false;
+
+  constructor(db: Database, options: WriteQueueOptions) {
+    this.#db = db;
+    this.#options = options;
+  }
+
+  put(key: Buffer, value: Buffer): void {
+    this.#add(key, value);
+  }
+
+  del(key: Buffer): void {
+    this.#add(key, undefined);
+  }
+
+  /** Bytes not yet handed to LevelDB. */
+  get queuedBytes(): number {
+    return (this.#gathering?.bytes ?? 0) + (this.#inFlight?.bytes ?? 0);
+  }
+
+  get full(): boolean {
+    return this.queuedBytes > this.#options.bytesMax;
+  }
+
+  /** Resolves when there is room again. */
+  async room(): Promise<void> {
+    while (this.full) await this.drained();
+  }
+
+  /** The newest value of a key. */
+  async get(key: Buffer): Promise<Buffer | undefined> {
+    const queued = this.#queued(key);
+    return queued === undefined ? this.#db.get(key) : queued.value;
+  }
+
+  /** The newest values, in order of the keys. */
+  async getMany(keys: readonly Buffer[]): Promise<(Buffer | undefined)[]> {
+    if (this.#gathering === undefined && this.#inFlight === undefined) {
+      return this.#db.getMany([...keys]);
+    }
+    // The queue is asked first: a batch may land while LevelDB is read.
+    const queued = keys.map((key) => this.#queued(key));
+    const missing = keys.filter((_, at) => queued[at] === undefined);
+    const read = await this.#db.getMany(missing);
+    let next = 0;
+    return queued.map((write) => (write === undefined ? read[next++] : write.value));
+  }
+
+  /** Rows with `gte` ≤ key < `lt`, ascending, in batches; at least everything queued before the call. */
+  async *range(gte: Buffer, lt: Buffer, batchRows = 1000): AsyncGenerator<[Buffer, Buffer][]> {
+    await this.drained();
+    // LevelDB's own default fetches 16 KiB at a time; other implementations don't know the option.
+    const options = { gte, lt, highWaterMarkBytes: 256 * 1024 };
+    const iterator = this.#db.iterator(options);
+    try {
+      for (;;) {
+        const rows = await iterator.nextv(batchRows);
+        if (rows.length === 0) return;
+        yield rows;
+      }
+    } finally {
+      await iterator.close();
+    }
+  }
+
+  /** Resolves when everything queued before the call is in LevelDB. */
+  async drained(): Promise<void> {
+    if (this.#failed !== undefined) throw this.#failure();
+    const last = this.#gathering ?? this.#inFlight;
+    if (last !== undefined) await last.done.promise;
+  }
+
+  /**
+   * Makes everything queued before the call durable. compactRange always writes the memtable to a
+   * synced table first; an empty range then costs nothing more.
+   */
+  async flush(): Promise<void> {
+    await this.drained();
+    if (isCompactable(this.#db)) await this.#db.compactRange(emptyRange[0], emptyRange[1]);
+  }
+
+  #queued(key: Buffer): Write | undefined {
+    if (this.#gathering === undefined && this.#inFlight === undefined) return undefined;
+    const name = key.toString("latin1");
+    return this.#gathering?.writes.get(name) ?? this.#inFlight?.writes.get(name);
+  }
+
+  #add(key: Buffer, value: Buffer | undefined): void {
+    if (this.#gathering === undefined) {
+      this.#gathering = { writes: new Map(), bytes: 0, done: deferred() };
+      // A failed batch ends the process by onFailure; nobody has to be waiting for it.
+      this.#gathering.done.promise.catch(() => undefined);
+    }
+    const gathering = this.#gathering;
+    gathering.writes.set(key.toString("latin1"), { key, value });
+    gathering.bytes += key.length + (value?.length ?? 0) + 64;
+    if (this.#inFlight !== undefined || this.#scheduled || this.#failed !== undefined) return;
+    this.#scheduled = true;
+    queueMicrotask(() => this.#start());
+  }
+
+  #start(): void {
+    this.#scheduled = false;
+    const batch = this.#gathering;
+    if (batch === undefined || this.#inFlight !== undefined || this.#failed !== undefined) return;
+    this.#gathering = undefined;
+    this.#inFlight = batch;
+    const operations = Array.from(batch.writes.values(), ({ key, value }) =>
+      value === undefined
+        ? ({ type: "del", key } as const)
+        : ({ type: "put", key, value } as const),
+    );
+    this.#db.batch(operations).then(
+      () => {
+        this.#inFlight = undefined;
+        batch.done.resolve();
+        this.#start();
+      },
+      (error: unknown) => {
+        this.#failed = error;
+        batch.done.reject(this.#failure());
+        this.#gathering?.done.reject(this.#failure());
+        this.#options.onFailure(error);
+      },
+    );
+  }
+
+  #failure(): MailError {
+    return new MailError(
+      { code: "UNAVAILABLE", why: "the index database failed" },
+      { cause: this.#failed },
+    );
+  }
+}
+
+const emptyRange = [Buffer.from([0xfe]), Buffer.from([0xfe])] as const;
+
+function isCompactable(db: unknown): db is Compactable {
+  return typeof db === "object" && db !== null && "compactRange" in db;
+}
