@@ -1,0 +1,112 @@
+// The protocol listeners of a gateway: which are configured, with limits from the configuration.
+
+import type { Logger } from "pino";
+import { defaultImapLimits } from "../../gateway/imap/limits.ts";
+import { startImap } from "../../gateway/imap/listener.ts";
+import { defaultPop3Limits } from "../../gateway/pop3/limits.ts";
+import { startPop3 } from "../../gateway/pop3/listener.ts";
+import type { GatewayServices, Listener } from "../../gateway/services.ts";
+import type { SmtpKind } from "../../gateway/smtp/context.ts";
+import type { SmtpLimits } from "../../gateway/smtp/limits.ts";
+import { startSmtp } from "../../gateway/smtp/start.ts";
+import type { Config } from "../config/schema.ts";
+import { type ListenerConfig, type ListenerName, listenFailure } from "./listeners.ts";
+
+/** Starts every configured mail listener. @throws CommandFailure when one can't listen; none stays then. */
+export async function startFrontEnds(
+  config: Config,
+  services: GatewayServices,
+  log: Logger,
+): Promise<readonly Listener[]> {
+  const started: Listener[] = [];
+  for (const [name, start] of starters(config, services)) {
+    const listener = config.listen[name];
+    if (listener === undefined) continue;
+    try {
+      started.push(await start(listener));
+    } catch (error) {
+      await Promise.all(started.map((running) => running.close(AbortSignal.abort())));
+      throw listenFailure(name, listener, error);
+    }
+    log.info({ listener: name, address: listener.address, port: listener.port }, "listening");
+  }
+  return started;
+}
+
+type Start = (listener: ListenerConfig) => Promise<Listener>;
+
+function starters(
+  config: Config,
+  services: GatewayServices,
+): readonly (readonly [ListenerName, Start])[] {
+  const smtp =
+    (kind: SmtpKind, implicitTls: boolean): Start =>
+    ({ address, port }) =>
+      startSmtp({ services, kind, limits: smtpLimits(config), address, port, implicitTls });
+  const imap =
+    (implicitTls: boolean): Start =>
+    ({ address, port }) =>
+      startImap({ services, limits: imapLimits(config), address, port, implicitTls });
+  const pop3 =
+    (implicitTls: boolean): Start =>
+    ({ address, port }) =>
+      startPop3({ services, limits: pop3Limits(config), address, port, implicitTls });
+  return [
+    ["smtp", smtp("relay", false)],
+    ["submission", smtp("submission", false)],
+    ["submissions", smtp("submission", true)],
+    ["lmtp", smtp("lmtp", false)],
+    ["imap", imap(false)],
+    ["imaps", imap(true)],
+    ["pop3", pop3(false)],
+    ["pop3s", pop3(true)],
+  ];
+}
+
+function smtpLimits({ limits }: Config): SmtpLimits {
+  return {
+    messageBytesMax: limits.messageBytes,
+    recipientsMax: limits.recipients,
+    hopsMax: limits.hops,
+    badCommandsMax: limits.badCommands,
+    lineBytesMax: limits.smtpLineBytes,
+    authLineBytesMax: limits.authLineBytes,
+    textLineBytesMax: limits.textLineBytes,
+    connectionsPerAddressMax: limits.sessionsPerAddress,
+    commandTimeoutMs: limits.commandTimeout,
+    dataBytesPerMinuteMin: 100,
+    bareNewlines: "normalise",
+    greetingDelayMs: 0,
+  };
+}
+
+function imapLimits({ limits }: Config): typeof defaultImapLimits {
+  return {
+    ...defaultImapLimits,
+    unauthenticatedCommandBytesMax: limits.imapCommandBytesBeforeLogin,
+    commandBytesMax: limits.imapCommandBytes,
+    authLineBytesMax: limits.authLineBytes,
+    nestingMax: limits.imapNesting,
+    messageBytesMax: limits.messageBytes,
+    connectionsPerUserMax: limits.sessionsPerUser,
+    connectionsPerAddressMax: limits.sessionsPerAddress,
+    outputBytesMax: limits.outputBytes,
+    loginMs: limits.authTimeout,
+    commandReadMs: limits.commandTimeout,
+    autologoutMs: limits.idleTimeout,
+    outputStuckMs: limits.stuckTimeout,
+    tlsHandshakeMs: limits.handshakeTimeout,
+  };
+}
+
+function pop3Limits({ limits }: Config): typeof defaultPop3Limits {
+  return {
+    ...defaultPop3Limits,
+    authLineBytesMax: limits.authLineBytes,
+    badCommandsMax: limits.badCommands,
+    connectionsPerAddressMax: limits.sessionsPerAddress,
+    authenticationMs: limits.authTimeout,
+    tlsHandshakeMs: limits.handshakeTimeout,
+    writeMs: limits.stuckTimeout,
+  };
+}
