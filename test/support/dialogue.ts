@@ -14,8 +14,8 @@
 // `C@b:`, `S@b:`, `EOF@b` … speak on a further connection `b`, opened when first named.
 // In patterns `<any>` is any text, `<num>` digits, `</re/>` a regular expression; `<any:x>`,
 // `<num:x>`, `</re/:x>` also keep what matched as `x`. In patterns and sent text alike `${x}` is
-// what was kept or given as a variable, `${base64:text}` and `${repeat:count:text}` (with the
-// escapes of C>) are made on the spot. At the end nothing may be left unread.
+// what was kept or given as a variable; `${base64:text}` (with the escapes of C>, and `$x` for a
+// variable) and `${repeat:count:text}` are made on the spot. At the end nothing may be left unread.
 
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -117,8 +117,8 @@ async function perform(run: Run, step: Step): Promise<void> {
     case "C:":
     case "C>": {
       const text = substitute(run, step, step.text);
-      const data = step.verb === "C:" ? `${text}\r\n` : unescape(text);
-      note(run, step, "C", data);
+      const data = step.verb === "C:" ? Buffer.from(`${text}\r\n`) : unescape(text);
+      note(run, step, "C", data.toString("latin1"));
       client.send(data);
       return;
     }
@@ -204,12 +204,12 @@ function matchLine(run: Run, step: Step, line: string): boolean {
 function substitute(run: Run, step: Step, text: string): string {
   return text.replaceAll(/\$\{([^}]*)\}/g, (_, inner: string) => {
     const repeat = /^repeat:(\d+):(.*)$/s.exec(inner);
-    if (repeat !== null) return unescape(repeat[2] ?? "").repeat(Number(repeat[1]));
+    if (repeat !== null) return (repeat[2] ?? "").repeat(Number(repeat[1]));
     if (inner.startsWith("base64:")) {
       const plain = inner.slice("base64:".length).replaceAll(/\$(\w+)/g, (_match, name: string) => {
         return run.variables.get(name) ?? `$${name}`;
       });
-      return Buffer.from(unescape(plain)).toString("base64");
+      return unescape(plain).toString("base64");
     }
     const value = run.variables.get(inner);
     if (value === undefined) throw new Error(`${run.name}:${step.line}: no variable ${inner}`);
@@ -217,19 +217,15 @@ function substitute(run: Run, step: Step, text: string): string {
   });
 }
 
-function unescape(text: string): string {
-  const letters: Readonly<Record<string, string>> = {
-    r: "\r",
-    n: "\n",
-    t: "\t",
-    "0": "\0",
-    "\\": "\\",
-  };
-  return text.replaceAll(/\\(?:x([0-9a-fA-F]{2})|(.))/g, (whole, hex?: string, letter?: string) =>
-    hex === undefined
-      ? (letters[letter ?? ""] ?? whole)
-      : String.fromCharCode(Number.parseInt(hex, 16)),
-  );
+/** `\xNN` is that byte, whatever stands around it. */
+function unescape(text: string): Buffer {
+  const letters: Readonly<Record<string, string>> = { r: "\r", n: "\n", t: "\t", "0": "\0" };
+  const parts = text.split(/(\\x[0-9a-fA-F]{2}|\\.)/).map((part) => {
+    if (part.startsWith("\\x") && part.length === 4) return Buffer.from(part.slice(2), "hex");
+    if (part.startsWith("\\")) return Buffer.from(letters[part.slice(1)] ?? part.slice(1));
+    return Buffer.from(part);
+  });
+  return Buffer.concat(parts);
 }
 
 async function clientOf(run: Run, connection: string): Promise<LineClient> {

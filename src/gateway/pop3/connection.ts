@@ -1,0 +1,239 @@
+// One POP3 connection: reads lines, performs what the session asks for, in order, and feeds back what
+// came of it. Reads nothing while it works or while the client doesn't read, so at most one chunk
+// and one line of input and one piece of output are in memory.
+
+import type { Socket } from "node:net";
+import { AssertionFailure, assert } from "../../lib/assert.ts";
+import { isMailError } from "../../mail/errors.ts";
+import type { GatewayServices } from "../services.ts";
+import type { Pop3Limits } from "./limits.ts";
+import { LineBuffer } from "./line-buffer.ts";
+import { openMessage, takeMaildrop, updateMaildrop } from "./maildrop-access.ts";
+import type { HeldMaildrop } from "./maildrop-access.ts";
+import { DotStuffer, TopCutter } from "./message-lines.ts";
+import { restartAfterTls, startSession, stepSession } from "./session.ts";
+import type { Pop3Effect, Pop3Event, Pop3State } from "./state.ts";
+import { ConnectionLost, Wire } from "./wire.ts";
+
+export interface Pop3ConnectionOptions {
+  readonly services: GatewayServices;
+  readonly limits: Pop3Limits;
+  readonly socket: Socket;
+  readonly address: string;
+  readonly implicitTls: boolean;
+}
+
+const listingBytesMax = 16 * 1024;
+
+export class Pop3Connection {
+  readonly #services: GatewayServices;
+  readonly #limits: Pop3Limits;
+  readonly #address: string;
+  readonly #implicitTls: boolean;
+  readonly #wire: Wire;
+  readonly #lines = new LineBuffer();
+  readonly #authenticateByMs: number;
+  #state: Pop3State;
+  #held: HeldMaildrop | undefined;
+  #user = "";
+
+  constructor({ services, limits, socket, address, implicitTls }: Pop3ConnectionOptions) {
+    this.#services = services;
+    this.#limits = limits;
+    this.#address = address;
+    this.#implicitTls = implicitTls;
+    this.#wire = new Wire(socket, services.clock, limits.writeMs);
+    this.#authenticateByMs = services.clock.monotonicMs() + limits.authenticationMs;
+    [this.#state] = startSession(this.#facts());
+  }
+
+  /** Runs the whole session; the connection is closed in any case. Rejects for our own bugs only. */
+  async run(): Promise<void> {
+    try {
+      if (this.#implicitTls) await this.#startTls({ dropInput: false });
+      const [state, greeting] = startSession(this.#facts());
+      this.#state = state;
+      for (const effect of greeting) await this.#perform(effect);
+      while (!this.#state.ended) await this.#handle(await this.#nextEvent());
+      await this.#wire.end();
+    } catch (error) {
+      const lost = this.#wire.lost.aborted;
+      this.#wire.destroy();
+      // Once the client is gone, what the store was asked for it fails with an abort.
+      const expected = lost || error instanceof ConnectionLost;
+      if (!expected || error instanceof AssertionFailure) throw error;
+    } finally {
+      this.#held?.release();
+      const facts = { protocol: "pop3", address: this.#address, user: this.#user };
+      this.#services.log.info(facts, "session ended");
+    }
+  }
+
+  /** Ends the session with a word before its next command. Nothing is deleted. */
+  shutdown(): void {
+    this.#wire.wake();
+  }
+
+  /** Drops the connection. */
+  destroy(): void {
+    this.#wire.destroy();
+  }
+
+  #facts(): Pop3State["facts"] {
+    const { secureContext, hostName, plaintextLoginAllowed } = this.#services;
+    return {
+      tls: this.#wire.encrypted,
+      tlsAvailable: secureContext() !== undefined,
+      plaintextLogin: plaintextLoginAllowed(this.#address),
+      hostName,
+      badCommandsMax: this.#limits.badCommandsMax,
+    };
+  }
+
+  /** The next line, when replies to the earlier ones are out; or why there is none. */
+  async #nextEvent(): Promise<Pop3Event> {
+    const { authLineBytesMax, lineBytesMax, commandMs } = this.#limits;
+    const inExchange = this.#state.sasl !== undefined;
+    const limit = (start: Uint8Array): number =>
+      inExchange || startsWithAuth(start) ? authLineBytesMax : lineBytesMax;
+    const commandByMs = this.#services.clock.monotonicMs() + commandMs;
+    const loggedIn = this.#state.maildrop !== undefined;
+    const deadlineMs = loggedIn ? commandByMs : Math.min(commandByMs, this.#authenticateByMs);
+    for (;;) {
+      const line = this.#lines.next(limit);
+      if (line !== undefined) return line;
+      await this.#wire.flush();
+      const chunk = await this.#wire.read(deadlineMs);
+      // RFC 1939 §3: at the timeout the connection closes without a word, and nothing is deleted.
+      if (chunk === "timeout" || chunk === "ended") throw new ConnectionLost(chunk);
+      if (chunk === "woken") return { kind: "shutdown" };
+      this.#lines.push(chunk);
+    }
+  }
+
+  async #handle(first: Pop3Event): Promise<void> {
+    let event: Pop3Event | undefined = first;
+    while (event !== undefined) {
+      const [state, effects] = stepSession(this.#state, event);
+      this.#state = state;
+      event = undefined;
+      for (const effect of effects) event = await this.#perform(effect);
+    }
+  }
+
+  /** Does one thing; what came of it, when the session wants to know, is the next event. */
+  async #perform(effect: Pop3Effect): Promise<Pop3Event | undefined> {
+    switch (effect.kind) {
+      case "reply":
+        await this.#wire.write(Buffer.from(`${effect.line}\r\n`));
+        return undefined;
+      case "lines":
+        await this.#writeLines(effect.first, effect.lines);
+        return undefined;
+      case "login":
+        return this.#failing("failed", () => this.#login(effect.user, effect.password));
+      case "message":
+        return this.#failing("failed", () => this.#sendMessage(effect));
+      case "update":
+        return this.#failing("updateFailed", () => this.#update(effect));
+      case "startTls":
+        // RFC 2595 §4, CVE-2011-0411, CVE-2021-33515: nothing said in the clear lives on.
+        this.#lines.clear();
+        await this.#startTls({ dropInput: true });
+        this.#state = restartAfterTls(this.#state);
+        return undefined;
+      case "close":
+        return undefined; // The state has ended, and run() closes.
+    }
+  }
+
+  /** Turns a failure of the world into its event. */
+  async #failing(
+    kind: "failed" | "updateFailed",
+    run: () => Promise<Pop3Event | undefined>,
+  ): Promise<Pop3Event | undefined> {
+    try {
+      return await run();
+    } catch (error) {
+      if (!isMailError(error)) throw error;
+      return { kind, failure: error.failure };
+    }
+  }
+
+  async #startTls(options: { readonly dropInput: boolean }): Promise<void> {
+    const context = this.#services.secureContext();
+    if (context === undefined) throw new ConnectionLost("no certificate");
+    await this.#wire.startTls(context, this.#limits.tlsHandshakeMs, options);
+  }
+
+  async #login(user: string, password: string): Promise<Pop3Event> {
+    await this.#wire.flush(); // A login may take long: what was answered before goes out first.
+    const { lockWaitMs } = this.#limits;
+    const request = { user, password, address: this.#address, lockWaitMs };
+    this.#held = await takeMaildrop(this.#services, request, this.#wire.lost);
+    if (this.#held === undefined) return { kind: "refused" };
+    this.#user = user;
+    return { kind: "loggedIn", contents: this.#held.contents };
+  }
+
+  async #update(effect: Extract<Pop3Effect, { kind: "update" }>): Promise<Pop3Event> {
+    assert(this.#held !== undefined, "a maildrop is held in the TRANSACTION state");
+    try {
+      await updateMaildrop(this.#services, this.#held, effect, this.#wire.lost);
+    } finally {
+      this.#held.release(); // Before the +OK, so that the client may log in again at once.
+    }
+    return { kind: "updated" };
+  }
+
+  async #sendMessage({
+    number,
+    first,
+    bodyLines,
+  }: Extract<Pop3Effect, { kind: "message" }>): Promise<Pop3Event | undefined> {
+    const { maildrop } = this.#state;
+    assert(this.#held !== undefined && maildrop !== undefined, "a maildrop is held");
+    const uid = maildrop.uid(number);
+    const message = await openMessage(this.#services, this.#held, uid, this.#wire.lost);
+    try {
+      await this.#wire.write(Buffer.from(`${first}\r\n`));
+      await this.#writeMessage(message.pieces, bodyLines);
+    } catch (error) {
+      // The reply has begun, so that a failure can only be told by dropping the connection.
+      if (!isMailError(error)) throw error;
+      this.#services.log.warn({ user: this.#user, uid, err: error }, "pop3: message cut off");
+      throw new ConnectionLost("message cut off", { cause: error });
+    } finally {
+      await message.close();
+    }
+    return bodyLines === undefined ? { kind: "retrieved", number } : undefined;
+  }
+
+  async #writeMessage(
+    pieces: AsyncIterable<Uint8Array>,
+    bodyLines: number | undefined,
+  ): Promise<void> {
+    const stuffer = new DotStuffer();
+    const cutter = bodyLines === undefined ? undefined : new TopCutter(bodyLines);
+    for await (const piece of pieces) {
+      await this.#wire.write(stuffer.push(cutter === undefined ? piece : cutter.push(piece)));
+      if (cutter?.done === true) break;
+    }
+    await this.#wire.write(stuffer.end());
+  }
+
+  async #writeLines(first: string, lines: Iterable<string>): Promise<void> {
+    let text = `${first}\r\n`;
+    for (const line of lines) {
+      text += `${line}\r\n`;
+      if (text.length < listingBytesMax) continue;
+      await this.#wire.write(Buffer.from(text));
+      text = "";
+    }
+    await this.#wire.write(Buffer.from(`${text}.\r\n`));
+  }
+}
+
+function startsWithAuth(start: Uint8Array): boolean {
+  return /^auth /i.test(Buffer.from(start).toString("latin1"));
+}

@@ -1,0 +1,187 @@
+// What a POP3 session asks of the mail store and the authenticator: log in and take the maildrop,
+// read a message, delete at the end. Leaves protocol text and sockets to others.
+
+import type { AuthVerdict } from "../../cluster/directory/directory.ts";
+import { assert } from "../../lib/assert.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { MailError, isMailError } from "../../mail/errors.ts";
+import type { Uid } from "../../mail/ids.ts";
+import type { Principal } from "../../mail/mail-store.ts";
+import { allUids } from "../../mail/uid-set.ts";
+import type { UidSet } from "../../mail/uid-set.ts";
+import type { GatewayServices } from "../services.ts";
+import type { MaildropContents } from "./maildrop.ts";
+
+/** The maildrop is held until `release` runs, or the signal given at the login aborts. */
+export interface HeldMaildrop {
+  readonly who: Principal;
+  readonly contents: MaildropContents;
+  release(): void;
+}
+
+export interface LoginRequest {
+  readonly user: string;
+  readonly password: string;
+  readonly address: string;
+  readonly lockWaitMs: number;
+}
+
+const lockRetryMs = 50;
+
+/**
+ * Verifies the password and takes the maildrop. Undefined: wrong name or password.
+ * @throws MailError ACCOUNT_DISABLED, IN_USE (after `lockWaitMs`), UNAVAILABLE and the store's others
+ */
+export async function takeMaildrop(
+  services: GatewayServices,
+  request: LoginRequest,
+  signal: AbortSignal,
+): Promise<HeldMaildrop | undefined> {
+  const { user, password, address, lockWaitMs } = request;
+  const who = principalOf(await services.auth.verify(user, password, address, signal));
+  if (who === undefined) return undefined;
+  const holding = new AbortController();
+  const held = AbortSignal.any([signal, holding.signal]);
+  try {
+    await lock(services, who, lockWaitMs, held);
+    return {
+      who,
+      contents: await readContents(services, who, held),
+      release: () => holding.abort(),
+    };
+  } catch (error) {
+    holding.abort();
+    throw error;
+  }
+}
+
+/** A message being read; `close` must run, whether or not all pieces were taken. */
+export interface OpenMessage {
+  readonly pieces: AsyncIterable<Uint8Array>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the stored bytes of a message. Its first piece has come when this resolves, so that a message
+ * that is gone or can't be read is known before a reply begins. @throws MailError INVALID, DAMAGED, …
+ */
+export async function openMessage(
+  services: GatewayServices,
+  held: HeldMaildrop,
+  uid: Uid,
+  signal: AbortSignal,
+): Promise<OpenMessage> {
+  const request = { mailbox: held.contents.mailbox, uid, offset: 0 };
+  const source = services.store.readMessage(held.who, request, signal)[Symbol.asyncIterator]();
+  const first = await source.next();
+  async function* pieces(): AsyncGenerator<Uint8Array> {
+    for (let next = first; next.done !== true; next = await source.next()) yield next.value;
+  }
+  return {
+    pieces: pieces(),
+    close: async () => {
+      await source.return?.();
+    },
+  };
+}
+
+/**
+ * The UPDATE state: deletes in one entry, then marks what was retrieved and kept as seen, as users of
+ * other servers expect. A failure to mark is logged and not told: nothing was promised.
+ * @throws MailError when the deletion failed or its outcome is unknown
+ */
+export async function updateMaildrop(
+  services: GatewayServices,
+  held: HeldMaildrop,
+  { deleted, seen }: { readonly deleted: UidSet; readonly seen: UidSet },
+  signal: AbortSignal,
+): Promise<void> {
+  const { who, contents } = held;
+  const change = () => ({ opId: services.nextOpId(), retry: false, mailbox: contents.mailbox });
+  if (deleted.length > 0) {
+    // RFC 1939 §6. By UID and by force: \Deleted flags of IMAP sessions are not our business.
+    await services.store.expunge(who, { ...change(), uids: deleted, force: true }, signal);
+  }
+  if (seen.length === 0) return;
+  const flags = { uids: seen, mode: "add" as const, flags: ["\\Seen"] };
+  try {
+    await services.store.store(who, { ...change(), ...flags }, signal);
+  } catch (error) {
+    if (!isMailError(error)) throw error;
+    services.log.warn({ account: who.account, err: error }, "pop3: messages not marked seen");
+  }
+}
+
+function principalOf(verdict: AuthVerdict): Principal | undefined {
+  switch (verdict.kind) {
+    case "ok": {
+      const { account, shard, credVersion } = verdict.row;
+      return { account, shard, credVersion };
+    }
+    case "refused":
+      return undefined;
+    case "disabled":
+      throw new MailError({ code: "ACCOUNT_DISABLED" });
+    case "unavailable":
+      throw new MailError({ code: "UNAVAILABLE", why: verdict.why });
+  }
+}
+
+/** Tries again for a while: clients reconnect faster than the lock of a lost connection goes. */
+async function lock(
+  { store, clock }: GatewayServices,
+  who: Principal,
+  waitMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const untilMs = clock.monotonicMs() + waitMs;
+  for (;;) {
+    try {
+      return await store.lockMaildrop(who, signal);
+    } catch (error) {
+      if (!isMailError(error, "IN_USE") || clock.monotonicMs() + lockRetryMs > untilMs) throw error;
+    }
+    await pause(clock, lockRetryMs, signal);
+  }
+}
+
+function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => {
+      timer.cancel();
+      reject(new MailError({ code: "UNAVAILABLE", why: "cancelled" }));
+    };
+    const timer = clock.after(delayMs, () => {
+      signal.removeEventListener("abort", abort);
+      resolve();
+    });
+    signal.addEventListener("abort", abort, { once: true });
+  });
+}
+
+async function readContents(
+  { store }: GatewayServices,
+  who: Principal,
+  signal: AbortSignal,
+): Promise<MaildropContents> {
+  // POP3 has no \Recent, so it leaves that to IMAP sessions.
+  const open = await store.openMailbox(who, { name: "INBOX", claimRecent: false }, signal);
+  const request = { mailbox: open.info.id, uids: allUids, items: { size: true } };
+  const sizeOf = new Map<number, number>();
+  if (open.uids.length > 0) {
+    for await (const { parts } of store.fetch(who, request, signal)) {
+      for (const { uid, bytes } of parts) sizeOf.set(uid, sizeIn(bytes));
+    }
+  }
+  const uids = open.uids.filter((uid) => sizeOf.has(uid)); // The others went meanwhile.
+  const sizes = Float64Array.from(uids, (uid) => sizeOf.get(uid) ?? 0);
+  return { mailbox: open.info.id, uidValidity: open.info.uidValidity, uids, sizes };
+}
+
+/** The number in `UID n RFC822.SIZE s`. */
+function sizeIn(rendered: Uint8Array): number {
+  const text = Buffer.from(rendered).toString("latin1");
+  const found = /RFC822\.SIZE (\d+)/.exec(text)?.[1];
+  assert(found !== undefined, "a FETCH of RFC822.SIZE yields it");
+  return Number(found);
+}
