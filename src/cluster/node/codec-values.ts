@@ -1,0 +1,313 @@
+// Values that several requests and answers share, as fixed shapes: heads are arrays for msgpack,
+// long lists are packed numbers in the body. Each `decode` checks what its `encode` made.
+
+import {
+  accountId,
+  mailboxId,
+  modSeq,
+  shardId,
+  shardMax,
+  uid,
+  uidMax,
+  uidValidity,
+} from "../../mail/ids.ts";
+import type { MailboxId } from "../../mail/ids.ts";
+import type {
+  BlobRef,
+  FlagState,
+  MailboxInfo,
+  MessageSource,
+  Principal,
+} from "../../mail/mail-store.ts";
+import type { MessageIndex, PartIndex } from "../../mail/message-index.ts";
+import type { UidSet } from "../../mail/uid-set.ts";
+import { ByteWriter } from "../../store/byte-writer.ts";
+import {
+  asArray,
+  asBoolean,
+  asBytes,
+  asCount,
+  asInteger,
+  asListOf,
+  asOptional,
+  asText,
+  malformed,
+} from "./decode.ts";
+import { WireReader } from "./wire-reader.ts";
+
+const writer = new ByteWriter(64 * 1024);
+
+/** Runs `write` on the shared writer and takes out what it wrote. */
+export function packed(write: (writer: ByteWriter) => void): Buffer {
+  writer.reset();
+  write(writer);
+  return writer.take();
+}
+
+/** Whom a request is for; deliveries and blobs, which name a shard only, use account 0. */
+export function decodePrincipal(fields: readonly unknown[]): Principal {
+  return {
+    account: accountId(asCount(fields[2], "account")),
+    shard: shardId(asCount(fields[1], "shard", shardMax)),
+    credVersion: asCount(fields[3], "credVersion"),
+  };
+}
+
+export function asMailboxId(value: unknown): MailboxId {
+  return mailboxId(asCount(value, "mailbox id", uidMax));
+}
+
+/** Gaps and lengths of the ranges: about two bytes a range. */
+export function encodeUidSet(set: UidSet): Uint8Array {
+  return packed((out) => {
+    let end = 0;
+    for (let i = 0; i < set.length; i += 2) {
+      const low = set[i] ?? 0;
+      const high = set[i + 1] ?? 0;
+      out.varint(low - end);
+      out.varint(high - low);
+      end = high;
+    }
+  });
+}
+
+export function decodeUidSet(value: unknown): UidSet {
+  const reader = new WireReader(asBytes(value, "uid set"));
+  const set: number[] = [];
+  let end = 0;
+  while (reader.left > 0) {
+    const low = end + reader.varint();
+    end = low + reader.varint();
+    if (low === 0 || end > uidMax) throw malformed("uid set");
+    set.push(low, end);
+  }
+  return set;
+}
+
+/** Ascending numbers as gaps. */
+export function writeAscending(
+  out: ByteWriter,
+  values: Iterable<number> & { length: number },
+): void {
+  out.varint(values.length);
+  let last = 0;
+  for (const value of values) {
+    out.varint(value - last);
+    last = value;
+  }
+}
+
+export function readAscending(reader: WireReader): Uint32Array {
+  const values = new Uint32Array(reader.count());
+  let last = 0;
+  for (let i = 0; i < values.length; i += 1) {
+    last += reader.varint();
+    if (last > uidMax) throw malformed("uid");
+    values[i] = last;
+  }
+  return values;
+}
+
+/** Flag lists repeat, so each distinct one is written once. */
+export function writeFlagStates(out: ByteWriter, states: readonly FlagState[]): void {
+  const numbers = new Map<string, number>();
+  const lists: (readonly string[])[] = [];
+  const which = states.map(({ flags }) => {
+    const key = flags.join(" ");
+    const known = numbers.get(key);
+    if (known !== undefined) return known;
+    numbers.set(key, lists.length);
+    return lists.push(flags) - 1;
+  });
+  out.varint(lists.length);
+  for (const flags of lists) {
+    out.varint(flags.length);
+    for (const flag of flags) out.text(flag);
+  }
+  out.varint(states.length);
+  let last = 0;
+  states.forEach((state, index) => {
+    out.varint(state.uid - last);
+    out.varint(state.modSeq);
+    out.varint(which[index] ?? 0);
+    last = state.uid;
+  });
+}
+
+export function readFlagStates(reader: WireReader): readonly FlagState[] {
+  const lists = Array.from({ length: reader.count() }, () =>
+    Array.from({ length: reader.count() }, () => reader.text()),
+  );
+  let last = 0;
+  return Array.from({ length: reader.count() }, () => {
+    last += reader.varint();
+    const modSequence = modSeq(reader.varint());
+    const flags = lists[reader.varint()];
+    if (flags === undefined || last > uidMax) throw malformed("flag state");
+    return { uid: uid(last), modSeq: modSequence, flags };
+  });
+}
+
+export function encodeInfo(info: MailboxInfo): readonly unknown[] {
+  return [
+    info.id,
+    info.name,
+    info.selectable,
+    info.subscribed,
+    info.specialUse ?? null,
+    info.uidValidity,
+    info.uidNext,
+    info.highestModSeq,
+    info.messages,
+    info.unseen,
+    info.deleted,
+    info.recent,
+    info.sizeBytes,
+  ];
+}
+
+export function decodeInfo(value: unknown): MailboxInfo {
+  const fields = asArray(value, "mailbox");
+  const specialUse = asOptional(fields[4], "special use", asText);
+  return {
+    id: asMailboxId(fields[0]),
+    name: asText(fields[1], "name"),
+    selectable: asBoolean(fields[2], "selectable"),
+    subscribed: asBoolean(fields[3], "subscribed"),
+    ...(specialUse === undefined ? {} : { specialUse }),
+    uidValidity: uidValidity(asCount(fields[5], "uidvalidity", uidMax)),
+    uidNext: asCount(fields[6], "uidnext"),
+    highestModSeq: modSeq(asCount(fields[7], "modseq")),
+    messages: asCount(fields[8], "messages"),
+    unseen: asCount(fields[9], "unseen"),
+    deleted: asCount(fields[10], "deleted"),
+    recent: asCount(fields[11], "recent"),
+    sizeBytes: asCount(fields[12], "size"),
+  };
+}
+
+/** A mailbox in a packed list. */
+export function writeInfo(out: ByteWriter, info: MailboxInfo): void {
+  out.varint(info.id);
+  out.text(info.name);
+  out.varint((info.selectable ? 1 : 0) + (info.subscribed ? 2 : 0));
+  out.text(info.specialUse ?? "");
+  for (const figure of infoFigures) out.varint(info[figure]);
+}
+
+export function readInfo(reader: WireReader): MailboxInfo {
+  const id = reader.varint();
+  const name = reader.text();
+  const bits = reader.varint();
+  const specialUse = reader.text();
+  const figures = infoFigures.map(() => reader.varint());
+  const flags = [(bits & 1) === 1, (bits & 2) === 2];
+  return decodeInfo([id, name, ...flags, specialUse === "" ? null : specialUse, ...figures]);
+}
+
+const infoFigures = [
+  "uidValidity",
+  "uidNext",
+  "highestModSeq",
+  "messages",
+  "unseen",
+  "deleted",
+  "recent",
+  "sizeBytes",
+] as const;
+
+export function encodeIndex(index: MessageIndex): readonly unknown[] {
+  return [
+    index.sizeBytes,
+    index.envelope,
+    index.bodyStructure,
+    encodePart(index.root),
+    index.sentMs ?? null,
+    index.messageId ?? null,
+    index.has8bit ?? null,
+  ];
+}
+
+export function decodeIndex(value: unknown): MessageIndex {
+  const fields = asArray(value, "index");
+  const sentMs = asOptional(fields[4], "date", asInteger);
+  const messageId = asOptional(fields[5], "message id", asText);
+  const has8bit = asOptional(fields[6], "8bit", asBoolean);
+  return {
+    sizeBytes: asCount(fields[0], "size"),
+    envelope: asBytes(fields[1], "envelope"),
+    bodyStructure: asBytes(fields[2], "body structure"),
+    root: decodePart(fields[3], 0),
+    ...(sentMs === undefined ? {} : { sentMs }),
+    ...(messageId === undefined ? {} : { messageId }),
+    ...(has8bit === undefined ? {} : { has8bit }),
+  };
+}
+
+/** Deeper nesting is never made by our own index. */
+const partDepthMax = 200;
+
+function encodePart(part: PartIndex): readonly unknown[] {
+  const { headerStart, bodyStart, bodyEnd, type, encoding } = part;
+  const children = part.children?.map(encodePart) ?? null;
+  const message = part.message === undefined ? null : encodePart(part.message);
+  const charset = part.charset ?? null;
+  return [headerStart, bodyStart, bodyEnd, type, encoding, charset, children, message];
+}
+
+function decodePart(value: unknown, depth: number): PartIndex {
+  if (depth > partDepthMax) throw malformed("part");
+  const fields = asArray(value, "part");
+  const nested = (part: unknown): PartIndex => decodePart(part, depth + 1);
+  const charset = asOptional(fields[5], "charset", asText);
+  const children = asOptional(fields[6], "parts", (parts) => asListOf(parts, "parts", nested));
+  const message = asOptional(fields[7], "message part", nested);
+  return {
+    headerStart: asCount(fields[0], "offset"),
+    bodyStart: asCount(fields[1], "offset"),
+    bodyEnd: asCount(fields[2], "offset"),
+    type: asText(fields[3], "type"),
+    encoding: asText(fields[4], "encoding"),
+    ...(charset === undefined ? {} : { charset }),
+    ...(children === undefined ? {} : { children }),
+    ...(message === undefined ? {} : { message }),
+  };
+}
+
+export function encodeBlob(blob: BlobRef): readonly unknown[] {
+  return [blob.shard, blob.id, blob.sizeBytes, blob.sha256];
+}
+
+export function decodeBlob(value: unknown): BlobRef {
+  const fields = asArray(value, "blob");
+  return {
+    shard: shardId(asCount(fields[0], "shard", shardMax)),
+    id: asText(fields[1], "blob", 64),
+    sizeBytes: asCount(fields[2], "size"),
+    sha256: asText(fields[3], "sha256", 64),
+  };
+}
+
+/** A message in the body is its length in the head; a blob is its reference. */
+export function encodeSource(source: MessageSource): unknown {
+  return source.kind === "bytes" ? source.bytes.byteLength : encodeBlob(source.blob);
+}
+
+/** Takes sources in order out of a body. */
+export class SourceReader {
+  readonly #body: Uint8Array;
+  #at = 0;
+
+  constructor(body: Uint8Array | undefined) {
+    this.#body = body ?? new Uint8Array(0);
+  }
+
+  take(value: unknown): MessageSource {
+    if (typeof value !== "number") return { kind: "blob", blob: decodeBlob(value) };
+    const end = this.#at + asCount(value, "length");
+    if (end > this.#body.byteLength) throw malformed("length");
+    const bytes = this.#body.subarray(this.#at, end);
+    this.#at = end;
+    return { kind: "bytes", bytes };
+  }
+}

@@ -1,0 +1,127 @@
+// DELIVER and APPEND on the wire: messages travel raw in the body, their indexes as arrays in the head.
+
+import {
+  accountId,
+  deliveryId,
+  shardId,
+  shardMax,
+  uid,
+  uidMax,
+  uidValidity,
+} from "../../mail/ids.ts";
+import type {
+  AppendMessage,
+  AppendOutcome,
+  AppendRequest,
+  DeliverOutcome,
+  DeliverRecipient,
+  DeliverRequest,
+  MessageSource,
+} from "../../mail/mail-store.ts";
+import { decodeFailure } from "../link/wire-value.ts";
+import {
+  asMailboxId,
+  decodeIndex,
+  encodeIndex,
+  encodeSource,
+  SourceReader,
+} from "./codec-values.ts";
+import { asArray, asCount, asInteger, asListOf, asOptional, asText } from "./decode.ts";
+import { decodeChange, encodeChange } from "./method.ts";
+import type { Method } from "./method.ts";
+
+export const deliverMethod: Method<DeliverRequest, readonly DeliverOutcome[]> = {
+  name: "mail.deliver",
+  large: false,
+  encode: (request) => {
+    const { shard, recipients, source, index } = request;
+    const to = recipients.map(({ account, mailbox }) => [account, mailbox ?? null]);
+    const what = [shard, request.deliveryId, to, encodeSource(source), encodeIndex(index)];
+    return { args: [...encodeChange(request), ...what], ...bodyOf([source]) };
+  },
+  decode: (args, body) => ({
+    ...decodeChange(args),
+    shard: shardId(asCount(args[2], "shard", shardMax)),
+    deliveryId: deliveryId(asText(args[3], "deliveryId", 64)),
+    recipients: asListOf(args[4], "recipients", decodeRecipient),
+    source: new SourceReader(body).take(args[5]),
+    index: decodeIndex(args[6]),
+  }),
+  encodeReply: (outcomes) => ({
+    head: outcomes.map((outcome) =>
+      outcome.ok ? [outcome.mailbox, outcome.uidValidity, outcome.uid] : [outcome.failure],
+    ),
+  }),
+  decodeReply: ({ head }) => asListOf(head, "outcomes", decodeDeliverOutcome),
+};
+
+export const appendMethod: Method<AppendRequest, AppendOutcome> = {
+  name: "mail.append",
+  large: false,
+  encode: (request) => {
+    const messages = request.messages.map((message) => [
+      encodeSource(message.source),
+      encodeIndex(message.index),
+      message.flags,
+      message.internalDateMs ?? null,
+      message.internalDateZone ?? null,
+    ]);
+    const body = bodyOf(request.messages.map((message) => message.source));
+    return { args: [...encodeChange(request), request.mailbox, messages], ...body };
+  },
+  decode: (args, body) => {
+    const sources = new SourceReader(body);
+    const messages = asListOf(args[3], "messages", (value) => decodeAppended(value, sources));
+    return { ...decodeChange(args), mailbox: asText(args[2], "mailbox"), messages };
+  },
+  encodeReply: ({ mailbox, uidValidity: validity, uids }) => ({ head: [mailbox, validity, uids] }),
+  decodeReply: ({ head }) => {
+    const fields = asArray(head, "append outcome");
+    return {
+      mailbox: asMailboxId(fields[0]),
+      uidValidity: uidValidity(asCount(fields[1], "uidvalidity", uidMax)),
+      uids: asListOf(fields[2], "uids", (value) => asCount(value, "uid", uidMax)),
+    };
+  },
+};
+
+/** Bytes of the sources that are not blobs, in order; one alone is not copied. */
+function bodyOf(sources: readonly MessageSource[]): { readonly body?: Uint8Array } {
+  const bytes = sources.flatMap((source) => (source.kind === "bytes" ? [source.bytes] : []));
+  const [only] = bytes;
+  if (only === undefined) return {};
+  return { body: bytes.length === 1 ? only : Buffer.concat(bytes) };
+}
+
+function decodeRecipient(value: unknown): DeliverRecipient {
+  const fields = asArray(value, "recipient");
+  const mailbox = asOptional(fields[1], "mailbox", asText);
+  return {
+    account: accountId(asCount(fields[0], "account")),
+    ...(mailbox === undefined ? {} : { mailbox }),
+  };
+}
+
+function decodeDeliverOutcome(value: unknown): DeliverOutcome {
+  const fields = asArray(value, "outcome");
+  if (fields.length === 1) return { ok: false, failure: decodeFailure(fields[0]) };
+  return {
+    ok: true,
+    mailbox: asMailboxId(fields[0]),
+    uidValidity: uidValidity(asCount(fields[1], "uidvalidity", uidMax)),
+    uid: uid(asCount(fields[2], "uid", uidMax)),
+  };
+}
+
+function decodeAppended(value: unknown, sources: SourceReader): AppendMessage {
+  const fields = asArray(value, "message");
+  const internalDateMs = asOptional(fields[3], "date", asInteger);
+  const internalDateZone = asOptional(fields[4], "zone", asInteger);
+  return {
+    source: sources.take(fields[0]),
+    index: decodeIndex(fields[1]),
+    flags: asListOf(fields[2], "flags", (flag) => asText(flag, "flag")),
+    ...(internalDateMs === undefined ? {} : { internalDateMs }),
+    ...(internalDateZone === undefined ? {} : { internalDateZone }),
+  };
+}

@@ -1,0 +1,161 @@
+// Calls about messages on the wire: STORE, EXPUNGE, COPY, MOVE, SEARCH. Streams are in mail-service.ts.
+
+import { modSeq, uidMax, uidValidity } from "../../mail/ids.ts";
+import type { MailboxId } from "../../mail/ids.ts";
+import type {
+  Change,
+  CopyOutcome,
+  CopyRequest,
+  ExpungeOutcome,
+  SearchOutcome,
+  SearchRequest,
+  StoreOutcome,
+  StoreRequest,
+} from "../../mail/mail-store.ts";
+import type { UidSet } from "../../mail/uid-set.ts";
+import { decodeSearchKey, encodeSearchKey } from "./codec-search.ts";
+import {
+  asMailboxId,
+  decodeUidSet,
+  encodeUidSet,
+  packed,
+  readAscending,
+  readFlagStates,
+  writeAscending,
+  writeFlagStates,
+} from "./codec-values.ts";
+import { asArray, asBoolean, asCount, asListOf, asOptional, asText, malformed } from "./decode.ts";
+import { decodeChange, encodeChange } from "./method.ts";
+import type { Method } from "./method.ts";
+import { WireReader } from "./wire-reader.ts";
+
+const storeModes = ["add", "remove", "replace"] as const;
+
+export const storeMethod: Method<StoreRequest, StoreOutcome> = {
+  name: "mail.store",
+  large: true,
+  encode: (request) => {
+    const { mailbox, uids, mode, flags, unchangedSince } = request;
+    const what = [mailbox, encodeUidSet(uids), storeModes.indexOf(mode), flags];
+    return { args: [...encodeChange(request), ...what, unchangedSince ?? null] };
+  },
+  decode: (args) => {
+    const mode = storeModes[asCount(args[4], "mode")];
+    if (mode === undefined) throw malformed("mode");
+    const unchangedSince = asOptional(args[6], "modseq", asCount);
+    return {
+      ...decodeChange(args),
+      mailbox: asMailboxId(args[2]),
+      uids: decodeUidSet(args[3]),
+      mode,
+      flags: asListOf(args[5], "flags", (flag) => asText(flag, "flag")),
+      ...(unchangedSince === undefined ? {} : { unchangedSince }),
+    };
+  },
+  encodeReply: ({ highestModSeq, stored, modified }) => ({
+    head: [highestModSeq, encodeUidSet(modified)],
+    body: packed((out) => writeFlagStates(out, stored)),
+  }),
+  decodeReply: ({ head, body }) => {
+    const fields = asArray(head, "store outcome");
+    return {
+      highestModSeq: modSeq(asCount(fields[0], "modseq")),
+      modified: decodeUidSet(fields[1]),
+      stored: readFlagStates(new WireReader(body)),
+    };
+  },
+};
+
+export const expungeMethod: Method<
+  Change & { readonly mailbox: MailboxId; readonly uids?: UidSet; readonly force?: boolean },
+  ExpungeOutcome
+> = {
+  name: "mail.expunge",
+  large: true,
+  encode: (request) => {
+    const uids = request.uids === undefined ? null : encodeUidSet(request.uids);
+    return { args: [...encodeChange(request), request.mailbox, uids, request.force ?? null] };
+  },
+  decode: (args) => {
+    const uids = asOptional(args[3], "uids", decodeUidSet);
+    const force = asOptional(args[4], "force", asBoolean);
+    return {
+      ...decodeChange(args),
+      mailbox: asMailboxId(args[2]),
+      ...(uids === undefined ? {} : { uids }),
+      ...(force === undefined ? {} : { force }),
+    };
+  },
+  encodeReply: ({ highestModSeq, expunged }) => ({
+    head: [highestModSeq],
+    body: encodeUidSet(expunged),
+  }),
+  decodeReply: ({ head, body }) => ({
+    highestModSeq: modSeq(asCount(asArray(head, "expunge outcome")[0], "modseq")),
+    expunged: decodeUidSet(body ?? new Uint8Array(0)),
+  }),
+};
+
+export const copyMethod = copyOrMove("mail.copy");
+export const moveMethod = copyOrMove("mail.move");
+
+function copyOrMove(name: string): Method<CopyRequest, CopyOutcome> {
+  return {
+    name,
+    large: true,
+    encode: (request) => {
+      const { mailbox, uids, target } = request;
+      return { args: [...encodeChange(request), mailbox, encodeUidSet(uids), target] };
+    },
+    decode: (args) => ({
+      ...decodeChange(args),
+      mailbox: asMailboxId(args[2]),
+      uids: decodeUidSet(args[3]),
+      target: asText(args[4], "target"),
+    }),
+    encodeReply: ({ uidValidity: validity, from, to, highestModSeq }) => ({
+      head: [validity, highestModSeq],
+      body: packed((out) => {
+        writeAscending(out, from);
+        writeAscending(out, to);
+      }),
+    }),
+    decodeReply: ({ head, body }) => {
+      const fields = asArray(head, "copy outcome");
+      const reader = new WireReader(body);
+      return {
+        uidValidity: uidValidity(asCount(fields[0], "uidvalidity", uidMax)),
+        highestModSeq: modSeq(asCount(fields[1], "modseq")),
+        from: [...readAscending(reader)],
+        to: [...readAscending(reader)],
+      };
+    },
+  };
+}
+
+export const searchMethod: Method<SearchRequest, SearchOutcome> = {
+  name: "mail.search",
+  large: true,
+  encode: ({ mailbox, key, wantModSeq }) => ({
+    args: [mailbox, encodeSearchKey(key), wantModSeq ?? null],
+  }),
+  decode: (args) => {
+    const wantModSeq = asOptional(args[2], "modseq", asBoolean);
+    return {
+      mailbox: asMailboxId(args[0]),
+      key: decodeSearchKey(args[1]),
+      ...(wantModSeq === undefined ? {} : { wantModSeq }),
+    };
+  },
+  encodeReply: ({ uids, highestModSeqOfResults }) => ({
+    head: [highestModSeqOfResults ?? null],
+    body: packed((out) => writeAscending(out, uids)),
+  }),
+  decodeReply: ({ head, body }) => {
+    const highest = asOptional(asArray(head, "search outcome")[0], "modseq", asCount);
+    return {
+      uids: readAscending(new WireReader(body)),
+      ...(highest === undefined ? {} : { highestModSeqOfResults: highest }),
+    };
+  },
+};
