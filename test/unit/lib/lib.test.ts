@@ -31,7 +31,10 @@ import { SeededRandom, systemRandom } from "../../../src/lib/random.ts";
 import { SimulatedClock } from "../../../src/lib/simulated-clock.ts";
 
 const never = new AbortController().signal;
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const turn = (): Promise<void> =>
+  new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 
 test("crc32c is Castagnoli's, and goes on from a part", () => {
   expect(crc32c(Buffer.from("123456789"))).toBe(0xe3069283);

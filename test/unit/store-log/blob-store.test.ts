@@ -9,8 +9,8 @@ const random = new SeededRandom(5);
 const content = Buffer.from(random.bytes(300_000));
 const sha256 = createHash("sha256").update(content).digest("hex");
 
-async function store(disk: SimulatedDisk, clock = new SimulatedClock()): Promise<BlobStore> {
-  return await BlobStore.open(disk, "blobs", clock);
+function store(disk: SimulatedDisk, clock = new SimulatedClock()): Promise<BlobStore> {
+  return BlobStore.open(disk, "blobs", clock);
 }
 
 async function put(blobs: BlobStore, name: string) {
@@ -18,7 +18,7 @@ async function put(blobs: BlobStore, name: string) {
   for (let at = 0; at < content.byteLength; at += 10_007) {
     await writer.write(content.subarray(at, at + 10_007));
   }
-  return await writer.finish();
+  return writer.finish();
 }
 
 describe("a blob", () => {

@@ -286,7 +286,7 @@ describe("corruption", () => {
     await log.close();
     disk.tear(file, 200);
     const again = await open(disk);
-    expect(again.log.damage.flatMap(({ shards: own }) => own).toSorted()).toEqual([0, 1]);
+    expect(again.log.damage.flatMap(({ shards: own }) => own)).toEqual([0, 1]);
     await again.log.close();
   });
 });
