@@ -1,0 +1,269 @@
+// MailStore for gateways: every call goes to the primary of its shard, wherever that is now, with the
+// same operation id until it is answered or the deadline is over. Holds no mail.
+
+import type { Clock } from "../../lib/clock.ts";
+import { MailError } from "../../mail/errors.ts";
+import type { ShardId } from "../../mail/ids.ts";
+import type {
+  AppendOutcome,
+  AppendRequest,
+  BlobRef,
+  Change,
+  CopyOutcome,
+  CopyRequest,
+  DeliverOutcome,
+  DeliverRequest,
+  ExpungeOutcome,
+  FetchChunk,
+  FetchRequest,
+  MailboxChanges,
+  MailboxEvent,
+  MailboxInfo,
+  MailboxListing,
+  MailStore,
+  OpenMailbox,
+  Principal,
+  Quota,
+  SearchOutcome,
+  SearchRequest,
+  StoreOutcome,
+  StoreRequest,
+} from "../../mail/mail-store.ts";
+import type { Links, Peer, RpcReply } from "../link/rpc.ts";
+import { decodeBlob } from "./codec-values.ts";
+import { headOf, shardPrincipal, streamNames } from "./mail-service.ts";
+import type { Method } from "./method.ts";
+import { appendMethod, deliverMethod } from "./methods-delivery.ts";
+import * as mailbox from "./methods-mailbox.ts";
+import * as message from "./methods-message.ts";
+import { routedFetch, routedLock, routedRead, routedWatch } from "./routed-streams.ts";
+import { ShardCaller } from "./shard-caller.ts";
+import type { ShardTable } from "./shard-table.ts";
+
+export interface RoutedStoreOptions {
+  readonly table: ShardTable;
+  readonly links: Links;
+  readonly clock: Clock;
+  /** How long a call is tried again while its primary is away, 30 s by default. */
+  readonly retryMs?: number;
+}
+
+/** Bodies of one APPEND in one frame; more go as blobs. */
+const inlineTotalMax = 768 * 1024;
+
+export class RoutedMailStore implements MailStore {
+  readonly #caller: ShardCaller;
+
+  constructor(options: RoutedStoreOptions) {
+    this.#caller = new ShardCaller(options);
+  }
+
+  deliver(request: DeliverRequest, signal: AbortSignal): Promise<readonly DeliverOutcome[]> {
+    return this.#change(deliverMethod, shardPrincipal(request.shard), request, signal);
+  }
+
+  /** Tried once: the chunks can't be had again. */
+  async writeBlob(
+    shard: ShardId,
+    id: string,
+    chunks: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<BlobRef> {
+    const { peer, epoch } = await this.#caller.budget(shard).primary(signal);
+    const head = headOf(epoch, shardPrincipal(shard), [id]);
+    const reply = await peer.upload(streamNames.blob, head, chunks, { signal });
+    return decodeBlob(reply.head);
+  }
+
+  listMailboxes(who: Principal, signal: AbortSignal): Promise<MailboxListing> {
+    return this.#ask(mailbox.listMethod, who, undefined, signal);
+  }
+
+  mailboxStatus(who: Principal, name: string, signal: AbortSignal): Promise<MailboxInfo> {
+    return this.#ask(mailbox.statusMethod, who, { name }, signal);
+  }
+
+  createMailbox(
+    who: Principal,
+    request: Change & { readonly name: string; readonly specialUse?: string },
+    signal: AbortSignal,
+  ): Promise<MailboxInfo> {
+    return this.#change(mailbox.createMethod, who, request, signal);
+  }
+
+  deleteMailbox(
+    who: Principal,
+    request: Change & { readonly name: string },
+    signal: AbortSignal,
+  ): Promise<void> {
+    return this.#change(mailbox.deleteMethod, who, request, signal);
+  }
+
+  renameMailbox(
+    who: Principal,
+    request: Change & { readonly from: string; readonly to: string },
+    signal: AbortSignal,
+  ): Promise<void> {
+    return this.#change(mailbox.renameMethod, who, request, signal);
+  }
+
+  setSubscribed(
+    who: Principal,
+    request: Change & { readonly name: string; readonly subscribed: boolean },
+    signal: AbortSignal,
+  ): Promise<void> {
+    return this.#change(mailbox.subscribeMethod, who, request, signal);
+  }
+
+  openMailbox(
+    who: Principal,
+    request: { readonly name: string; readonly claimRecent: boolean },
+    signal: AbortSignal,
+  ): Promise<OpenMailbox> {
+    return this.#ask(mailbox.openMethod, who, request, signal);
+  }
+
+  changes(
+    who: Principal,
+    request: Parameters<MailStore["changes"]>[1],
+    signal: AbortSignal,
+  ): Promise<MailboxChanges> {
+    return this.#ask(mailbox.changesMethod, who, request, signal);
+  }
+
+  watch(
+    who: Principal,
+    request: Parameters<MailStore["watch"]>[1],
+    signal: AbortSignal,
+  ): AsyncIterable<MailboxEvent> {
+    const list = (): Promise<MailboxListing> => this.listMailboxes(who, signal);
+    return routedWatch(this.#caller, who, request.mailboxes, list, signal);
+  }
+
+  fetch(who: Principal, request: FetchRequest, signal: AbortSignal): AsyncIterable<FetchChunk> {
+    return routedFetch(this.#caller, who, request, signal);
+  }
+
+  readMessage(
+    who: Principal,
+    request: Parameters<MailStore["readMessage"]>[1],
+    signal: AbortSignal,
+  ): AsyncIterable<Uint8Array> {
+    return routedRead(this.#caller, who, request, signal);
+  }
+
+  search(who: Principal, request: SearchRequest, signal: AbortSignal): Promise<SearchOutcome> {
+    return this.#ask(message.searchMethod, who, request, signal);
+  }
+
+  async append(
+    who: Principal,
+    request: AppendRequest,
+    signal: AbortSignal,
+  ): Promise<AppendOutcome> {
+    const sized = await this.#fitFrame(who.shard, request, signal);
+    return this.#change(appendMethod, who, sized, signal);
+  }
+
+  store(who: Principal, request: StoreRequest, signal: AbortSignal): Promise<StoreOutcome> {
+    return this.#change(message.storeMethod, who, request, signal);
+  }
+
+  expunge(
+    who: Principal,
+    request: Parameters<MailStore["expunge"]>[1],
+    signal: AbortSignal,
+  ): Promise<ExpungeOutcome> {
+    return this.#change(message.expungeMethod, who, request, signal);
+  }
+
+  copy(who: Principal, request: CopyRequest, signal: AbortSignal): Promise<CopyOutcome> {
+    return this.#change(message.copyMethod, who, request, signal);
+  }
+
+  move(who: Principal, request: CopyRequest, signal: AbortSignal): Promise<CopyOutcome> {
+    return this.#change(message.moveMethod, who, request, signal);
+  }
+
+  quota(who: Principal, signal: AbortSignal): Promise<Quota> {
+    return this.#ask(mailbox.quotaMethod, who, undefined, signal);
+  }
+
+  lockMaildrop(who: Principal, signal: AbortSignal): Promise<void> {
+    return routedLock(this.#caller, who, signal);
+  }
+
+  #ask<Request, Result>(
+    method: Method<Request, Result>,
+    who: Principal,
+    request: Request,
+    signal: AbortSignal,
+  ): Promise<Result> {
+    const { args, body } = method.encode(request);
+    return this.#caller.run(who.shard, signal, async (peer, epoch, _retry, deadlineMs) => {
+      const head = headOf(epoch, who, args);
+      return method.decodeReply(await send(peer, method, head, body, signal, deadlineMs));
+    });
+  }
+
+  /** A change says from its second try on that it may have been seen. */
+  #change<Request extends Change, Result>(
+    method: Method<Request, Result>,
+    who: Principal,
+    request: Request,
+    signal: AbortSignal,
+  ): Promise<Result> {
+    const { args, body } = method.encode(request);
+    const again = [args[0], true, ...args.slice(2)];
+    return this.#caller.run(who.shard, signal, async (peer, epoch, retry, deadlineMs) => {
+      const head = headOf(epoch, who, retry ? again : args);
+      return method.decodeReply(await send(peer, method, head, body, signal, deadlineMs));
+    });
+  }
+
+  /** Turns messages into blobs until the rest fits one frame. */
+  async #fitFrame(
+    shard: ShardId,
+    request: AppendRequest,
+    signal: AbortSignal,
+  ): Promise<AppendRequest> {
+    let total = 0;
+    const messages = [];
+    for (const [index, one] of request.messages.entries()) {
+      const size = one.source.kind === "bytes" ? one.source.bytes.byteLength : 0;
+      if (one.source.kind === "blob" || total + size <= inlineTotalMax) {
+        total += size;
+        messages.push(one);
+        continue;
+      }
+      const id = `${request.opId}-${index}`;
+      const blob = await this.writeBlob(shard, id, once(one.source.bytes), signal);
+      messages.push({ ...one, source: { kind: "blob", blob } as const });
+    }
+    return { ...request, messages };
+  }
+}
+
+async function send(
+  peer: Peer,
+  method: { readonly name: string; readonly large: boolean },
+  head: readonly unknown[],
+  body: Uint8Array | undefined,
+  signal: AbortSignal,
+  deadlineMs: number,
+): Promise<RpcReply> {
+  const withBody = body === undefined ? {} : { body };
+  if (!method.large) return peer.call(method.name, head, { ...withBody, signal, deadlineMs });
+  let first: RpcReply | undefined;
+  const bodies: Uint8Array[] = [];
+  for await (const reply of peer.stream(method.name, head, { ...withBody, signal })) {
+    first ??= reply;
+    if (reply.body !== undefined) bodies.push(reply.body);
+  }
+  if (first === undefined) throw new MailError({ code: "UNAVAILABLE", why: "no answer" });
+  return bodies.length <= 1 ? first : { head: first.head, body: Buffer.concat(bodies) };
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  yield bytes;
+}
