@@ -92,7 +92,7 @@ export class Answerer {
     } else if (method?.kind === "stream" && kind === askKind.stream) {
       this.#active.set(id, request);
       this.#stream(id, request, method.handle).catch((error: unknown) =>
-        this.#fail(id, name, error),
+        this.#fail(id, name, error, request),
       );
     } else if (method?.kind === "upload" && kind === askKind.upload) {
       this.#upload(id, name, request, method.handle);
@@ -117,7 +117,7 @@ export class Answerer {
       this.#active.set(id, request);
       reply.then(
         (value) => this.#settle(id, name, value),
-        (error: unknown) => this.#fail(id, name, error),
+        (error: unknown) => this.#fail(id, name, error, request),
       );
     } catch (error) {
       this.#fail(id, name, error);
@@ -137,9 +137,10 @@ export class Answerer {
     );
     request.queue = queue;
     this.#active.set(id, request);
-    handle(request, queue).then(
+    const run = async (): Promise<RpcReply> => handle(request, queue);
+    run().then(
       (value) => this.#settle(id, name, value),
-      (error: unknown) => this.#fail(id, name, error),
+      (error: unknown) => this.#fail(id, name, error, request),
     );
   }
 
@@ -196,8 +197,14 @@ export class Answerer {
     this.#link.write(frameType.reply, id, head, reply.body);
   }
 
-  #fail(id: number, name: string, error: unknown): void {
-    const request = this.#end(id);
+  /** @param request once the handler has gone on beyond its first turn: it may be cancelled by now. */
+  #fail(id: number, name: string, error: unknown, request?: Served): void {
+    if (request?.aborted === true) {
+      // Nobody waits for it, and handlers may end by throwing then; but a bug is a bug.
+      if (error instanceof AssertionFailure) this.#options.fatal(error);
+      return;
+    }
+    this.#end(id);
     request?.queue?.abandon();
     request?.gate?.close();
     this.#link.write(frameType.error, id, packValue(this.#explain(name, error)));
@@ -243,6 +250,10 @@ class Served implements RpcRequest {
       if (this.#aborted !== undefined) this.#controller.abort(this.#aborted);
     }
     return this.#controller.signal;
+  }
+
+  get aborted(): boolean {
+    return this.#aborted !== undefined;
   }
 
   abort(why: string): void {

@@ -3,7 +3,12 @@
 
 import { connect as connectPlain, createServer as createPlainServer } from "node:net";
 import type { Server, Socket } from "node:net";
-import { connect as connectTls, createServer as createTlsServer, TLSSocket } from "node:tls";
+import {
+  Server as TlsServer,
+  TLSSocket,
+  connect as connectTls,
+  createServer as createTlsServer,
+} from "node:tls";
 import type { MemberId } from "../../mail/ids.ts";
 import type { MemberAddress } from "./address-book.ts";
 
@@ -17,7 +22,7 @@ export interface LinkCredentials {
 export type LinkSecurity =
   /** Refused at run time unless both ends of a connection are loopback addresses. */
   | { readonly kind: "plaintext" }
-  /** Read anew at each dial; the server reads it when it starts to listen and at `reload`. */
+  /** Read anew at each dial; a server reads it when it starts to listen and at `reloadCredentials`. */
   | { readonly kind: "tls"; readonly credentials: () => LinkCredentials };
 
 const tlsVersion = "TLSv1.3";
@@ -53,6 +58,16 @@ export function serve(security: LinkSecurity, accept: (socket: Socket) => void):
     },
     accept,
   );
+}
+
+/** New connections see the present credentials; those that are open stay. */
+export function renewCredentials(server: Server, security: LinkSecurity): void {
+  if (security.kind !== "tls" || !(server instanceof TlsServer)) return;
+  server.setSecureContext({
+    ...security.credentials(),
+    minVersion: tlsVersion,
+    maxVersion: tlsVersion,
+  });
 }
 
 /** Why this connection may not speak for `member`, or undefined. */

@@ -15,7 +15,7 @@ import type { Hello, SelfDescription } from "./hello.ts";
 import { Link, LinkCounters, defaultLinkLimits } from "./link.ts";
 import type { LinkContext, LinkLimits } from "./link.ts";
 import { Ticker } from "./link-manager.ts";
-import { exposedReason, serve, strangerReason } from "./link-security.ts";
+import { exposedReason, renewCredentials, serve, strangerReason } from "./link-security.ts";
 import type { LinkSecurity } from "./link-security.ts";
 import type { MethodRegistry } from "./registry.ts";
 import { packValue } from "./wire-value.ts";
@@ -94,6 +94,11 @@ export class LinkServer {
     this.#ticker = new Ticker(this.#options.clock, (nowMs, late) => {
       for (const link of this.#links) link.tick(nowMs, late);
     });
+  }
+
+  /** After certificates were replaced: links that are open stay. */
+  reloadCredentials(): void {
+    if (this.#server !== undefined) renewCredentials(this.#server, this.#options.security);
   }
 
   /** Stops listening and ends all links; handlers' signals abort. */

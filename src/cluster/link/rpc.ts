@@ -43,6 +43,7 @@ export interface Peer {
 export interface RpcRequest {
   readonly from: MemberId;
   readonly head: unknown;
+  /** A view of what the socket gave, which is not used again; it keeps up to 64 KiB more alive. */
   readonly body?: Uint8Array;
   /** Aborts when the caller cancels or its link is gone. */
   readonly signal: AbortSignal;

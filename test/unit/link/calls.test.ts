@@ -94,6 +94,28 @@ describe("a call", () => {
     await until(() => requests[0]?.signal.aborted === true, "the handler is told");
   });
 
+  test("that is cancelled may end as it likes: nothing is logged as unexpected", async () => {
+    const { log, lines } = keepingLogger();
+    let ended = 0;
+    const peer = await members.peerWith(
+      (registry) => {
+        registry.onCall("ends", async (request) => {
+          await new Promise((resolve) => {
+            request.signal.addEventListener("abort", resolve);
+          });
+          ended += 1;
+          throw new Error("aborted");
+        });
+        registry.onCall("ping", () => ({ head: "pong" }));
+      },
+      { server: { log } },
+    );
+    await expect(peer.call("ends", 0, { signal, deadlineMs: 60 })).rejects.toThrow();
+    await until(() => ended === 1, "the handler ends");
+    expect((await peer.call("ping", 0, { signal })).head).toBe("pong");
+    expect(lines.map(({ msg }) => msg)).not.toContain("request failed unexpectedly");
+  });
+
   test("with an aborted signal is not sent", async () => {
     let asked = 0;
     const peer = await members.peerWith((registry) =>

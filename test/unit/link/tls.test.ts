@@ -56,6 +56,23 @@ describe("members with certificates of one authority", () => {
   });
 });
 
+test("credentials are renewed without a link being cut", async () => {
+  const other = await makeAuthority("new", year);
+  const ofServerThen = await issueMember(other, { cluster, member: server }, year);
+  let now = ofServer;
+  const security: LinkSecurity = { kind: "tls", credentials: () => now };
+  const listening = await members.server(echo(), { security });
+  const old = members.manager(listening.port, { security: tls(ofClient) }).links.peer(server);
+  await whenUp(old, AbortSignal.timeout(5000));
+  now = ofServerThen;
+  listening.reloadCredentials();
+  const self = describeSelf(memberId("g2"));
+  const ofOther = await issueMember(other, { cluster, member: self.member }, year);
+  const { links } = members.manager(listening.port, { security: tls(ofOther), self });
+  await whenUp(links.peer(server), AbortSignal.timeout(5000));
+  expect((await old.call("echo", "still", { signal })).head).toBe("still");
+});
+
 describe("refused with a log line is", () => {
   test("a member that says it is another than its certificate", async () => {
     const { log, lines } = keepingLogger();
