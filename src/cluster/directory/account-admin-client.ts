@@ -1,0 +1,293 @@
+// Operators' changes of accounts at a gateway: checks names, hashes passwords, picks a shard for new
+// accounts and orders the change at the right primary, again across a failover under the same
+// operation id. Leaves the change itself to directory-service.ts on the nodes.
+
+import type { Clock } from "../../lib/clock.ts";
+import type { DirectoryRow } from "../../mail/account.ts";
+import { isMailError, MailError } from "../../mail/errors.ts";
+import type { AccountId, OpId, ShardId } from "../../mail/ids.ts";
+import type { Links } from "../link/rpc.ts";
+import { asOptional } from "../node/decode.ts";
+import { accountName, aliasNames } from "./account-names.ts";
+import type { AccountAdmin, AccountDetails, AccountPatch, NewAccount } from "./account-admin.ts";
+import { askPrimary, untilAnswered } from "./calls.ts";
+import type { Primaries } from "./calls.ts";
+import { claimShard } from "./claims.ts";
+import type { GatewayDirectory } from "./gateway-directory.ts";
+import { HashQueue } from "./hash-queue.ts";
+import { hashPassword, importableHash } from "./password.ts";
+import type { HashParameters } from "./password.ts";
+import type { Placement } from "./placement.ts";
+import type { RegistrationPatch } from "./registration-patch.ts";
+import {
+  accountField,
+  decodeQuota,
+  decodeRegistration,
+  decodeRow,
+  fieldsOf,
+  method,
+  shardField,
+} from "./wire.ts";
+
+export interface AccountAdminOptions {
+  readonly directory: GatewayDirectory;
+  readonly links: Links;
+  readonly primaries: Primaries;
+  readonly placement: Placement;
+  readonly shardCount: number;
+  readonly domains: readonly string[];
+  readonly clock: Clock;
+  readonly nextOpId: () => OpId;
+  readonly hash: HashParameters;
+  /** Longest that a change is repeated while its shard can't answer. */
+  readonly retryMs?: number;
+}
+
+const importMax = 1000;
+const importAtOnce = 256;
+const hashesAtOnce = 2;
+const hashesWaiting = 2000;
+/** One order, with the wait until every gateway knows. */
+const orderMs = 15_000;
+
+export class AccountAdminClient implements AccountAdmin {
+  readonly #options: AccountAdminOptions;
+  readonly #hashes = new HashQueue(hashesAtOnce, hashesWaiting);
+
+  constructor(options: AccountAdminOptions) {
+    this.#options = options;
+  }
+
+  async create(account: NewAccount, signal: AbortSignal): Promise<DirectoryRow> {
+    const { domains, shardCount, nextOpId, placement } = this.#options;
+    const name = accountName(account.name, domains);
+    const aliases = aliasNames(account.aliases ?? [], name, domains);
+    const hash = await this.#hashOf(account, signal);
+    if (hash === undefined) throw invalid(`${name} wants a password or a hash`);
+    const placed = placement.choose();
+    if (placed === undefined) {
+      throw new MailError({ code: "UNAVAILABLE", why: "no shard has a primary" });
+    }
+    try {
+      const head = {
+        opId: nextOpId(),
+        name,
+        shard: placed.shard,
+        aliases,
+        hash,
+        quotaBytes: account.quotaBytes ?? 0,
+        quotaMessages: account.quotaMessages ?? 0,
+        profile: account.profile ?? {},
+      };
+      return decodeRow(
+        await this.#order(claimShard(name, shardCount), method.create, head, signal),
+      );
+    } finally {
+      placed.done();
+    }
+  }
+
+  async importBatch(
+    accounts: readonly NewAccount[],
+    signal: AbortSignal,
+  ): Promise<readonly { readonly name: string; readonly error?: string }[]> {
+    if (accounts.length > importMax) {
+      throw new MailError({ code: "LIMIT", limit: "accounts in an import", most: importMax });
+    }
+    const results: { name: string; error?: string }[] = accounts.map(({ name }) => ({ name }));
+    let next = 0;
+    const worker = async (): Promise<void> => {
+      while (next < accounts.length) {
+        const index = next++;
+        const account = accounts[index];
+        const result = results[index];
+        if (account === undefined || result === undefined) return;
+        try {
+          await this.create(account, signal);
+        } catch (error) {
+          if (!isMailError(error)) throw error;
+          result.error = wordsOf(error);
+        }
+      }
+    };
+    const workers = Math.min(importAtOnce, accounts.length);
+    await Promise.all(Array.from({ length: workers }, worker));
+    return results;
+  }
+
+  async update(name: string, patch: AccountPatch, signal: AbortSignal): Promise<DirectoryRow> {
+    const { domains, nextOpId, shardCount } = this.#options;
+    const row = await this.#current(name, signal);
+    const hash = await this.#hashOf(patch, signal);
+    const names =
+      patch.aliases === undefined ? undefined : aliasNames(patch.aliases, row.name, domains);
+    const change: RegistrationPatch = {
+      hash,
+      disabled: patch.disabled,
+      aliases: names,
+      quotaBytes: patch.quotaBytes,
+      quotaMessages: patch.quotaMessages,
+      profile: patch.profile,
+    };
+    if (names === undefined) return this.#patch(row, change, signal);
+    const head = { opId: nextOpId(), name: row.name, patch: change };
+    const home = claimShard(row.name, shardCount);
+    return decodeRow(await this.#order(home, method.change, head, signal));
+  }
+
+  /** Stores a better hash of the password that `row.credentials` has; sessions stay. @throws MailError CONFLICT */
+  async replaceHash(row: DirectoryRow, hash: string, signal: AbortSignal): Promise<void> {
+    await this.#patch(row, { hash, sameAsHash: row.credentials.hash }, signal);
+  }
+
+  async remove(name: string, signal: AbortSignal): Promise<void> {
+    const row = await this.#current(name, signal);
+    const head = { opId: this.#options.nextOpId(), name: row.name };
+    const home = claimShard(row.name, this.#options.shardCount);
+    let tries = 0;
+    try {
+      await this.#order(home, method.remove, head, signal, (count) => {
+        tries = count;
+      });
+    } catch (error) {
+      // An earlier try got through, and its answer didn't.
+      if (tries === 1 || !isMailError(error, "NO_SUCH_ACCOUNT")) throw error;
+    }
+  }
+
+  async show(name: string, signal: AbortSignal): Promise<AccountDetails> {
+    const { account, shard } = await this.#place(name, signal);
+    const answer = fieldsOf(
+      await this.#order(shard, method.details, { shard, account }, signal),
+      "account",
+    );
+    const { credentials: _hidden, ...registration } = decodeRegistration(
+      answer.get("registration"),
+    );
+    return { registration, shard, quota: decodeQuota(answer.get("quota")) };
+  }
+
+  list(after: string, most: number): Promise<readonly DirectoryRow[]> {
+    return this.#options.directory.list(after, most);
+  }
+
+  /** The account's row as its primary has it; the directory learns it. Undefined: it is not there. */
+  async currentRow(
+    row: Pick<DirectoryRow, "account" | "shard">,
+    signal: AbortSignal,
+  ): Promise<DirectoryRow | undefined> {
+    const { account, shard } = row;
+    const answer = await askPrimary(this.#options, shard, method.row, { shard, account }, signal);
+    const current = asOptional(fieldsOf(answer, "row").get("row"), "row", decodeRow);
+    if (current !== undefined) await this.#options.directory.learn(current);
+    return current;
+  }
+
+  async #patch(
+    row: DirectoryRow,
+    patch: RegistrationPatch,
+    signal: AbortSignal,
+  ): Promise<DirectoryRow> {
+    const { account, shard } = row;
+    const head = { opId: this.#options.nextOpId(), account, shard, patch };
+    return decodeRow(await this.#order(shard, method.patch, head, signal));
+  }
+
+  /** @throws MailError NO_SUCH_ACCOUNT */
+  async #current(name: string, signal: AbortSignal): Promise<DirectoryRow> {
+    const place = await this.#place(name, signal);
+    if (place.row !== undefined) return place.row;
+    const row = await untilAnswered(
+      this.#options.clock,
+      () => this.currentRow(place, signal),
+      signal,
+    );
+    if (row === undefined || row.state === "deleted")
+      throw new MailError({ code: "NO_SUCH_ACCOUNT" });
+    return row;
+  }
+
+  /** Where the account with this name lives: as the directory says, else as the name's shard says. */
+  async #place(
+    text: string,
+    signal: AbortSignal,
+  ): Promise<{
+    readonly account: AccountId;
+    readonly shard: ShardId;
+    readonly row?: DirectoryRow;
+  }> {
+    const { directory, domains, shardCount } = this.#options;
+    const name = accountName(text, domains);
+    const found = directory.lookupNow(name);
+    if (found.kind === "found" && (found.row.name === name || found.row.aliases.includes(name))) {
+      return { account: found.row.account, shard: found.row.shard, row: found.row };
+    }
+    const home = claimShard(name, shardCount);
+    const answer = fieldsOf(
+      await this.#order(home, method.find, { shard: home, name }, signal),
+      "claim",
+    );
+    if (!answer.has("account")) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
+    return { account: accountField(answer), shard: shardField(answer, "target") };
+  }
+
+  async #hashOf(
+    given: { readonly password?: string; readonly hash?: string },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    const { password, hash } = given;
+    if (password !== undefined && hash !== undefined) {
+      throw invalid("give a password or a hash, not both");
+    }
+    if (hash !== undefined) {
+      const why = importableHash(hash);
+      if (why !== undefined) throw invalid(`hash: ${why}`);
+      return hash;
+    }
+    if (password === undefined) return undefined;
+    if (password === "" || Buffer.byteLength(password) > 1024) {
+      throw invalid("a password has 1 to 1024 bytes");
+    }
+    return this.#hashes.run(() => hashPassword(password, this.#options.hash), signal);
+  }
+
+  /** One order under one operation id, repeated while its shard is moving. */
+  async #order(
+    shard: ShardId,
+    name: string,
+    head: object,
+    signal: AbortSignal,
+    onTry: (tries: number) => void = () => undefined,
+  ): Promise<unknown> {
+    const { clock, retryMs = 30_000 } = this.#options;
+    const within = AbortSignal.any([signal, AbortSignal.timeout(retryMs)]);
+    return untilAnswered(
+      clock,
+      (tries) => {
+        onTry(tries);
+        const oneTry = AbortSignal.any([within, AbortSignal.timeout(orderMs)]);
+        return askPrimary(this.#options, shard, name, head, oneTry);
+      },
+      within,
+    );
+  }
+}
+
+function wordsOf(error: MailError): string {
+  const { failure } = error;
+  switch (failure.code) {
+    case "INVALID":
+    case "CONFLICT":
+      return failure.why;
+    case "NAME_TAKEN":
+      return `${failure.name} is taken`;
+    case "UNAVAILABLE":
+      return `not now: ${failure.why}`;
+    default:
+      return error.message;
+  }
+}
+
+function invalid(why: string): MailError {
+  return new MailError({ code: "INVALID", why });
+}

@@ -1,0 +1,257 @@
+// What gateways order at the shard of an account's primary name: create, change names, remove. Writes
+// the saga into the name's claim, waits for its end and until every gateway knows. Leaves steps to
+// saga-runner.ts; a change that outlives its author is finished all the same.
+
+import type { Clock } from "../../lib/clock.ts";
+import type { Registration } from "../../mail/account.ts";
+import { MailError } from "../../mail/errors.ts";
+import type { AccountId, Epoch, Lsn, OpId, ShardId } from "../../mail/ids.ts";
+import { asCount, asListOf, asText } from "../node/decode.ts";
+import { untilAnswered } from "./calls.ts";
+import type { ClaimDesk } from "./claim-desk.ts";
+import { claimShard, isHeld } from "./claims.ts";
+import type { Claim } from "./claims.ts";
+import type { Saga, SagaWork } from "./saga.ts";
+import { decodeSaga, encodeSaga } from "./saga-codec.ts";
+import type { SagaOutcome, SagaRunner } from "./saga-runner.ts";
+import {
+  asName,
+  asProfile,
+  decodePatch,
+  decodeRegistration,
+  encodeRow,
+  method,
+  nameField,
+  opIdField,
+  shardField,
+} from "./wire.ts";
+import type { Fields } from "./wire.ts";
+
+/** A question to a shard's primary, wherever it is. */
+export type Ask = (
+  shard: ShardId,
+  name: string,
+  head: object,
+  signal: AbortSignal,
+) => Promise<Fields>;
+
+export interface AuthorOrdersOptions {
+  readonly desk: ClaimDesk;
+  readonly runner: SagaRunner;
+  readonly ask: Ask;
+  readonly shardCount: number;
+  readonly clock: Clock;
+}
+
+/** A promise in a box: a turn must end before its saga does. */
+interface Begun {
+  readonly outcome: Promise<SagaOutcome>;
+}
+
+/** One question; sagas repeat theirs. */
+export const questionMs = 5000;
+/** How long an author's change may wait for shards to tell the gateways. */
+const settleMs = 10_000;
+
+export class AuthorOrders {
+  readonly #options: AuthorOrdersOptions;
+
+  constructor(options: AuthorOrdersOptions) {
+    this.#options = options;
+  }
+
+  /** The new account's row. @throws MailError NAME_TAKEN */
+  async create(fields: Fields, signal: AbortSignal): Promise<unknown> {
+    const id = opIdField(fields);
+    const name = nameField(fields);
+    const target = shardField(fields);
+    const aliases = asListOf(fields.get("aliases"), "aliases", asName);
+    const home = claimShard(name, this.#options.shardCount);
+    const begun = await this.#options.desk.turn(
+      home,
+      name,
+      async ({ claim, epoch, allot, write }) => {
+        if (isHeld(claim)) return this.#again(home, epoch, claim, id, name);
+        const registration = newRegistration(fields, allot(), name, aliases, this.#options.clock);
+        const { account } = registration;
+        const add = aliases.filter((alias) => alias !== name);
+        const work: SagaWork = { kind: "create", registration };
+        const saga: Saga = {
+          id,
+          name,
+          account,
+          shard: target,
+          work,
+          add: [...new Set(add)],
+          drop: [],
+          failure: undefined,
+        };
+        const floor = claim?.uidValidityFloor ?? 0;
+        const timeMs = this.#options.clock.nowMs();
+        const task = encodeSaga(saga);
+        const state = "claimed";
+        await write({ name, account, target, state, uidValidityFloor: floor, timeMs, task });
+        return { outcome: this.#options.runner.begin(home, epoch, saga, floor) };
+      },
+    );
+    if ("row" in begun) return begun.row;
+    const { row } = await this.#ended(begun, signal);
+    if (row === undefined) throw new MailError({ code: "UNAVAILABLE", why: "outcome not known" });
+    return encodeRow(row);
+  }
+
+  /** A create whose name is held: by this very operation, tried before, or by someone else. */
+  async #again(
+    home: ShardId,
+    epoch: Epoch,
+    claim: Claim,
+    id: OpId,
+    name: string,
+  ): Promise<Begun | { readonly row: unknown }> {
+    const saga = sagaOf(claim);
+    if (saga?.id === id) {
+      return { outcome: this.#options.runner.begin(home, epoch, saga, claim.uidValidityFloor) };
+    }
+    if (saga === undefined) {
+      const signal = AbortSignal.timeout(questionMs);
+      const where = { shard: claim.target, account: claim.account };
+      const answer = await this.#options.ask(
+        claim.target,
+        method.done,
+        { ...where, opId: id },
+        signal,
+      );
+      const row = answer.get("row");
+      if (row !== undefined && row !== null) return { row };
+    }
+    throw new MailError({ code: "NAME_TAKEN", name });
+  }
+
+  /** The row after a change that adds or drops names. @throws MailError NAME_TAKEN, NO_SUCH_ACCOUNT, CONFLICT */
+  async change(fields: Fields, signal: AbortSignal): Promise<unknown> {
+    const id = opIdField(fields);
+    const name = nameField(fields);
+    const patch = decodePatch(fields.get("patch"));
+    const begun = await this.#begin(id, name, async (account, shard) => {
+      const now = await this.#registration(shard, account, name);
+      const held = new Set([name, ...now.aliases]);
+      const wanted = new Set([name, ...(patch.aliases ?? now.aliases)]);
+      return {
+        work: { kind: "change", patch },
+        add: [...wanted].filter((alias) => !held.has(alias)),
+        drop: [...held].filter((alias) => !wanted.has(alias)),
+      };
+    });
+    const { row } = await this.#ended(begun, signal);
+    if (row === undefined) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
+    return encodeRow(row);
+  }
+
+  /** @throws MailError NO_SUCH_ACCOUNT, CONFLICT */
+  async remove(fields: Fields, signal: AbortSignal): Promise<null> {
+    const id = opIdField(fields);
+    const name = nameField(fields);
+    const begun = await this.#begin(id, name, async (account, shard) => {
+      const { aliases } = await this.#registration(shard, account, name);
+      const drop = aliases.filter((alias) => alias !== name);
+      return { work: { kind: "remove" }, add: [], drop };
+    });
+    await this.#ended(begun, signal);
+    return null;
+  }
+
+  /** Begins a change of the account with this primary name, or attaches to it when it runs. */
+  async #begin(
+    id: OpId,
+    name: string,
+    plan: (account: AccountId, shard: ShardId) => Promise<Pick<Saga, "work" | "add" | "drop">>,
+  ): Promise<Begun> {
+    const home = claimShard(name, this.#options.shardCount);
+    return this.#options.desk.turn(home, name, async ({ claim, epoch, write }) => {
+      if (!isHeld(claim)) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
+      const { account, target: shard, uidValidityFloor: floor } = claim;
+      const running = sagaOf(claim);
+      if (running?.id === id)
+        return { outcome: this.#options.runner.begin(home, epoch, running, floor) };
+      if (running !== undefined) {
+        throw new MailError({ code: "CONFLICT", why: `another change of ${name} is under way` });
+      }
+      const planned = await plan(account, shard);
+      const saga: Saga = { id, name, account, shard, ...planned, failure: undefined };
+      await write({ ...claim, timeMs: this.#options.clock.nowMs(), task: encodeSaga(saga) });
+      return { outcome: this.#options.runner.begin(home, epoch, saga, floor) };
+    });
+  }
+
+  /** @throws MailError NO_SUCH_ACCOUNT when there is none, or `name` is only an alias of it. */
+  async #registration(shard: ShardId, account: AccountId, name: string): Promise<Registration> {
+    const signal = AbortSignal.timeout(questionMs);
+    const answer = await this.#options.ask(shard, method.details, { shard, account }, signal);
+    const registration = decodeRegistration(answer.get("registration"));
+    if (registration.name !== name) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
+    return registration;
+  }
+
+  async #ended(begun: Begun, signal: AbortSignal): Promise<SagaOutcome> {
+    const outcome = await orAborted(begun.outcome, signal);
+    if (outcome.failure !== undefined) throw new MailError(outcome.failure);
+    await this.everywhere(outcome.touched, signal);
+    return outcome;
+  }
+
+  /** Resolves once every gateway knows what was written up to there, or can't be wrong about it. */
+  async everywhere(touched: ReadonlyMap<ShardId, Lsn>, signal: AbortSignal): Promise<void> {
+    const within = AbortSignal.any([signal, AbortSignal.timeout(settleMs)]);
+    await Promise.all(
+      [...touched].map(([shard, lsn]) =>
+        untilAnswered(
+          this.#options.clock,
+          () => this.#options.ask(shard, method.settled, { shard, lsn }, within),
+          within,
+        ),
+      ),
+    );
+  }
+}
+
+function sagaOf(claim: Claim): Saga | undefined {
+  return claim.task === undefined ? undefined : decodeSaga(claim.task);
+}
+
+function newRegistration(
+  fields: Fields,
+  account: AccountId,
+  name: string,
+  aliases: readonly string[],
+  clock: Clock,
+): Registration {
+  return {
+    account,
+    name,
+    aliases: [...new Set(aliases)].filter((alias) => alias !== name),
+    state: "active",
+    credentials: { hash: asText(fields.get("hash"), "hash", 1024) },
+    credVersion: 1,
+    userVersion: 1,
+    quotaBytes: asCount(fields.get("quotaBytes"), "quota"),
+    quotaMessages: asCount(fields.get("quotaMessages"), "quota"),
+    profile: asProfile(fields.get("profile"), "profile"),
+    createdMs: clock.nowMs(),
+  };
+}
+
+/** @throws MailError UNAVAILABLE: the change goes on without its author. */
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  let abort: (() => void) | undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    abort = () =>
+      reject(new MailError({ code: "UNAVAILABLE", why: "the change is not finished yet" }));
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort);
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    if (abort !== undefined) signal.removeEventListener("abort", abort);
+  }
+}
