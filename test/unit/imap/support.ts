@@ -45,7 +45,7 @@ AAEC
     text: crlf(`Date: Fri, 19 Jul 1996 10:00:00 +0900
 From: =?UTF-8?B?7ZmN6ri464+Z?= <hong@example.kr>
 To: u1@pabal.test
-Subject: =?EUC-KR?B?v+C4rrPXIMbEud8=?=
+Subject: =?EUC-KR?B?v+y4rrPXIMbEud8=?=
 MIME-Version: 1.0
 Content-Type: text/plain; charset=utf-8
 Content-Transfer-Encoding: 8bit

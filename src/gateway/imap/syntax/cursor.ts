@@ -113,8 +113,8 @@ export class Cursor {
     }
     let count = 0;
     while (!this.close()) {
-      if (count > 0) this.space();
       if (this.atEnd) this.fail("list is not closed");
+      if (count > 0) this.space();
       if (!this.ok) return count;
       item();
       count++;
