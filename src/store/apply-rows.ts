@@ -9,6 +9,7 @@ import { writeClaim } from "./entry-codec.ts";
 import type { Entry } from "./journal.ts";
 import {
   claimKey,
+  goneKey,
   mailboxKey,
   ownerKey,
   shardAccountKey,
@@ -117,7 +118,7 @@ function opRows(queue: WriteQueue, entry: Entry, account: AccountId, op: Op): vo
     case "gone":
       queue.del(mailboxKey(account, table.mailbox, op.mailbox));
       queue.del(mailboxKey(account, table.counters, op.mailbox));
-      return putEmpty(queue, mailboxKey(account, table.gone, op.mailbox));
+      return putEmpty(queue, goneKey(account, op.mailbox));
     case "counters":
       return putCounters(queue, account, op.mailbox, op.counters);
     case "keywords":

@@ -1,7 +1,6 @@
 // Delivery: one message for any number of accounts of a shard, one entry, one body. Deliveries to an
 // account pipeline: UID, MODSEQ and quota are taken when the entry is proposed, not when it is committed.
 
-import { crc32c } from "../lib/crc32c.ts";
 import { MailError } from "../mail/errors.ts";
 import type { MailFailure } from "../mail/errors.ts";
 import { uid, uidMax, uidValidity } from "../mail/ids.ts";
@@ -183,7 +182,7 @@ function targetOf(account: AccountState, wanted: string | undefined): MailboxSta
 export function partOf(source: MessageSource, offset: number): BodyPart {
   if (source.kind === "bytes") {
     const { bytes } = source;
-    return { kind: "inline", offset, length: bytes.length, crc: crc32c(bytes) };
+    return { kind: "inline", offset, length: bytes.length };
   }
   const { id, sizeBytes, sha256 } = source.blob;
   return { kind: "blob", id, length: sizeBytes, sha256 };

@@ -22,7 +22,6 @@ import type { WriteQueue } from "./write-queue.ts";
 
 export interface EngineParts {
   readonly rows: WriteQueue;
-  readonly bodies: BodySource;
   readonly clock: Clock;
   readonly limits: StoreLimits;
   readonly feed: RegistrationFeed;
@@ -37,7 +36,6 @@ export interface Access {
 
 export class Engine {
   readonly rows: WriteQueue;
-  readonly bodies: BodySource;
   readonly clock: Clock;
   readonly limits: StoreLimits;
   readonly feed: RegistrationFeed;
@@ -46,20 +44,26 @@ export class Engine {
   /** One change of a shard's names or account list at a time. */
   readonly #shardLocks = new Map<ShardId, AccountLock>();
   #journal: Journal | undefined;
+  #bodies: BodySource | undefined;
 
   constructor(parts: EngineParts) {
     this.rows = parts.rows;
-    this.bodies = parts.bodies;
     this.clock = parts.clock;
     this.limits = parts.limits;
     this.feed = parts.feed;
     this.accounts = new AccountCache(parts.rows, parts.limits);
   }
 
-  /** The journal needs `apply` first, the engine the journal: it comes in by this, once. */
-  attach(journal: Journal): void {
+  /** Log and journal need `apply` first, for replay; they come in by this, once. */
+  attach(journal: Journal, bodies: BodySource): void {
     assert(this.#journal === undefined, "an engine has one journal");
     this.#journal = journal;
+    this.#bodies = bodies;
+  }
+
+  get bodies(): BodySource {
+    assert(this.#bodies !== undefined, "a log is attached before requests come");
+    return this.#bodies;
   }
 
   get journal(): Journal {

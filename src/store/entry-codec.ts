@@ -149,7 +149,6 @@ function writePart(out: ByteWriter, part: BodyPart): void {
     out.u8(0);
     out.varint(part.offset);
     out.varint(part.length);
-    out.u32(part.crc);
   } else {
     out.u8(1);
     out.text(part.id);
@@ -160,7 +159,7 @@ function writePart(out: ByteWriter, part: BodyPart): void {
 
 function readPart(reader: ByteReader): BodyPart {
   return reader.u8() === 0
-    ? { kind: "inline", offset: reader.varint(), length: reader.varint(), crc: reader.u32() }
+    ? { kind: "inline", offset: reader.varint(), length: reader.varint() }
     : { kind: "blob", id: reader.text(), length: reader.varint(), sha256: reader.text() };
 }
 

@@ -23,7 +23,6 @@ export type BodyPart =
       /** Within the entry's body. */
       readonly offset: number;
       readonly length: number;
-      readonly crc: number;
     }
   | {
       readonly kind: "blob";

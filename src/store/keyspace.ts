@@ -16,6 +16,10 @@ export const space = {
   body: 0x42,
   /** claim (shard, name) → account and state. */
   claim: 0x43,
+  /** deleted mailbox (account 8, mailbox 4) → empty, while its messages' rows are not yet swept here. */
+  gone: 0x47,
+  /** blob (name) → key of the body that refers to it. */
+  blob: 0x4c,
 } as const;
 
 /** Tables of an account's range: `A`, account (8), table (1), then what the line says. */
@@ -48,8 +52,6 @@ export const table = {
   outcome: 13,
   /** delivery id (text) → time, mailbox, UIDVALIDITY, uid. */
   delivery: 14,
-  /** mailbox (4) → deleted, its messages' rows not yet swept. */
-  gone: 15,
 } as const;
 
 /** Tables of a body: `B`, shard (2), lsn (6), part (2), table (1). */
@@ -164,6 +166,27 @@ export function ownerKey(
   key.writeUInt32BE(mailbox, 20);
   key.writeUInt32BE(uid, 24);
   return key;
+}
+
+export function goneKey(account: AccountId, mailbox: MailboxId): Buffer {
+  const key = Buffer.allocUnsafe(13);
+  key[0] = space.gone;
+  key.writeUInt32BE(Math.floor(account / 2 ** 32), 1);
+  key.writeUInt32BE(account % 2 ** 32, 5);
+  key.writeUInt32BE(mailbox, 9);
+  return key;
+}
+
+export function blobKey(name: string): Buffer {
+  return Buffer.concat([Buffer.from([space.blob]), Buffer.from(name)]);
+}
+
+/** Start of the keys of one entry's bodies, all parts, or with a part those of one body. */
+export function bodyPrefix(shard: number, lsn: number, part?: number): Buffer {
+  const key = Buffer.allocUnsafe(11);
+  key[0] = space.body;
+  writeBodyId(key, 1, shard * 2 ** 16 + (part ?? 0), lsn);
+  return part === undefined ? key.subarray(0, 9) : key;
 }
 
 export function claimKey(shard: ShardId, name: string): Buffer {

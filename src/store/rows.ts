@@ -26,6 +26,7 @@ import type { KeywordSet } from "./flags.ts";
 import type { Location } from "./journal.ts";
 import {
   accountKey,
+  blobKey,
   bodyKey,
   deliveryKey,
   mailboxItemKey,
@@ -217,7 +218,6 @@ export type BodyPlace =
       readonly location: Location;
       readonly offset: number;
       readonly length: number;
-      readonly crc: number;
     }
   | {
       readonly kind: "blob";
@@ -229,7 +229,7 @@ export type BodyPlace =
 export function placeOf(part: BodyPart, location: Location): BodyPlace {
   return part.kind === "blob"
     ? part
-    : { kind: "segment", location, offset: part.offset, length: part.length, crc: part.crc };
+    : { kind: "segment", location, offset: part.offset, length: part.length };
 }
 
 export function putPlace(queue: WriteQueue, tag: number, lsn: number, place: BodyPlace): void {
@@ -243,7 +243,6 @@ export function putPlace(queue: WriteQueue, tag: number, lsn: number, place: Bod
     out.varint(place.location.bodyBytes);
     out.varint(place.offset);
     out.varint(place.length);
-    out.u32(place.crc);
   } else {
     out.u8(1);
     out.text(place.id);
@@ -251,6 +250,14 @@ export function putPlace(queue: WriteQueue, tag: number, lsn: number, place: Bod
     out.text(place.sha256);
   }
   queue.put(key, endRow(key));
+  if (place.kind === "blob") queue.put(...blobRow(place.id, key));
+}
+
+/** Says that a body refers to the blob, so that the blob's file stays. */
+function blobRow(id: string, body: Buffer): [Buffer, Buffer] {
+  const key = blobKey(id);
+  beginRow().raw(body);
+  return [key, endRow(key)];
 }
 
 export function readPlace(reader: ByteReader): BodyPlace {
@@ -267,7 +274,6 @@ export function readPlace(reader: ByteReader): BodyPlace {
     },
     offset: reader.varint(),
     length: reader.varint(),
-    crc: reader.u32(),
   };
 }
 

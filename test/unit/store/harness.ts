@@ -1,6 +1,7 @@
 // An engine over memory-level and a journal in RAM that commits when told, for tests of what entries
 // mean. Durability is tested with the real log.
 
+import { Buffer } from "node:buffer";
 import { MemoryLevel } from "memory-level";
 import { SeededRandom } from "../../../src/lib/random.ts";
 import type { Clock } from "../../../src/lib/clock.ts";
@@ -161,9 +162,9 @@ export function makeStore(
       throw error;
     },
   });
-  const engine = new Engine({ rows, bodies: journal, clock, limits, feed: new RegistrationFeed() });
+  const engine = new Engine({ rows, clock, limits, feed: new RegistrationFeed() });
   journal.apply = engine.apply;
-  engine.attach(journal);
+  engine.attach(journal, journal);
   return { engine, store: new LocalMailStore(engine), journal, db, clock, limits };
 }
 

@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { describe, expect, it } from "vitest";
 import { allUids } from "../../../src/mail/uid-set.ts";
 import { addAccount, change, delivery, fetched, makeStore, message, never } from "./harness.ts";

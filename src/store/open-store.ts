@@ -1,0 +1,217 @@
+// Puts a node's store together: data folder, log, LevelDB, engine, replay, checkpoints and upkeep.
+// With a journal of the cluster's or, without one, the local journal, which needs no other node.
+
+import { Level } from "level";
+import { assert } from "../lib/assert.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { Disk } from "../lib/disk.ts";
+import type { Random } from "../lib/random.ts";
+import { MailError } from "../mail/errors.ts";
+import { storeId } from "../mail/ids.ts";
+import type { ShardId, StoreId } from "../mail/ids.ts";
+import { BodyGarbage } from "./body-garbage.ts";
+import type { BodySource } from "./body-source.ts";
+import { Engine } from "./engine.ts";
+import type { Journal } from "./journal.ts";
+import { space } from "./keyspace.ts";
+import { defaultStoreLimits } from "./limits.ts";
+import type { StoreLimits } from "./limits.ts";
+import { LocalJournal } from "./local-journal.ts";
+import { LocalMailStore } from "./local-mail-store.ts";
+import { BlobStore } from "./log/blob-store.ts";
+import { openSegmentLog } from "./log/segment-log.ts";
+import type { SegmentLog, SegmentLogOptions } from "./log/types.ts";
+import { LogBodies } from "./log-bodies.ts";
+import { RegistrationFeed } from "./registration-feed.ts";
+import { beginRow, endRow, openRow } from "./row.ts";
+import { Upkeep } from "./upkeep.ts";
+import { WriteQueue } from "./write-queue.ts";
+import type { Database } from "./write-queue.ts";
+
+/** Raised when rows or keys change their form; older forms are migrated at open. */
+const formatVersion = 1;
+const storeFile = "STORE";
+
+/** What a journal is made over. */
+export interface StoreParts {
+  readonly engine: Engine;
+  readonly log: SegmentLog;
+  readonly blobs: BlobStore;
+  /** This node's own; a cluster's journal replaces `writeBlob` by one that writes on all members. */
+  readonly bodies: BodySource;
+  readonly storeId: StoreId;
+}
+
+export interface OpenStoreOptions {
+  /** Root of the data folder; the caller holds its lock. */
+  readonly disk: Disk;
+  /** LevelDB, opened: `openIndex(path)`, or memory-level in tests. */
+  readonly index: Database;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly limits?: Partial<StoreLimits>;
+  /** The journal to use, and where large bodies go; absent: the local journal for `shards`. */
+  readonly makeJournal?: (
+    parts: StoreParts,
+  ) => Promise<{ readonly journal: Journal; readonly bodies: BodySource }>;
+  /** Shards of the local journal. */
+  readonly shards?: readonly ShardId[];
+  /** The log or the index has failed: stop serving and end the process. Called once or more. */
+  readonly onFatal: (error: unknown) => void;
+  /** Sizes of segments and of the log window, where they are not the log's defaults. */
+  readonly logSizes?: Pick<SegmentLogOptions, "segmentBytes" | "windowMs" | "windowBytesMax">;
+  /** Time between checkpoints, 5 s by default; one is made at every new segment, too. */
+  readonly checkpointEveryMs?: number;
+}
+
+export interface OpenedStore extends StoreParts {
+  readonly store: LocalMailStore;
+  readonly journal: Journal;
+  readonly upkeep: Upkeep;
+  /** Makes everything applied durable in the index and moves CHECKPOINT. */
+  checkpoint(): Promise<void>;
+  /** Waits for what is under way, writes a last checkpoint, closes log and index. */
+  close(): Promise<void>;
+}
+
+/** Opens LevelDB with the settings that were measured. */
+export async function openIndex(path: string): Promise<Database> {
+  const db = new Level<Buffer, Buffer>(path, {
+    keyEncoding: "buffer",
+    valueEncoding: "buffer",
+    writeBufferSize: 32 * 1024 * 1024,
+    maxFileSize: 16 * 1024 * 1024,
+    cacheSize: 128 * 1024 * 1024,
+    blockSize: 4096,
+  });
+  await db.open();
+  return db;
+}
+
+/**
+ * Opens the store: replays the log into the index, then serves.
+ * @throws MailError DAMAGED (the index is lost or another's: make this copy anew), INVALID (newer format)
+ */
+export async function openStore(options: OpenStoreOptions): Promise<OpenedStore> {
+  const { disk, index, clock, random } = options;
+  const limits = { ...defaultStoreLimits, ...options.limits };
+  const rows = new WriteQueue(index, {
+    bytesMax: limits.queuedBytesMax,
+    onFailure: options.onFatal,
+  });
+  const id = await identify(disk, rows, random);
+  const engine = new Engine({ rows, clock, limits, feed: new RegistrationFeed() });
+  const log = await openSegmentLog(disk, "log", {
+    storeId: id,
+    clock,
+    random,
+    apply: (entry) => {
+      engine.apply(entry);
+      return rows.full ? rows.room() : undefined;
+    },
+    flush: () => rows.flush(),
+    onFatal: options.onFatal,
+    ...options.logSizes,
+  });
+  const blobs = await BlobStore.open(disk, "blobs", clock);
+  const parts: StoreParts = { engine, log, blobs, bodies: new LogBodies(log, blobs), storeId: id };
+  const { journal, bodies } = await journalFor(options, parts);
+  engine.attach(journal, bodies);
+  const upkeep = new Upkeep(
+    { engine, log, blobs, garbage: new BodyGarbage(rows), onFatal: options.onFatal },
+    options.checkpointEveryMs ?? 5000,
+  );
+  upkeep.start();
+  return {
+    ...parts,
+    store: new LocalMailStore(engine),
+    journal,
+    upkeep,
+    checkpoint: async () => {
+      await log.checkpoint();
+    },
+    close: async () => {
+      await upkeep.stop();
+      await log.checkpoint();
+      await log.close();
+      await rows.drained();
+      await index.close();
+    },
+  };
+}
+
+async function journalFor(
+  options: OpenStoreOptions,
+  parts: StoreParts,
+): Promise<{ readonly journal: Journal; readonly bodies: BodySource }> {
+  if (options.makeJournal !== undefined) return options.makeJournal(parts);
+  const shards = options.shards ?? [];
+  assert(shards.length > 0, "a local journal has shards");
+  const journal = await LocalJournal.open(parts.log, shards, parts.engine.apply);
+  return { journal, bodies: parts.bodies };
+}
+
+/**
+ * The folder's identity: 128 random bits made with it, in a file and in the index, so that a lost or
+ * exchanged index is noticed. @throws MailError DAMAGED, INVALID
+ */
+async function identify(disk: Disk, rows: WriteQueue, random: Random): Promise<StoreId> {
+  const key = Buffer.from([space.node]);
+  const value = await rows.get(key);
+  const inFile = await readStoreFile(disk);
+  if (value === undefined) {
+    if (inFile !== undefined && (await disk.list("log")).length > 0) {
+      throw new MailError({ code: "DAMAGED", what: "the index: it is missing, the log is there" });
+    }
+    const fresh = inFile ?? storeId(random.hex(16));
+    if (inFile === undefined) await writeStoreFile(disk, fresh);
+    const out = beginRow();
+    out.varint(formatVersion);
+    out.text(fresh);
+    rows.put(key, endRow(key));
+    await rows.flush();
+    return fresh;
+  }
+  const reader = openRow(key, value);
+  const version = reader.varint();
+  if (version > formatVersion) {
+    throw new MailError({
+      code: "INVALID",
+      why: `the data folder has format ${version}, this program knows ${formatVersion}: use a newer one`,
+    });
+  }
+  const inIndex = storeId(reader.text());
+  if (inFile !== inIndex) {
+    throw new MailError({ code: "DAMAGED", what: "the index: it belongs to another data folder" });
+  }
+  return inIndex;
+}
+
+async function readStoreFile(disk: Disk): Promise<StoreId | undefined> {
+  if (!(await disk.exists(storeFile))) return undefined;
+  const file = await disk.open(storeFile, "read");
+  try {
+    const text = Buffer.from(await file.read(0, 64))
+      .toString("latin1")
+      .trim();
+    if (!/^[0-9a-f]{32}$/.test(text)) {
+      throw new MailError({ code: "DAMAGED", what: `the file ${storeFile}` });
+    }
+    return storeId(text);
+  } finally {
+    await file.close();
+  }
+}
+
+async function writeStoreFile(disk: Disk, id: StoreId): Promise<void> {
+  const file = await disk.open(`${storeFile}.new`, "write");
+  try {
+    await file.truncate(0);
+    await file.writev([Buffer.from(`${id}\n`)], 0);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await disk.rename(`${storeFile}.new`, storeFile);
+  await disk.syncFolder(".");
+}

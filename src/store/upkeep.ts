@@ -1,0 +1,112 @@
+// What a store does by itself: checkpoints every few seconds and at each new segment, sweeping after
+// deletions, rewriting segments that are mostly garbage. One job at a time, at leisure.
+
+import type { Timer } from "../lib/clock.ts";
+import { shardId } from "../mail/ids.ts";
+import type { BodyGarbage } from "./body-garbage.ts";
+import type { Engine } from "./engine.ts";
+import type { BlobStore } from "./log/blob-store.ts";
+import { chooseGarbage } from "./log/garbage.ts";
+import type { SegmentLog } from "./log/types.ts";
+import { sweepGone, sweepOutcomes } from "./sweep.ts";
+
+const tickMs = 1000;
+const sweepEveryMs = 60_000;
+const expireEveryMs = 3_600_000;
+const segmentsPerRun = 16;
+const dayMs = 86_400_000;
+
+export interface UpkeepParts {
+  readonly engine: Engine;
+  readonly log: SegmentLog;
+  readonly blobs: BlobStore;
+  readonly garbage: BodyGarbage;
+  readonly onFatal: (error: unknown) => void;
+}
+
+export class Upkeep {
+  readonly #parts: UpkeepParts;
+  readonly #checkpointEveryMs: number;
+  readonly #stopping = new AbortController();
+  #timer: Timer | undefined;
+  #running: Promise<void> | undefined;
+  #checkpointMs = 0;
+  #sweepMs = 0;
+  #expireMs = 0;
+  #checkpointed = { segment: -1, offset: -1 };
+
+  constructor(parts: UpkeepParts, checkpointEveryMs: number) {
+    this.#parts = parts;
+    this.#checkpointEveryMs = checkpointEveryMs;
+    const now = parts.engine.clock.monotonicMs();
+    this.#checkpointMs = now;
+    this.#sweepMs = now;
+    this.#expireMs = now;
+  }
+
+  start(): void {
+    this.#timer = this.#parts.engine.clock.after(Math.min(tickMs, this.#checkpointEveryMs), () => {
+      this.#running = this.#tick().then(
+        () => {
+          this.#running = undefined;
+          if (!this.#stopping.signal.aborted) this.start();
+        },
+        (error: unknown) => {
+          this.#running = undefined;
+          if (!this.#stopping.signal.aborted) this.#parts.onFatal(error);
+        },
+      );
+    });
+  }
+
+  /** Ends at the next safe point. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    this.#timer?.cancel();
+    await this.#running;
+  }
+
+  /** All jobs that follow deletion, now: for tests and tools. */
+  async sweepNow(): Promise<void> {
+    const { engine, log, blobs, garbage } = this.#parts;
+    const { signal } = this.#stopping;
+    await sweepGone(engine, signal);
+    await sweepOutcomes(engine, Array.from(log.shards.keys(), shardId), signal);
+    await garbage.dropDeadBlobs(signal);
+    await blobs.sweep((name) => garbage.blobIsUsed(name), dayMs);
+  }
+
+  /** Rewrites segments under half live, a few an hour. */
+  async #collect(): Promise<void> {
+    const { log, garbage } = this.#parts;
+    const collectable = log.collectable();
+    if (collectable.length === 0) return;
+    const live = await garbage.measure(this.#stopping.signal);
+    const chosen = chooseGarbage(collectable, live, segmentsPerRun);
+    if (chosen.length > 0) await log.rewrite(chosen, garbage);
+  }
+
+  async #tick(): Promise<void> {
+    const { engine, log } = this.#parts;
+    const { signal } = this.#stopping;
+    const now = engine.clock.monotonicMs();
+    const { end } = log;
+    const moved =
+      end.segment !== this.#checkpointed.segment || end.offset !== this.#checkpointed.offset;
+    const rolled = end.segment !== this.#checkpointed.segment;
+    if (moved && (rolled || now - this.#checkpointMs >= this.#checkpointEveryMs)) {
+      await log.checkpoint();
+      this.#checkpointed = end;
+      this.#checkpointMs = now;
+    }
+    if (now - this.#sweepMs >= sweepEveryMs) {
+      await sweepGone(engine, signal);
+      this.#sweepMs = now;
+    }
+    if (now - this.#expireMs >= expireEveryMs) {
+      await this.sweepNow();
+      await this.#collect();
+      this.#expireMs = now;
+    }
+  }
+}
