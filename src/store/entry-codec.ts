@@ -368,7 +368,10 @@ export function writeClaim(out: ByteWriter, claim: Claim): void {
   out.varint(claim.uidValidityFloor);
   out.f64(claim.timeMs);
   out.text(claim.opId);
+  out.bytes(claim.task ?? noTask);
 }
+
+const noTask = new Uint8Array(0);
 
 export function readClaim(reader: ByteReader): Claim {
   const name = reader.text();
@@ -376,7 +379,7 @@ export function readClaim(reader: ByteReader): Claim {
   const target = shardId(reader.varint());
   const state = claimStates[reader.u8()];
   assert(state !== undefined, "a claim has a known state");
-  return {
+  const claim = {
     name,
     account,
     target,
@@ -385,4 +388,6 @@ export function readClaim(reader: ByteReader): Claim {
     timeMs: reader.f64(),
     opId: opId(reader.text()),
   };
+  const task = reader.bytes();
+  return task.length === 0 ? claim : { ...claim, task: Uint8Array.from(task) };
 }

@@ -173,6 +173,8 @@ export interface Claim {
   readonly timeMs: number;
   /** The operation that made it so: a retry finds its own claim. */
   readonly opId: OpId;
+  /** The unfinished change that this name drives, in the cluster's form: the shard's outbox. */
+  readonly task?: Uint8Array;
 }
 
 export interface ClaimPayload {
