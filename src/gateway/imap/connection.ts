@@ -140,6 +140,7 @@ export class Connection implements SessionHost {
     this.#listen();
     await serveSession(this.session);
     this.#served = true;
+    this.#releaseUser();
     this.#socket.end();
     this.#cutAtMs = this.#owner.services.clock.monotonicMs() + graceMs;
     // Nothing is read any more, but the end of the stream must be seen.
@@ -195,13 +196,18 @@ export class Connection implements SessionHost {
     }
   }
 
+  #releaseUser(): void {
+    if (this.#user !== undefined) this.#owner.releaseUser(this.#user, this.address);
+    this.#user = undefined;
+  }
+
   #onClose(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#gone.abort(new Error("connection closed"));
     this.session.input.end();
     this.#socket.destroy();
-    if (this.#user !== undefined) this.#owner.releaseUser(this.#user, this.address);
+    this.#releaseUser();
     const { user } = this.session;
     this.#owner.services.log.debug(
       { user: user?.name, address: this.address, polite: this.#served },

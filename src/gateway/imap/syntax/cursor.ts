@@ -174,11 +174,7 @@ export class Cursor {
   string(): Uint8Array {
     const next = this.peek();
     if (next === quote) return this.#quoted();
-    if (next === openBrace) return this.#literal(false);
-    if (next === tilde) {
-      this.#at++;
-      return this.#literal(true);
-    }
+    if (next === openBrace) return this.#literal();
     this.fail("expected a string");
     return nothing;
   }
@@ -260,7 +256,7 @@ export class Cursor {
     return escapes === 0 ? raw : unescape(raw, escapes);
   }
 
-  #literal(binary: boolean): Uint8Array {
+  #literal(): Uint8Array {
     this.expect(openBrace);
     const size = this.number(Number.MAX_SAFE_INTEGER);
     this.skip(plus);
@@ -274,7 +270,7 @@ export class Cursor {
     }
     this.#at = from + size;
     const bytes = this.bytes.subarray(from, this.#at);
-    if (!binary && bytes.includes(0)) {
+    if (bytes.includes(0)) {
       this.fail("NUL in a literal"); // RFC 9051 §9 CHAR8
       return nothing;
     }
