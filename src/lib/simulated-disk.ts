@@ -146,7 +146,12 @@ export class SimulatedDisk implements Disk {
     };
     const change = async (step: DiskStep): Promise<void> => {
       check();
-      await this.#before(step.kind, path);
+      try {
+        await this.#before(step.kind, path);
+      } catch (error) {
+        if (step.kind === "sync") this.#files.syncFailed(node);
+        throw error;
+      }
       check(); // The crash may have come while we waited.
       this.#perform(step, node);
       this.#trace.push(step);

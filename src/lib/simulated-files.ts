@@ -82,7 +82,12 @@ export class SimulatedFiles {
   }
 
   sync(node: FileNode): void {
-    node.synced = Buffer.from(node.now);
+    for (const change of node.unsynced) node.synced = applied(node.synced, change);
+    node.unsynced = [];
+  }
+
+  /** A sync has failed: as on Linux, the pages count as clean from now on and no later sync writes them. */
+  syncFailed(node: FileNode): void {
     node.unsynced = [];
   }
 
@@ -135,6 +140,11 @@ function surviving(before: Buffer, change: Change, random: SeededRandom): Buffer
     at = next;
   }
   return after;
+}
+
+function applied(before: Buffer, change: Change): Buffer {
+  if ("truncateTo" in change) return resized(before, change.truncateTo);
+  return overwritten(before, change.offset, change.bytes);
 }
 
 function overwritten(before: Buffer, offset: number, bytes: Uint8Array): Buffer {

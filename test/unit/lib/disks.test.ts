@@ -128,6 +128,20 @@ describe("a crash of the simulated disk", () => {
 });
 
 describe("faults of the simulated disk", () => {
+  test("what a failed sync left behind, no later sync makes durable", async () => {
+    const disk = new SimulatedDisk();
+    const file = await disk.open("a", "write");
+    await disk.syncFolder(".");
+    await file.writev([Buffer.from("gone")], 0);
+    disk.fault = (kind, path) => (kind === "sync" ? systemError("EIO", path) : undefined);
+    await expect(file.sync()).rejects.toMatchObject({ code: "EIO" });
+    disk.fault = undefined;
+    await file.sync();
+    expect(disk.contents("a").toString()).toBe("gone");
+    disk.crash("lose");
+    expect(disk.contents("a").toString()).toBe("");
+  });
+
   test("errors, a full disk, delays and flipped bits happen on demand", async () => {
     const clock = new SimulatedClock();
     const disk = new SimulatedDisk({ clock, capacityBytes: 10 });

@@ -227,8 +227,8 @@ describe("cuts and restarts", () => {
 
   test("a restart forgets the old chain and goes on behind the snapshot", async () => {
     const disk = new SimulatedDisk();
-    const { log } = await open(disk);
-    for (let at = 1; at <= 3; at++) log.append(draft(1, `old ${at}`));
+    const { log } = await open(disk, { segmentBytes: 500 });
+    for (let at = 1; at <= 3; at++) await log.append(draft(1, `old ${at}`, 400)).group.durable;
     await log.restart(one, lsn(100), 12_345).durable;
     expect(log.append(draft(1, "behind")).lsn).toBe(101);
     expect((await log.readEntries(one, lsn(2), 1_000)).kind).toBe("pruned");
@@ -239,6 +239,7 @@ describe("cuts and restarts", () => {
     const again = await open(disk);
     expect(again.applied.map(textOf)).toEqual(["behind"]);
     expect(again.log.state(one)).toMatchObject({ lastLsn: 102, commitMark: 101 });
+    expect((await again.log.readEntries(one, lsn(2), 1_000)).kind).toBe("pruned");
     await again.log.close();
   });
 });
