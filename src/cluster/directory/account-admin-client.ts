@@ -144,15 +144,7 @@ export class AccountAdminClient implements AccountAdmin {
     const row = await this.#current(name, signal);
     const head = { opId: this.#options.nextOpId(), name: row.name };
     const home = claimShard(row.name, this.#options.shardCount);
-    let tries = 0;
-    try {
-      await this.#order(home, method.remove, head, signal, (count) => {
-        tries = count;
-      });
-    } catch (error) {
-      // An earlier try got through, and its answer didn't.
-      if (tries === 1 || !isMailError(error, "NO_SUCH_ACCOUNT")) throw error;
-    }
+    await this.#order(home, method.remove, head, signal);
   }
 
   async show(name: string, signal: AbortSignal): Promise<AccountDetails> {
@@ -252,19 +244,12 @@ export class AccountAdminClient implements AccountAdmin {
   }
 
   /** One order under one operation id, repeated while its shard is moving. */
-  async #order(
-    shard: ShardId,
-    name: string,
-    head: object,
-    signal: AbortSignal,
-    onTry: (tries: number) => void = () => undefined,
-  ): Promise<unknown> {
+  async #order(shard: ShardId, name: string, head: object, signal: AbortSignal): Promise<unknown> {
     const { clock, retryMs = 30_000 } = this.#options;
     const within = AbortSignal.any([signal, AbortSignal.timeout(retryMs)]);
     return untilAnswered(
       clock,
-      (tries) => {
-        onTry(tries);
+      () => {
         const oneTry = AbortSignal.any([within, AbortSignal.timeout(orderMs)]);
         return askPrimary(this.#options, shard, name, head, oneTry);
       },

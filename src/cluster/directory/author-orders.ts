@@ -48,6 +48,11 @@ interface Begun {
   readonly outcome: Promise<SagaOutcome>;
 }
 
+const nothingToDo: Promise<SagaOutcome> = Promise.resolve({
+  failure: undefined,
+  row: undefined,
+  touched: new Map(),
+});
 /** One question; sagas repeat theirs. */
 export const questionMs = 5000;
 /** How long an author's change may wait for shards to tell the gateways. */
@@ -90,7 +95,8 @@ export class AuthorOrders {
         const timeMs = this.#options.clock.nowMs();
         const task = encodeSaga(saga);
         const state = "claimed";
-        await write({ name, account, target, state, uidValidityFloor: floor, timeMs, task });
+        const opId = id;
+        await write({ name, account, target, state, uidValidityFloor: floor, timeMs, opId, task });
         return { outcome: this.#options.runner.begin(home, epoch, saga, floor) };
       },
     );
@@ -112,15 +118,10 @@ export class AuthorOrders {
     if (saga?.id === id) {
       return { outcome: this.#options.runner.begin(home, epoch, saga, claim.uidValidityFloor) };
     }
-    if (saga === undefined) {
+    if (saga === undefined && claim.opId === id) {
       const signal = AbortSignal.timeout(questionMs);
-      const where = { shard: claim.target, account: claim.account };
-      const answer = await this.#options.ask(
-        claim.target,
-        method.done,
-        { ...where, opId: id },
-        signal,
-      );
+      const head = { shard: claim.target, account: claim.account };
+      const answer = await this.#options.ask(claim.target, method.row, head, signal);
       const row = answer.get("row");
       if (row !== undefined && row !== null) return { row };
     }
@@ -168,6 +169,8 @@ export class AuthorOrders {
   ): Promise<Begun> {
     const home = claimShard(name, this.#options.shardCount);
     return this.#options.desk.turn(home, name, async ({ claim, epoch, write }) => {
+      // Removed by this very operation, tried before.
+      if (claim?.state === "released" && claim.opId === id) return { outcome: nothingToDo };
       if (!isHeld(claim)) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
       const { account, target: shard, uidValidityFloor: floor } = claim;
       const running = sagaOf(claim);

@@ -23,7 +23,15 @@ export class ChangeRing {
     return this.#floor;
   }
 
+  /** Several pushes with one lsn are of one entry, and stay together. */
   push(change: DirectoryChange): void {
+    const last = this.#changes.at(-1);
+    if (last?.lsn === change.lsn) {
+      const rows = [...last.rows, ...change.rows];
+      const claims = [...last.claims, ...change.claims];
+      this.#changes[this.#changes.length - 1] = { ...last, rows, claims };
+      return;
+    }
     this.#changes.push(change);
     if (this.#changes.length - this.#start > this.#most) {
       this.#floor = lsn(this.#changes[this.#start]?.lsn ?? this.#floor);

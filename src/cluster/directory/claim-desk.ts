@@ -140,7 +140,7 @@ export class ClaimDesk {
  */
 export function claimFor(
   current: Claim | undefined,
-  wanted: { readonly name: string; readonly account: AccountId; readonly target: ShardId },
+  wanted: Pick<Claim, "name" | "account" | "target" | "opId">,
   nowMs: number,
 ): "taken" | Claim | undefined {
   if (isHeld(current)) return current.account === wanted.account ? undefined : "taken";
@@ -156,6 +156,7 @@ export function claimFor(
 export function releaseOf(
   current: Claim | undefined,
   account: AccountId,
+  opId: OpId,
   floor: number,
   nowMs: number,
 ): Claim | undefined {
@@ -167,5 +168,6 @@ export function releaseOf(
     state: "released",
     uidValidityFloor: Math.max(current.uidValidityFloor, floor),
     timeMs: nowMs,
+    opId,
   };
 }

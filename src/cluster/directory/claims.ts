@@ -3,7 +3,7 @@
 
 import { createHash } from "node:crypto";
 import { shardId } from "../../mail/ids.ts";
-import type { AccountId, ShardId } from "../../mail/ids.ts";
+import type { AccountId, OpId, ShardId } from "../../mail/ids.ts";
 
 /**
  * `claimed`: its account is being made. `confirmed`: the account is there. `released`: nobody's;
@@ -20,6 +20,8 @@ export interface Claim {
   /** Highest UIDVALIDITY ever given under this name, as known when it was last released. */
   readonly uidValidityFloor: number;
   readonly timeMs: number;
+  /** The author's operation that made it so: a retry finds its own claim. */
+  readonly opId: OpId;
   /** The unfinished change that this name drives (see saga.ts), encoded: the shard's outbox. */
   readonly task?: Uint8Array | undefined;
 }

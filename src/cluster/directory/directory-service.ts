@@ -121,7 +121,6 @@ export class DirectoryService {
     add(method.details, (fields) => this.#details(fields));
     add(method.row, (fields) => this.#row(fields));
     add(method.find, (fields) => this.#find(fields));
-    add(method.done, (fields) => this.#done(fields));
     add(method.claim, (fields) => this.#claim(fields));
     add(method.release, (fields) => this.#release(fields));
     add(method.put, (fields) => this.#put(fields));
@@ -217,22 +216,17 @@ export class DirectoryService {
 
   // What nodes ask each other in the course of a saga.
 
-  async #done(fields: Fields): Promise<Answer> {
-    const shard = this.#served(fields);
-    const done = await this.#options.store.hasDone(shard, accountField(fields), opIdField(fields));
-    return done ? this.#row(fields) : { row: null };
-  }
-
   async #claim(fields: Fields): Promise<Answer> {
     const shard = this.#served(fields);
     const name = nameField(fields);
     const account = accountField(fields);
     const target = shardField(fields, "target");
     const order = decodeOrder(fields.get("order"));
+    const opId = opIdField(fields);
     return this.#desk.turn(shard, name, async ({ claim, write }) => {
       this.#inTurn(name, order);
       const { store, clock } = this.#options;
-      const next = claimFor(claim, { name, account, target }, clock.nowMs());
+      const next = claimFor(claim, { name, account, target, opId }, clock.nowMs());
       const floor = claim?.uidValidityFloor ?? 0;
       if (next === "taken") return { taken: true, floor: 0, lsn: store.appliedLsn(shard) };
       const lsn = next === undefined ? store.appliedLsn(shard) : await write(next);
@@ -244,11 +238,12 @@ export class DirectoryService {
     const shard = this.#served(fields);
     const name = nameField(fields);
     const order = decodeOrder(fields.get("order"));
+    const opId = opIdField(fields);
     return this.#desk.turn(shard, name, async ({ claim, write }) => {
       this.#inTurn(name, order);
       const { store, clock } = this.#options;
       const floor = countField(fields, "floor");
-      const next = releaseOf(claim, accountField(fields), floor, clock.nowMs());
+      const next = releaseOf(claim, accountField(fields), opId, floor, clock.nowMs());
       return { lsn: next === undefined ? store.appliedLsn(shard) : await write(next) };
     });
   }
@@ -299,16 +294,16 @@ export class DirectoryService {
       return ask(shard, method.put, { shard, account, name, opId, floor, work });
     };
     return {
-      claim: async ({ account, shard: target }, name, order) => {
+      claim: async ({ account, shard: target, id: opId }, name, order) => {
         const shard = claimShard(name, shardCount);
-        const head = { shard, name, account, target, order: encodeOrder(order) };
+        const head = { shard, name, account, target, opId, order: encodeOrder(order) };
         const answer = await ask(shard, method.claim, head);
         const taken = asBoolean(answer.get("taken"), "taken");
         return { taken, floor: countField(answer, "floor"), lsn: lsnIn(answer) };
       },
-      release: async ({ account }, name, floor, order) => {
+      release: async ({ account, id: opId }, name, floor, order) => {
         const shard = claimShard(name, shardCount);
-        const head = { shard, name, account, floor, order: encodeOrder(order) };
+        const head = { shard, name, account, floor, opId, order: encodeOrder(order) };
         return { lsn: lsnIn(await ask(shard, method.release, head)) };
       },
       put: async (saga, floor) => {

@@ -26,7 +26,7 @@ export interface DirectoryStore {
   shards(): readonly ShardId[];
   /** The epoch in which this node serves the shard now; undefined while it doesn't. */
   serving(shard: ShardId): Epoch | undefined;
-  /** Everything up to here is applied: reads show it. */
+  /** Everything up to here is applied: reads show it, and listeners have heard of it. */
   appliedLsn(shard: ShardId): Lsn;
 
   accountCounter(shard: ShardId): Promise<number>;
@@ -48,8 +48,6 @@ export interface DirectoryStore {
   /** Rows by account from `after` (exclusive, 0 for the first), tombstones too, at most `most`. */
   rowsAfter(shard: ShardId, after: number, most: number): Promise<readonly DirectoryRow[]>;
   quota(shard: ShardId, account: AccountId): Promise<Quota>;
-  /** True when the account's entry with this opId was applied in the last 24 hours. */
-  hasDone(shard: ShardId, account: AccountId, opId: OpId): Promise<boolean>;
 
   /**
    * Makes the account with its first mailboxes, whose UIDVALIDITY is above `uidValidityFloor`.

@@ -5,6 +5,7 @@
 
 import { lsn } from "../../mail/ids.ts";
 import type { Epoch, Lsn, MemberId, ShardId } from "../../mail/ids.ts";
+import type { DirectoryRow } from "../../mail/account.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { ChangeRing } from "./change-ring.ts";
 import { claimRow } from "./claims.ts";
@@ -219,7 +220,7 @@ export class RowStream {
         yield* this.#snapshot(session, shard, epoch);
         continue;
       }
-      const piece = withinBytes(changes);
+      const piece = changes.slice(0, countWithin(changes, changeBytes));
       const last = piece.at(-1);
       if (last === undefined) return;
       session.sent.set(shard, last.lsn);
@@ -238,9 +239,11 @@ export class RowStream {
     let account = 0;
     while (account < Number.MAX_SAFE_INTEGER) {
       const rows = await this.#store.rowsAfter(shard, account, pieceRows);
-      const last = rows.length < pieceRows ? undefined : rows.at(-1);
-      account = last?.account ?? Number.MAX_SAFE_INTEGER;
-      yield { kind: "accounts", at, rows, through: account };
+      // Rows may be large: what does not fit is read again for the next piece.
+      const fit = rows.slice(0, countWithin(rows, rowBytes));
+      const more = rows.length === pieceRows || fit.length < rows.length;
+      account = (more ? fit.at(-1)?.account : undefined) ?? Number.MAX_SAFE_INTEGER;
+      yield { kind: "accounts", at, rows: fit, through: account };
     }
     let name: string | undefined = "";
     while (name !== undefined) {
@@ -336,16 +339,26 @@ function raise(applied: Map<ShardId, Lsn>, positions: readonly Position[]): void
   }
 }
 
-/** As many changes from the front as fit a frame with ease; at least one. */
-function withinBytes(changes: readonly DirectoryChange[]): readonly DirectoryChange[] {
+/** How many items from the front fit a frame with ease; at least one if there is any. */
+function countWithin<T>(items: readonly T[], bytesOf: (item: T) => number): number {
   let bytes = 0;
-  const end = changes.findIndex(({ rows, claims }, index) => {
-    for (const row of rows) {
-      bytes += 100 + row.name.length + row.credentials.hash.length;
-      for (const alias of row.aliases) bytes += alias.length;
-    }
-    for (const { name } of claims) bytes += 20 + name.length;
+  const end = items.findIndex((item, index) => {
+    bytes += bytesOf(item);
     return bytes > pieceBytes && index > 0;
   });
-  return end < 0 ? changes : changes.slice(0, end);
+  return end < 0 ? items.length : end;
+}
+
+function changeBytes({ rows, claims }: DirectoryChange): number {
+  let bytes = 20 * claims.length;
+  for (const row of rows) bytes += rowBytes(row);
+  for (const { name } of claims) bytes += name.length;
+  return bytes;
+}
+
+/** About; a character may take three bytes. */
+function rowBytes(row: DirectoryRow): number {
+  let bytes = 100 + 3 * row.name.length + row.credentials.hash.length;
+  for (const alias of row.aliases) bytes += 3 * alias.length;
+  return bytes;
 }

@@ -260,6 +260,7 @@ export class SagaRunner {
           ...claim,
           state: effect.release === undefined ? "confirmed" : "released",
           uidValidityFloor: Math.max(claim.uidValidityFloor, effect.release?.floor ?? 0),
+          opId: saga.id,
           task: undefined,
         }));
         return { kind: "saved" };

@@ -28,7 +28,6 @@ export const method = {
   details: "directory.details",
   row: "directory.row",
   find: "directory.find",
-  done: "directory.done",
   claim: "directory.claim",
   release: "directory.release",
   put: "directory.put",
