@@ -171,6 +171,21 @@ describe("a crash", () => {
     }
   }, 60_000);
 
+  test("CHECKPOINT never names a place that is not on the disk yet", async () => {
+    const disk = new SimulatedDisk();
+    const { log } = await open(disk);
+    await configure(log, 1);
+    const start = disk.trace.length;
+    log.append(draft(0, "under way", 300));
+    await log.checkpoint();
+    await log.close();
+    for (let step = start; step <= disk.trace.length; step++) {
+      const copy = SimulatedDisk.replay(disk.trace, step);
+      copy.crash("lose");
+      expect((await open(copy)).log.damage).toEqual([]);
+    }
+  });
+
   test("during recovery, at every step, is as good as the first one", async () => {
     const history = await live(31, 10);
     const step = history.disk.trace.findLastIndex(({ kind }) => kind === "write") + 1;
