@@ -46,6 +46,8 @@ export interface ShellContext {
   outbox(node: MemberId): Outbox;
   /** A flush is due for this shard. */
   dirty(shell: ReplicaShell): void;
+  /** A group was synced so long after its first entry of this shard. */
+  synced(tookMs: number): void;
   /** The shard table must be read again: a member holds a newer epoch. */
   refreshTable(): void;
   /** Sends blobs that a member lacks; never rejects. */
@@ -69,7 +71,12 @@ export class ReplicaShell {
   readonly #context: ShellContext;
   readonly #feeder: Feeder;
   /** The shard's newest entry in each group that is not on disk yet, oldest first. */
-  readonly #groups: { readonly group: CommitGroup; lsn: Lsn; hash: number }[] = [];
+  readonly #groups: {
+    readonly group: CommitGroup;
+    readonly sinceMs: number;
+    lsn: Lsn;
+    hash: number;
+  }[] = [];
   /** Set by the effects of the propose that is being stepped. */
   #proposed: PendingEntry | undefined;
   #refused: MailError | undefined;
@@ -134,6 +141,7 @@ export class ReplicaShell {
     const first = this.#groups[0];
     if (first?.group !== group) return;
     this.#groups.shift();
+    this.#context.synced(this.#nowMs - first.sinceMs);
     this.step({ kind: "durable", lsn: first.lsn, hash: first.hash });
     this.#feeder.durable();
     this.#context.dirty(this);
@@ -236,7 +244,7 @@ export class ReplicaShell {
       newest.lsn = lsn;
       newest.hash = hash;
     } else {
-      this.#groups.push({ group, lsn, hash });
+      this.#groups.push({ group, sinceMs: this.#nowMs, lsn, hash });
     }
     return pending;
   }

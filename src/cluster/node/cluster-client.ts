@@ -1,0 +1,216 @@
+// What every member has of the cluster: links, the coordinator, presence there, the tables of members
+// and shards. Node and gateway are built on it (mail-node.ts, gateway-cluster.ts).
+
+import type { Logger } from "pino";
+import type { Clock } from "../../lib/clock.ts";
+import type { Random } from "../../lib/random.ts";
+import { isMailError } from "../../mail/errors.ts";
+import type { MemberId } from "../../mail/ids.ts";
+import type { Coordinator, Registration } from "../coordinator/coordinator.ts";
+import { RemoteCoordinator } from "../coordinator/remote.ts";
+import { MemoryAddressBook } from "../link/address-book.ts";
+import type { MemberAddress } from "../link/address-book.ts";
+import { LinkManager } from "../link/link-manager.ts";
+import { LinkServer } from "../link/link-server.ts";
+import type { LinkSecurity } from "../link/link-security.ts";
+import { MethodRegistry } from "../link/registry.ts";
+import { pause } from "./follow-keys.ts";
+import { writeMember } from "./init-cluster.ts";
+import { memberPattern } from "../link/hello.ts";
+import type { MemberRecord } from "./shard-codec.ts";
+import { MemberTable, ShardTable } from "./shard-table.ts";
+import { assert } from "../../lib/assert.ts";
+
+export interface ClusterOptions {
+  readonly clusterId: string;
+  readonly member: MemberId;
+  readonly failureDomain: string;
+  /** Where links are accepted; port 0 takes any. */
+  readonly listen: MemberAddress;
+  /** What the others dial, where that is not the address listened on. */
+  readonly advertise?: Partial<MemberAddress>;
+  readonly security: LinkSecurity;
+  readonly coordinator:
+    | { readonly kind: "remote"; readonly member: MemberId; readonly address: MemberAddress }
+    | { readonly kind: "given"; readonly coordinator: Coordinator };
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Presence in the coordinator ends this long after the process does; 5 s by default. */
+  readonly presenceMs?: number;
+  /** Another process with this member id has started: this one must stop. */
+  readonly onReplaced: () => void;
+}
+
+const retryMs = 200;
+
+export class ClusterClient {
+  readonly options: ClusterOptions;
+  readonly registry = new MethodRegistry();
+  readonly links: LinkManager;
+  readonly coordinator: Coordinator;
+  readonly #addresses = new MemoryAddressBook();
+  readonly #role: MemberRecord["role"];
+  readonly #stop = new AbortController();
+  #registration: Registration | undefined;
+  #incarnation = 0;
+  #server: LinkServer | undefined;
+  #members: MemberTable | undefined;
+  #shards: ShardTable | undefined;
+
+  constructor(options: ClusterOptions, role: MemberRecord["role"]) {
+    assert(memberPattern.test(options.member), "a member id has its form");
+    this.options = options;
+    this.#role = role;
+    const { coordinator: at, clock, logger, random, security } = options;
+    if (at.kind === "remote") this.#addresses.set(at.member, at.address);
+    const addresses = this.#addresses;
+    this.links = new LinkManager({
+      self: this.#self,
+      addresses,
+      security,
+      clock,
+      log: logger,
+      random,
+    });
+    this.coordinator =
+      at.kind === "given"
+        ? at.coordinator
+        : new RemoteCoordinator({ peer: this.links.peer(at.member), clock });
+  }
+
+  /** Number of this process start; known after `join`. */
+  get incarnation(): number {
+    return this.#incarnation;
+  }
+
+  get members(): MemberTable {
+    assert(this.#members !== undefined, "the tables are read before they are used");
+    return this.#members;
+  }
+
+  get shards(): ShardTable {
+    assert(this.#shards !== undefined, "the tables are read before they are used");
+    return this.#shards;
+  }
+
+  get port(): number {
+    return this.#server?.port ?? 0;
+  }
+
+  /** Registers in the coordinator, as soon as it can be reached. */
+  async join(signal: AbortSignal): Promise<void> {
+    const { member, presenceMs } = this.options;
+    const registration = await this.#reach(
+      () => this.coordinator.register(member, presenceMs ?? 5000),
+      signal,
+    );
+    this.#registration = registration;
+    this.#incarnation = registration.incarnation;
+    this.#keepPresence(registration).then(
+      () => undefined,
+      (error: unknown) => this.options.logger.error({ err: error }, "presence is no longer kept"),
+    );
+  }
+
+  /** Accepts links. All methods are registered by now. */
+  async listen(loadFigures: () => unknown): Promise<void> {
+    const { security, clock, logger, listen } = this.options;
+    const server = new LinkServer({
+      self: this.#self,
+      registry: this.registry,
+      security,
+      clock,
+      log: logger,
+      loadFigures,
+      onGreeted: (member) => this.links.wake(member),
+    });
+    await server.listen(listen);
+    this.#server = server;
+  }
+
+  /** Tells the others where we are, and reads where they are and who holds what. */
+  async announce(facts: Pick<MemberRecord, "store">, signal: AbortSignal): Promise<void> {
+    const { member, failureDomain, listen, advertise, clock, logger } = this.options;
+    const record: MemberRecord = {
+      member,
+      role: this.#role,
+      host: advertise?.host ?? listen.host,
+      port: advertise?.port ?? this.port,
+      failureDomain,
+      incarnation: this.#incarnation,
+      ...facts,
+    };
+    await this.#reach(() => writeMember(this.coordinator, record), signal);
+    const options = { coordinator: this.coordinator, clock, logger };
+    this.#members = await this.#reach(() => MemberTable.open(options), signal);
+    for (const { member: other } of this.#members.all()) this.#learn(other);
+    this.#members.onChange((other) => this.#learn(other));
+    this.#shards = await this.#reach(() => ShardTable.open(options), signal);
+  }
+
+  /** Stops accepting and ends all links; presence ends at once. */
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#shards?.close();
+    this.#members?.close();
+    try {
+      await this.#registration?.release();
+    } catch (error) {
+      this.options.logger.debug({ err: error }, "presence not released, it will run out");
+    }
+    await this.#server?.close();
+    if (this.coordinator instanceof RemoteCoordinator) this.coordinator.close();
+    this.links.close();
+  }
+
+  get #self() {
+    const { clusterId: cluster, member } = this.options;
+    return { cluster, member, role: this.#role, incarnation: () => this.#incarnation };
+  }
+
+  #learn(other: MemberId): void {
+    const { coordinator: at, member } = this.options;
+    // The coordinator's address is the configuration's: without it no table could be read.
+    if (other === member || (at.kind === "remote" && other === at.member)) return;
+    const address = this.members.addressOf(other);
+    if (address !== undefined) this.#addresses.set(other, address);
+  }
+
+  /** Tries again while the coordinator is away: until then this member can't know what it may serve. */
+  async #reach<T>(run: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    for (let tries = 0; ; tries += 1) {
+      signal.throwIfAborted();
+      try {
+        return await run();
+      } catch (error) {
+        if (!isMailError(error, "UNAVAILABLE") && !isMailError(error, "BUSY")) throw error;
+        if (tries % 25 === 0) {
+          this.options.logger.warn({ err: error }, "waiting for the coordinator");
+        }
+        await pause(this.options.clock, retryMs, signal);
+      }
+    }
+  }
+
+  /** Registers again after a coordinator's absence; gives way to another process of the same name. */
+  async #keepPresence(first: Registration): Promise<void> {
+    const { signal } = this.#stop;
+    const { member, presenceMs, logger } = this.options;
+    for (let registration = first; ; ) {
+      const reason = await registration.lost;
+      if (signal.aborted) return;
+      logger.warn({ reason }, "presence lost");
+      const record = this.members.get(member);
+      if (record !== undefined && record.incarnation > this.#incarnation) {
+        this.options.onReplaced();
+        return;
+      }
+      registration = await this.#reach(
+        () => this.coordinator.register(member, presenceMs ?? 5000),
+        signal,
+      );
+      this.#registration = registration;
+    }
+  }
+}

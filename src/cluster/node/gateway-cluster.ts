@@ -1,0 +1,55 @@
+// A gateway's side of the cluster, put together: links, tables, presence and the routed store.
+// Front-ends get the store; the directory's methods are registered by the caller.
+
+import type { RpcRegistry } from "../link/rpc.ts";
+import { ClusterClient } from "./cluster-client.ts";
+import type { ClusterOptions } from "./cluster-client.ts";
+import { RoutedMailStore } from "./routed-mail-store.ts";
+
+export interface GatewayClusterOptions extends ClusterOptions {
+  /** How long a call is tried again while its primary is away, 30 s by default. */
+  readonly retryMs?: number;
+  /** Registers methods that nodes and other gateways may ask of this one. */
+  readonly register?: (registry: RpcRegistry, cluster: ClusterClient) => void;
+  /** This gateway's load, as it goes out with replies; see load-figures.ts. */
+  readonly loadFigures?: () => unknown;
+}
+
+export class GatewayCluster {
+  readonly cluster: ClusterClient;
+  readonly store: RoutedMailStore;
+
+  private constructor(cluster: ClusterClient, store: RoutedMailStore) {
+    this.cluster = cluster;
+    this.store = store;
+  }
+
+  /** Joins the cluster and reads its tables. Waits for the coordinator until `signal` aborts. */
+  static async start(options: GatewayClusterOptions, signal: AbortSignal): Promise<GatewayCluster> {
+    const cluster = new ClusterClient(options, "gateway");
+    try {
+      await cluster.join(signal);
+      options.register?.(cluster.registry, cluster);
+      await cluster.listen(options.loadFigures ?? (() => undefined));
+      await cluster.announce({}, signal);
+    } catch (error) {
+      await cluster.close();
+      throw error;
+    }
+    const { clock, retryMs } = options;
+    const { shards: table, links } = cluster;
+    for (const { primary } of table.all()) links.peer(primary.node);
+    const store = new RoutedMailStore({
+      table,
+      links,
+      clock,
+      ...(retryMs === undefined ? {} : { retryMs }),
+    });
+    return new GatewayCluster(cluster, store);
+  }
+
+  /** Sessions have ended by now. */
+  close(): Promise<void> {
+    return this.cluster.close();
+  }
+}
