@@ -177,7 +177,8 @@ export interface FetchRequest {
 
 /**
  * A piece of a FETCH answer. `bytes` is rendered IMAP text without `* n FETCH (` and `)`:
- * `UID 5 FLAGS (\Seen) BODY[] {4}\r\n…`; it always starts with `UID n`.
+ * `UID 5 FLAGS (\Seen) BODY[] {4}\r\n…`; it always starts with `UID n`, behind which FLAGS comes
+ * first when asked for.
  */
 export interface FetchChunk {
   readonly parts: readonly {
@@ -198,6 +199,11 @@ export interface StoreRequest extends Change {
 }
 export interface StoreOutcome {
   readonly highestModSeq: ModSeq;
+  /**
+   * True when this request changed something, so that `highestModSeq` is its own MODSEQ. Lets a
+   * session see that nothing else came between; absent: it asks with `changes`.
+   */
+  readonly changed?: boolean;
   /** Every named message that exists and passed UNCHANGEDSINCE, also where nothing changed. */
   readonly stored: readonly FlagState[];
   readonly modified: UidSet;

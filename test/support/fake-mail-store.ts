@@ -134,7 +134,7 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
     const open: Mail.OpenMailbox = {
       info: tree.infoOf(account, mailbox),
       uids: Uint32Array.from(mailbox.messages, ({ uid }) => uid),
-      recentFrom: mailbox.recentFrom,
+      recentFrom: request.claimRecent ? mailbox.recentFrom : 0,
       firstUnseen: mailbox.messages.find(({ flags }) => !flags.includes("\\Seen"))?.uid ?? 0,
       keywords: [...mailbox.keywords],
     };
@@ -257,9 +257,11 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
       const most = request.unchangedSince ?? Infinity;
       const passed = named.filter((message) => message.modSeq <= most);
       const modified = named.filter((message) => message.modSeq > most).map(({ uid }) => uid);
-      if (applyFlags(mailbox, passed, request)) accounts.tellChange(account, mailbox);
+      const changed = applyFlags(mailbox, passed, request);
+      if (changed) accounts.tellChange(account, mailbox);
       return {
         highestModSeq: mailbox.highestModSeq,
+        changed,
         stored: passed.map(accounts.stateOf),
         modified: uidSetFromSorted(modified),
       };

@@ -57,7 +57,7 @@ export class Selected {
     this.readOnly = readOnly;
     this.uidValidity = open.info.uidValidity;
     this.view = new View(open.uids);
-    this.recentFrom = open.recentFrom;
+    this.recentFrom = firstRecent(open);
     this.#keywords = new Map(open.keywords.map((keyword) => [keyword.toLowerCase(), keyword]));
     this.#modSeq = open.info.highestModSeq;
     this.#uidNext = open.info.uidNext;
@@ -96,15 +96,17 @@ export class Selected {
   }
 
   /**
-   * This session's own change made the mailbox's MODSEQ `changed`. When it is the very next one
-   * nothing else came between, and the answers already tell it all.
+   * A change of this session was answered, and the mailbox's MODSEQ was `highest` behind it. When
+   * that is the very next one, and the change's own, nothing else came between, and the answers
+   * already tell it all.
    *
+   * @param isOwn The request changed something, so `highest` is its own.
    * @param answered States that the client has been told, or does not want to be (.SILENT).
    */
-  noteOwnChange(changed: ModSeq, answered: readonly FlagState[] = []): void {
-    if (changed <= this.#modSeq) return;
-    if (changed === this.#modSeq + 1) {
-      this.#modSeq = changed;
+  noteOwnChange(highest: ModSeq, isOwn: boolean, answered: readonly FlagState[] = []): void {
+    if (highest <= this.#modSeq) return;
+    if (isOwn && highest === this.#modSeq + 1) {
+      this.#modSeq = highest;
       return;
     }
     this.#stale = true;
@@ -139,8 +141,8 @@ export class Selected {
   }
 
   /** Takes messages out at once: the answer to this session's own EXPUNGE or MOVE. */
-  expunged(session: Session, gone: UidSet, changed: ModSeq): void {
-    this.noteOwnChange(changed);
+  expunged(session: Session, gone: UidSet, highest: ModSeq): void {
+    this.noteOwnChange(highest, gone.length > 0);
     this.#untold = union(this.#untold, gone);
     this.#tellExpunged(session);
   }
@@ -273,6 +275,12 @@ export class Selected {
         return;
     }
   }
+}
+
+/** EXAMINE claims nothing, but shows what is \Recent: the last `info.recent` messages. RFC 3501 §6.3.2 */
+function firstRecent({ recentFrom, uids, info }: OpenMailbox): number {
+  if (recentFrom > 0) return recentFrom;
+  return info.recent > 0 ? (uids[uids.length - info.recent] ?? info.uidNext) : info.uidNext;
 }
 
 function union(a: UidSet, b: UidSet): UidSet {

@@ -115,7 +115,7 @@ async function setSeen(
     const recent = !session.rev2 && selected.isRecent(state.uid);
     writeFlagState(session, sequence, state, { uid, flags: true, recent });
   }
-  selected.noteOwnChange(outcome.highestModSeq, outcome.stored);
+  selected.noteOwnChange(outcome.highestModSeq, outcome.changed === true, outcome.stored);
 }
 
 /** RFC 7162 §3.2.6: what has gone from the set since CHANGEDSINCE. */

@@ -80,7 +80,7 @@ function tellStored(
     const recent = !session.rev2 && selected.isRecent(state.uid);
     writeFlagState(session, sequence, state, { uid, flags: !silent, recent });
   }
-  selected.noteOwnChange(outcome.highestModSeq, outcome.stored);
+  selected.noteOwnChange(outcome.highestModSeq, outcome.changed === true, outcome.stored);
 }
 
 /** RFC 7162 §3.1.3 MODIFIED: UIDs or sequence numbers, as the command had them. */
