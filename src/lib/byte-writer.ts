@@ -52,13 +52,22 @@ export class ByteWriter {
   /** A whole number 0..2^53-1 in decimal digits. */
   number(value: number): this {
     this.#reserve(16);
+    const buffer = this.#buffer;
     let digits = 1;
     for (let bound = 10; bound <= value; bound *= 10) digits += 1;
     let rest = value;
-    for (let at = this.#length + digits - 1; at >= this.#length; at--) {
+    let at = this.#length + digits;
+    while (rest > 0x7fff_ffff) {
       const next = Math.floor(rest / 10);
-      this.#buffer[at] = 48 + (rest - next * 10);
+      buffer[--at] = 48 + (rest - next * 10);
       rest = next;
+    }
+    // From here on in 32-bit arithmetic, which is several times as fast.
+    let small = rest | 0;
+    while (at > this.#length) {
+      const next = (small / 10) | 0;
+      buffer[--at] = 48 + small - next * 10;
+      small = next;
     }
     this.#length += digits;
     return this;

@@ -271,6 +271,7 @@ class Log implements SegmentLog {
   async close(): Promise<void> {
     await this.#checkpointing;
     if (!this.#writer.failed) {
+      await this.#writer.settle();
       for (const state of this.#table.values()) {
         if (state.commitMark === state.writtenMark || state.damaged) continue;
         this.#placeNote(noteFields(state, recordType.commit, opIdNone), noBytes);
