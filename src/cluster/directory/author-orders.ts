@@ -11,6 +11,7 @@ import { untilAnswered } from "./calls.ts";
 import type { ClaimDesk } from "./claim-desk.ts";
 import { claimShard, isHeld } from "./claims.ts";
 import type { Claim } from "./claims.ts";
+import { everythingSoFar } from "./row-stream.ts";
 import type { Saga, SagaWork } from "./saga.ts";
 import { decodeSaga, encodeSaga } from "./saga-codec.ts";
 import type { SagaOutcome, SagaRunner } from "./saga-runner.ts";
@@ -48,11 +49,6 @@ interface Begun {
   readonly outcome: Promise<SagaOutcome>;
 }
 
-const nothingToDo: Promise<SagaOutcome> = Promise.resolve({
-  failure: undefined,
-  row: undefined,
-  touched: new Map(),
-});
 /** One question; sagas repeat theirs. */
 export const questionMs = 5000;
 /** How long an author's change may wait for shards to tell the gateways. */
@@ -100,7 +96,10 @@ export class AuthorOrders {
         return { outcome: this.#options.runner.begin(home, epoch, saga, floor) };
       },
     );
-    if ("row" in begun) return begun.row;
+    if ("row" in begun) {
+      await this.everywhere(new Map([[home, everythingSoFar]]), signal);
+      return begun.row;
+    }
     const { row } = await this.#ended(begun, signal);
     if (row === undefined) throw new MailError({ code: "UNAVAILABLE", why: "outcome not known" });
     return encodeRow(row);
@@ -170,7 +169,7 @@ export class AuthorOrders {
     const home = claimShard(name, this.#options.shardCount);
     return this.#options.desk.turn(home, name, async ({ claim, epoch, write }) => {
       // Removed by this very operation, tried before.
-      if (claim?.state === "released" && claim.opId === id) return { outcome: nothingToDo };
+      if (claim?.state === "released" && claim.opId === id) return { outcome: doneBefore(home) };
       if (!isHeld(claim)) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
       const { account, target: shard, uidValidityFloor: floor } = claim;
       const running = sagaOf(claim);
@@ -215,6 +214,11 @@ export class AuthorOrders {
       ),
     );
   }
+}
+
+function doneBefore(home: ShardId): Promise<SagaOutcome> {
+  const touched = new Map([[home, everythingSoFar]]);
+  return Promise.resolve({ failure: undefined, row: undefined, touched });
 }
 
 function sagaOf(claim: Claim): Saga | undefined {

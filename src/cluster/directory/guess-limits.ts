@@ -4,7 +4,7 @@
 
 import { isIPv4, isIPv6 } from "node:net";
 import type { Clock } from "../../lib/clock.ts";
-import { Lru } from "./lru.ts";
+import { Lru } from "../../lib/lru.ts";
 
 export interface GuessLimitOptions {
   /** Wrong passwords a minute; as many are free at once. */
@@ -64,7 +64,7 @@ export class GuessLimits {
         open = false;
         for (const bucket of buckets) bucket.tokens++;
       },
-      trust: () => this.#trusted.set(pair, true),
+      trust: () => this.#trusted.set(pair, true, 1),
     };
   }
 
@@ -74,7 +74,7 @@ export class GuessLimits {
     let bucket = this.#buckets.get(key);
     if (bucket === undefined) {
       bucket = { tokens: perMinute, atMs: nowMs };
-      this.#buckets.set(key, bucket);
+      this.#buckets.set(key, bucket, 1);
     }
     const gained = ((nowMs - bucket.atMs) * perMinute) / 60_000;
     bucket.tokens = Math.min(perMinute, bucket.tokens + gained);

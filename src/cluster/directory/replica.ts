@@ -8,7 +8,7 @@ import { claimShard } from "./claims.ts";
 import type { ClaimRow } from "./claims.ts";
 import { DirectoryBatch } from "./directory-db.ts";
 import type { DirectoryDb } from "./directory-db.ts";
-import { Lru } from "./lru.ts";
+import { Lru } from "../../lib/lru.ts";
 import type { StreamItem } from "./stream-wire.ts";
 import type { Position } from "./wire.ts";
 
@@ -63,7 +63,7 @@ export class DirectoryReplica {
     }
     this.misses++;
     const row = this.#db.row(account);
-    if (row !== undefined) this.#rows.set(account, row);
+    if (row !== undefined) this.#rows.set(account, row, 1);
     return row;
   }
 
@@ -125,7 +125,7 @@ export class DirectoryReplica {
     const hot = this.#claims.get(name);
     if (hot !== undefined) return hot;
     const account = this.#db.claim(claimShard(name, this.#shardCount), name);
-    if (account !== undefined) this.#claims.set(name, account);
+    if (account !== undefined) this.#claims.set(name, account, 1);
     return account;
   }
 

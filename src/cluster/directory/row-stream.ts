@@ -48,6 +48,9 @@ interface Waiter {
   readonly done: () => void;
 }
 
+/** In place of an lsn that nobody remembers. */
+export const everythingSoFar = lsn(Number.MAX_SAFE_INTEGER);
+
 const pieceRows = 200;
 const pieceBytes = 128 * 1024;
 const markEveryMs = 200;
@@ -124,7 +127,8 @@ export class RowStream {
 
   /**
    * Resolves once every gateway has applied the shard's changes up to `at`, or can no longer
-   * believe what it had before; at the latest after one freshness window.
+   * believe what it had before; at the latest after one freshness window. `everythingSoFar`: waits
+   * for that window, after which every change of any shard that was committed before is known.
    */
   async settled(shard: ShardId, at: Lsn, signal: AbortSignal): Promise<void> {
     this.#observe(shard);
@@ -309,6 +313,7 @@ export class RowStream {
 
   /** True while some gateway may still say what was right before `at`. */
   #blocked(shard: ShardId, at: Lsn): boolean {
+    if (at === everythingSoFar) return true;
     const nowMs = this.#clock.monotonicMs();
     // A former primary of the shard may have given marks until just before we began.
     const sinceMs = this.#serving.get(shard)?.sinceMs ?? nowMs;

@@ -5,7 +5,7 @@ import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import type { DirectoryRow } from "../../mail/account.ts";
 import type { AccountId } from "../../mail/ids.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { Lru } from "./lru.ts";
+import { Lru } from "../../lib/lru.ts";
 
 interface Verified {
   readonly credVersion: number;
@@ -44,11 +44,9 @@ export class VerifiedCache {
   }
 
   add(row: DirectoryRow, password: string): void {
-    this.#verified.set(row.account, {
-      credVersion: row.credVersion,
-      mac: this.#mac(row, password),
-      untilMs: this.#clock.monotonicMs() + this.#ageMs,
-    });
+    const { account, credVersion } = row;
+    const untilMs = this.#clock.monotonicMs() + this.#ageMs;
+    this.#verified.set(account, { credVersion, mac: this.#mac(row, password), untilMs }, 1);
   }
 
   #mac(row: DirectoryRow, password: string): Buffer {

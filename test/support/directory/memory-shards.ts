@@ -1,7 +1,7 @@
 // Shards of a directory in RAM, as all nodes' copies at once: who is primary, what is applied. Entries
 // can be lost, left undecided, or committed while their answer is lost. For tests of the directory.
 
-import type { DirectoryRow, Registration } from "../../../src/mail/account.ts";
+import type { Registration } from "../../../src/mail/account.ts";
 import { MailError } from "../../../src/mail/errors.ts";
 import { epoch, lsn, shardId } from "../../../src/mail/ids.ts";
 import type { AccountId, Epoch, Lsn, MemberId, OpId, ShardId } from "../../../src/mail/ids.ts";
@@ -55,6 +55,10 @@ export class MemoryShards {
 
   primary(shard: ShardId): MemberId | undefined {
     return this.#at(shard).primary;
+  }
+
+  all(): readonly ShardId[] {
+    return [...this.#shards.keys()];
   }
 
   /** A new epoch with that primary, or none. */
@@ -207,7 +211,8 @@ export class MemoryShards {
     const inEpoch = state.epoch;
     await Promise.resolve();
     const fate = this.fate(shard, "before");
-    // A dead primary's entry is cut with its epoch.
+    // An entry is only ever cut with its epoch.
+    if (fate === "lost") this.promote(shard, me);
     if (fate === "lost" || state.primary !== me || state.epoch !== inEpoch) {
       throw new MailError({ code: "REPLICA_UNREACHABLE", shard });
     }
@@ -238,8 +243,4 @@ function quotaOf(account: Account | undefined): Quota {
     limitBytes: account?.registration.quotaBytes ?? 0,
     limitMessages: account?.registration.quotaMessages ?? 0,
   };
-}
-
-export function rowNames(rows: readonly DirectoryRow[]): readonly string[] {
-  return rows.map(({ name }) => name);
 }
