@@ -87,6 +87,11 @@ export class MailNode {
     const timer = clock.after(drainMs, () => limit.abort());
     await this.journal.drain(limit.signal);
     timer.cancel();
+    await this.abandon();
+  }
+
+  /** As `stop`, without waiting for changes under way: their outcome stays unknown to those who asked. */
+  async abandon(): Promise<void> {
     this.#stop.abort();
     this.#shelf.close();
     this.journal.close();
