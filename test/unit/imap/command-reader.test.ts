@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CommandReader } from "../../../src/gateway/imap/syntax/command-reader.ts";
+import { ascending } from "./support.ts";
 
 type LiteralChoice = "keep" | "stream" | "abandon";
 
@@ -120,9 +121,7 @@ describe("command reader", () => {
         fc.array(fc.nat(1000), { maxLength: 12 }),
         (pieces, cuts) => {
           const whole = bytes(pieces.join(""));
-          const places = [...new Set(cuts.map((cut) => cut % (whole.length + 1)))].toSorted(
-            (a, b) => a - b,
-          );
+          const places = ascending(new Set(cuts.map((cut) => cut % (whole.length + 1))));
           const chunks = [...places, whole.length].map((to, at) =>
             whole.subarray(at === 0 ? 0 : places[at - 1], to),
           );

@@ -125,9 +125,10 @@ export class ModelClient {
 
   /** Where a message that was never fetched must be: behind all lower UIDs, before all higher ones. */
   #placeOfUnknown(uid: number): number {
-    const behind = this.messages.findLastIndex(
-      (message) => (message.uid ?? 0) > 0 && (message.uid ?? 0) < uid,
-    );
+    let behind = -1;
+    for (const [at, message] of this.messages.entries()) {
+      if (message.uid !== undefined && message.uid < uid) behind = at;
+    }
     return this.messages[behind + 1]?.uid === undefined && behind + 1 < this.messages.length
       ? behind + 1
       : -1;
@@ -176,6 +177,6 @@ export function sortedFlags(flags: string): string {
   return flags
     .split(" ")
     .filter((flag) => flag !== "" && flag !== "\\Recent")
-    .toSorted()
+    .sort()
     .join(" ");
 }

@@ -96,3 +96,7 @@ export async function addMessage(
 export function crlf(text: string): string {
   return text.replaceAll(/\r?\n/g, "\r\n");
 }
+
+export function ascending(values: Iterable<number>): number[] {
+  return [...values].sort((a, b) => a - b);
+}

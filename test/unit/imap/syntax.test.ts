@@ -18,6 +18,7 @@ import { parseFlags } from "../../../src/gateway/imap/syntax/flags.ts";
 import { parseSequenceSet, starValue } from "../../../src/gateway/imap/syntax/sequence-set.ts";
 import { parseSearchProgram } from "../../../src/gateway/imap/syntax/search-program.ts";
 import { SequenceWalk, View } from "../../../src/gateway/imap/view.ts";
+import { ascending } from "./support.ts";
 import { uidSetFromRanges, uidSetHas } from "../../../src/mail/uid-set.ts";
 
 function cursorOf(text: string): Cursor {
@@ -112,12 +113,12 @@ describe("view", () => {
     const steps = fc.array(fc.tuple(fc.boolean(), uidsOf), { maxLength: 8 });
     fc.assert(
       fc.property(uidsOf, steps, (start, rounds) => {
-        let model = start.toSorted((a, b) => a - b);
+        let model = ascending(start);
         const shared = Uint32Array.from(model);
         const view = new View(shared);
         for (const [add, values] of rounds) {
           if (add) {
-            for (const value of values.toSorted((a, b) => a - b)) {
+            for (const value of ascending(values)) {
               const fits = value > (model.at(-1) ?? 0);
               expect(view.add(value)).toBe(fits);
               if (fits) model.push(value);
@@ -133,7 +134,7 @@ describe("view", () => {
           }
           expect(Array.from({ length: view.count }, (_, i) => view.uidAt(i + 1))).toEqual(model);
         }
-        expect([...shared]).toEqual(start.toSorted((a, b) => a - b));
+        expect([...shared]).toEqual(ascending(start));
       }),
     );
   });
@@ -141,9 +142,9 @@ describe("view", () => {
   test("a walk finds what single look-ups find", () => {
     fc.assert(
       fc.property(uidsOf, uidsOf, (start, asked) => {
-        const view = new View(Uint32Array.from(start.toSorted((a, b) => a - b)));
+        const view = new View(Uint32Array.from(ascending(start)));
         const walk = new SequenceWalk(view);
-        for (const uid of asked.toSorted((a, b) => a - b)) {
+        for (const uid of ascending(asked)) {
           expect(walk.sequenceOf(uid)).toBe(view.sequenceOf(uid));
         }
       }),

@@ -1,0 +1,98 @@
+// IMAP under any bytes in any chunks: nothing may crash, hang, be logged as our error, or depend on
+// where the stream was cut; every line that is no literal begins as a response does.
+
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { runSession } from "../support/imap-session.ts";
+import { seedAccount } from "../unit/imap/support.ts";
+
+const login = "x LOGIN u1 secret\r\n";
+const select = "y SELECT INBOX\r\n";
+
+const words = fc.constantFrom(
+  ...(
+    "LOGIN AUTHENTICATE PLAIN CAPABILITY NOOP LOGOUT STARTTLS ID ENABLE SELECT EXAMINE CREATE DELETE " +
+    "RENAME SUBSCRIBE LIST LSUB STATUS NAMESPACE APPEND GETQUOTA GETQUOTAROOT IDLE DONE CHECK CLOSE " +
+    "UNSELECT EXPUNGE SEARCH FETCH STORE COPY MOVE UID QRESYNC CONDSTORE IMAP4rev2 UTF8=ACCEPT INBOX " +
+    "Sent u1 secret a1 * % 1 2:* $ 1:3,2 4294967295 0 -1 () ( ) (FLAGS UID) FLAGS BODY[] BODY.PEEK[1] " +
+    "BODY[HEADER.FIELDS (X)]<0.5> BODYSTRUCTURE RFC822.SIZE +FLAGS -FLAGS.SILENT (\\Seen) \\Deleted " +
+    "(UNCHANGEDSINCE 1) (CHANGEDSINCE 1) RETURN (MIN MAX COUNT SAVE) NOT OR ALL SUBJECT CHARSET UTF-8 " +
+    'EUC-KR "q\\"x" "" NIL {0} {3} {3+} {3+}\r\nabc {1}\r\nx {5000+} {99999999999} ~{2+}\r\nab & &xUg- ' +
+    '__proto__ "17-Jul-1996 02:44:25 -0700" 1-Jan-2020 SINCE (MESSAGES UNSEEN) "*" "%" (QRESYNC (1 1))'
+  ).split(" "),
+);
+const separators = fc.constantFrom(" ", " ", " ", "\r\n", "\r\nt ", "\r\nt UID ", "\n", "  ", "\r");
+const likely = fc
+  .array(fc.tuple(words, separators), { maxLength: 30 })
+  .map((pairs) => Buffer.from(pairs.flat().join("")));
+const random = fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes));
+const long = fc
+  .tuple(fc.constantFrom("(", "x", "NOT ", "1,", "{1+}\r\nx ", '"'), fc.nat(9000))
+  .map(([unit, count]) => Buffer.from(`t SEARCH ${unit.repeat(count)}`));
+const input = fc
+  .tuple(
+    fc.constantFrom("", login, login + select, `${login}z ENABLE QRESYNC IMAP4rev2\r\n${select}`),
+    fc.array(fc.oneof({ weight: 8, arbitrary: likely }, { weight: 2, arbitrary: random }, long), {
+      maxLength: 3,
+    }),
+  )
+  .map(([start, parts]) => Buffer.concat([Buffer.from(start), ...parts]));
+
+test("any bytes, cut anywhere: the same answers, no error of ours, no hang", async () => {
+  let slowestMs = 0;
+  await fc.assert(
+    fc.asyncProperty(input, fc.array(fc.nat(10_000), { maxLength: 12 }), async (bytes, cuts) => {
+      const started = performance.now();
+      const whole = await runSession([bytes], seedAccount);
+      slowestMs = Math.max(slowestMs, performance.now() - started);
+      expect(whole.errors).toEqual([]);
+      expect(badLines(whole.output)).toEqual([]);
+      expect((await runSession(split(bytes, cuts), seedAccount)).output).toBe(whole.output);
+    }),
+    { numRuns: 1500 },
+  );
+  expect(slowestMs).toBeLessThan(1000);
+}, 60_000);
+
+test("one byte at a time gives the same answers", async () => {
+  await fc.assert(
+    fc.asyncProperty(likely, async (bytes) => {
+      const whole = Buffer.concat([Buffer.from(login + select), bytes]);
+      const single = await runSession(
+        [...whole].map((byte) => Uint8Array.of(byte)),
+        seedAccount,
+      );
+      expect(single.output).toBe((await runSession([whole], seedAccount)).output);
+    }),
+    { numRuns: 200 },
+  );
+}, 60_000);
+
+/** Lines outside literals that are no response. */
+function badLines(output: string): readonly string[] {
+  const bad: string[] = [];
+  let rest = output;
+  while (rest !== "") {
+    const end = rest.indexOf("\r\n");
+    if (end < 0) return [...bad, rest];
+    let line = rest.slice(0, end);
+    rest = rest.slice(end + 2);
+    for (;;) {
+      const literal = /\{(\d+)\}$/.exec(line);
+      if (literal === null || line.startsWith("+")) break;
+      rest = rest.slice(Number(literal[1]));
+      const next = rest.indexOf("\r\n");
+      line = `* ${rest.slice(0, next)}`;
+      rest = rest.slice(next + 2);
+    }
+    if (!/^(\*|\+|[!-~]+ (OK|NO|BAD)) ?[^\r\n\0]*$/.test(line)) bad.push(line);
+  }
+  return bad;
+}
+
+function split(bytes: Buffer, cuts: readonly number[]): readonly Buffer[] {
+  const places = [...new Set(cuts.map((cut) => cut % (bytes.length + 1)))].sort((a, b) => a - b);
+  return [...places, bytes.length].map((to, at) =>
+    bytes.subarray(at === 0 ? 0 : places[at - 1], to),
+  );
+}
