@@ -1,0 +1,199 @@
+// The socket side: drain, hang-ups in the middle of things, large messages, keep-alive in IDLE.
+
+import { afterEach, describe, expect, test } from "vitest";
+import { startImap } from "../../../src/gateway/imap/listener.ts";
+import type { ImapLimits } from "../../../src/gateway/imap/limits.ts";
+import type { Listener } from "../../../src/gateway/services.ts";
+import type { Principal } from "../../../src/mail/mail-store.ts";
+import { fakeServices } from "../../support/fake-services.ts";
+import type { FakeServices } from "../../support/fake-services.ts";
+import { LineClient } from "../../support/line-client.ts";
+import { seedAccount } from "./support.ts";
+
+let services: FakeServices;
+let who: Principal;
+let listener: Listener | undefined;
+
+afterEach(async () => {
+  await listener?.close(AbortSignal.abort());
+  listener = undefined;
+});
+
+async function start(limits: Partial<ImapLimits> = {}): Promise<number> {
+  services = fakeServices();
+  who = await seedAccount(services);
+  listener = await startImap({
+    services,
+    limits,
+    address: "127.0.0.1",
+    port: 0,
+    implicitTls: false,
+  });
+  return listener.port;
+}
+
+async function selected(port: number): Promise<LineClient> {
+  const client = await LineClient.connect({ port });
+  client.send("x LOGIN u1 secret\r\ny SELECT INBOX\r\n");
+  await skipTo(client, "y OK");
+  return client;
+}
+
+async function skipTo(client: LineClient, prefix: string): Promise<string> {
+  for (;;) {
+    const line = await client.readLine();
+    if (line.startsWith(prefix)) return line;
+  }
+}
+
+const bye = "* BYE The server is shutting down, connect again";
+
+describe("drain", () => {
+  test("quiet and idling sessions get BYE at once, busy ones finish first", async () => {
+    const port = await start();
+    const quiet = await selected(port);
+    const idling = await selected(port);
+    idling.send("a IDLE\r\n");
+    await skipTo(idling, "+ ");
+    const busy = await selected(port);
+    busy.send("a APPEND INBOX {10}\r\n");
+    await skipTo(busy, "+ ");
+    const closed = listener?.close(new AbortController().signal);
+    expect(await quiet.readLine()).toBe(bye);
+    await quiet.readEnd();
+    expect(await skipTo(idling, "* BYE")).toBe(bye);
+    busy.send("Subject: x\r\n");
+    busy.send("b NOOP\r\n");
+    expect(await skipTo(busy, "a ")).toMatch(/^a OK/);
+    expect(await busy.readLine()).toBe(bye);
+    await closed;
+  });
+
+  test("who doesn't finish is ended when the time is up", async () => {
+    const port = await start();
+    const busy = await selected(port);
+    busy.send("a APPEND INBOX {10}\r\n");
+    await skipTo(busy, "+ ");
+    const time = new AbortController();
+    const closed = listener?.close(time.signal);
+    time.abort();
+    expect(await skipTo(busy, "* BYE")).toBe(bye);
+    await closed;
+  });
+
+  test("nothing is accepted any more", async () => {
+    const port = await start();
+    await listener?.close(AbortSignal.abort());
+    await expect(LineClient.connect({ port })).rejects.toThrow();
+  });
+});
+
+describe("connections", () => {
+  test("a port in use is an error at once", async () => {
+    const port = await start();
+    const again = startImap({ services, address: "127.0.0.1", port, implicitTls: false });
+    await expect(again).rejects.toThrow(/EADDRINUSE/);
+  });
+
+  test("a client that hangs up leaves nothing behind", async () => {
+    const port = await start();
+    const watchers = (): number => services.store.accounts.get(who.account)?.watchers.size ?? 0;
+    const client = await selected(port);
+    client.send("a IDLE\r\n");
+    await expect.poll(watchers).toBe(1);
+    client.close();
+    await expect.poll(watchers).toBe(0);
+  });
+
+  test("a half-closed client still gets its answers", async () => {
+    const port = await start();
+    const client = await LineClient.connect({ port });
+    client.send("x LOGIN u1 secret\r\ny STATUS INBOX (MESSAGES)\r\nz NOOP");
+    client.end();
+    await client.readLine();
+    expect(await client.readLine()).toMatch(/^x OK/);
+    expect(await client.readLine()).toBe('* STATUS "INBOX" (MESSAGES 3)');
+    expect(await client.readLine()).toBe("y OK STATUS completed");
+    await client.readEnd();
+  });
+
+  test("an upload cut off stores nothing", async () => {
+    const port = await start();
+    const client = await selected(port);
+    client.send("a APPEND INBOX {1000}\r\n");
+    await skipTo(client, "+ ");
+    client.send("Subject: half");
+    client.end();
+    await client.readEnd();
+    const status = await services.store.mailboxStatus(who, "INBOX", AbortSignal.timeout(1000));
+    expect(status.messages).toBe(3);
+  });
+
+  test("large messages are streamed to the store and come back byte for byte", async () => {
+    const port = await start();
+    const client = await selected(port);
+    const size = 3_000_000;
+    const body = Buffer.alloc(size, "0123456789abcdef\r\n");
+    body.write("Subject: large\r\n\r\n");
+    client.send(`a APPEND INBOX {${size}}\r\n`);
+    await skipTo(client, "+ ");
+    client.send(body);
+    client.send("\r\n");
+    expect(await skipTo(client, "a ")).toMatch(/^a OK \[APPENDUID \d+ 4\]/);
+    client.send("b UID FETCH 4 (RFC822.SIZE BODY.PEEK[])\r\n");
+    expect(await skipTo(client, "* 4 FETCH")).toBe(
+      `* 4 FETCH (UID 4 RFC822.SIZE ${size} BODY[] {${size}}`,
+    );
+    expect((await client.readBytes(size)).equals(body)).toBe(true);
+    expect(await client.readLine()).toBe(")");
+    expect(await client.readLine()).toBe("b OK UID FETCH completed");
+    client.close();
+  });
+
+  test("over quota is said before the client is asked to send", async () => {
+    const port = await start();
+    services.store.updateAccount(who.account, { quotaBytes: 2000 });
+    const client = await selected(port);
+    client.send("a APPEND INBOX {5000}\r\n");
+    expect(await client.readLine()).toBe("a NO [OVERQUOTA] Over quota, the limit is 2000 bytes");
+    client.send("b APPEND INBOX {5000+}\r\n");
+    client.send(`${"x".repeat(5000)}\r\nc NOOP\r\n`);
+    expect(await client.readLine()).toBe("b NO [OVERQUOTA] Over quota, the limit is 2000 bytes");
+    expect(await client.readLine()).toBe("c OK NOOP completed");
+    client.close();
+  });
+
+  test("IDLE says now and then that it is there", async () => {
+    const port = await start({ idleKeepAliveMs: 100 });
+    const client = await selected(port);
+    client.send("a IDLE\r\n");
+    await skipTo(client, "+ ");
+    expect(await client.readLine()).toBe("* OK Still here");
+    client.send("DONE\r\n");
+    expect(await skipTo(client, "a ")).toBe("a OK IDLE completed");
+    client.close();
+  });
+
+  test("a store that is away is told as UNAVAILABLE, and the session goes on", async () => {
+    const port = await start();
+    const client = await selected(port);
+    const { changes } = services.store;
+    const { MailError } = await import("../../../src/mail/errors.ts");
+    const away = (): Promise<never> =>
+      Promise.reject(new MailError({ code: "UNAVAILABLE", why: "test" }));
+    services.store.changes = away;
+    const { store } = services.store;
+    services.store.store = away;
+    client.send("a STORE 1 +FLAGS (\\Flagged)\r\nb NOOP\r\n");
+    expect(await client.readLine()).toBe(
+      "a NO [UNAVAILABLE] The mail store can't be reached now, try again",
+    );
+    expect(await client.readLine()).toBe("b OK NOOP completed");
+    services.store.changes = changes;
+    services.store.store = store;
+    client.send("c STORE 1 +FLAGS (\\Flagged)\r\n");
+    expect(await client.readLine()).toBe("* 1 FETCH (FLAGS (\\Seen \\Flagged \\Recent))");
+    expect(await client.readLine()).toBe("c OK STORE completed");
+    client.close();
+  });
+});
