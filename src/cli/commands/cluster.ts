@@ -12,7 +12,7 @@ export const clusterStatus = z.looseObject({
   cluster: z.string(),
   gateway: z.string(),
   shards: z.object({ total: z.number(), full: z.number(), oneCopy: z.number(), down: z.number() }),
-  users: z.number(),
+  directory: z.object({ missing: z.number(), stale: z.number() }),
   members: z.array(
     z.looseObject({
       id: z.string(),
@@ -46,7 +46,7 @@ export function addClusterCommands(program: Command): void {
 function lines(status: ClusterStatus): readonly string[] {
   const { shards } = status;
   return [
-    `cluster ${status.cluster} as seen by ${status.gateway}: ${status.users} users, ${shards.total} shards, ` +
+    `cluster ${status.cluster} as seen by ${status.gateway}: ${shards.total} shards, ` +
       `${shards.full} on two nodes, ${shards.oneCopy} on one, ${shards.down} down`,
     "",
     ...table([

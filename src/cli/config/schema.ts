@@ -140,6 +140,7 @@ const limits = z
     recipients: count(1000, "Recipients per message"),
     hops: count(50, "Received fields before a message counts as looping"),
     badCommands: count(10, "Wrong commands before a session ends"),
+    unknownRecipients: count(100, "Unknown recipients before an SMTP session ends"),
     smtpLineBytes: size("2KiB", "Longest SMTP command line"),
     textLineBytes: size("64KiB", "Longest line in a message that is accepted"),
     authLineBytes: size("16KiB", "Longest line of an authentication exchange"),

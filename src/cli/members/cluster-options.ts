@@ -1,0 +1,62 @@
+// What nodes and gateways need of the configuration to join the cluster.
+
+import type { Logger } from "pino";
+import type { ClusterOptions } from "../../cluster/node/cluster-client.ts";
+import { readCluster } from "../../cluster/node/init-cluster.ts";
+import type { ClusterClient } from "../../cluster/node/cluster-client.ts";
+import { systemClock } from "../../lib/clock.ts";
+import { systemRandom } from "../../lib/random.ts";
+import { isMailError } from "../../mail/errors.ts";
+import { memberId } from "../../mail/ids.ts";
+import type { Config } from "../config/schema.ts";
+import type { ListenerConfig } from "./listeners.ts";
+import { failureDomain, linkSecurity, splitHostPort } from "./member-base.ts";
+
+/** `fatal` ends the process: another one took this member's name. */
+export function clusterOptions(
+  config: Config,
+  link: ListenerConfig,
+  log: Logger,
+  fatal: (error: Error) => void,
+): ClusterOptions {
+  const { advertise } = link;
+  return {
+    clusterId: config.cluster.id,
+    member: memberId(config.member.id),
+    failureDomain: failureDomain(config),
+    listen: { host: link.address, port: link.port },
+    ...(advertise === undefined ? {} : { advertise: splitHostPort(advertise) }),
+    security: linkSecurity(config),
+    coordinator: {
+      kind: "remote",
+      member: memberId(config.cluster.coordinator.member),
+      address: splitHostPort(config.cluster.coordinator.address),
+    },
+    clock: systemClock,
+    random: systemRandom,
+    logger: log,
+    onReplaced: () =>
+      fatal(new Error(`another process runs as ${config.member.id}; this one stops`)),
+  };
+}
+
+const lookEveryMs = 100;
+
+/** Waits until the cluster is initialised and this member's table is whole; says how many shards there are. */
+export async function shardCountOf(cluster: ClusterClient, signal: AbortSignal): Promise<number> {
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      const record = await readCluster(cluster.coordinator);
+      if (record !== undefined) {
+        await cluster.shards.refresh();
+        if (cluster.shards.count === record.shards) return record.shards;
+      }
+    } catch (error) {
+      if (!isMailError(error, "UNAVAILABLE") && !isMailError(error, "BUSY")) throw error;
+    }
+    await new Promise<void>((resolve) => {
+      systemClock.after(lookEveryMs, resolve);
+    });
+  }
+}

@@ -1,0 +1,192 @@
+// A gateway process: its part of the cluster, the directory replica, authentication, the mail
+// listeners, HTTP with the admin API.
+
+import { mkdirSync, readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import { AccountAdminClient } from "../../cluster/directory/account-admin-client.ts";
+import { DirectoryAuthenticator } from "../../cluster/directory/authenticator.ts";
+import { nodesOf, primariesOf } from "../../cluster/directory/cluster-view.ts";
+import { GatewayDirectory } from "../../cluster/directory/gateway-directory.ts";
+import { freshLoads, Placement } from "../../cluster/directory/placement.ts";
+import { GatewayCluster } from "../../cluster/node/gateway-cluster.ts";
+import { type LoadFigures, decodeLoad } from "../../cluster/node/load-figures.ts";
+import { startHttp } from "../../gateway/http/server.ts";
+import type { GatewayServices } from "../../gateway/services.ts";
+import { systemClock } from "../../lib/clock.ts";
+import { lockFolder } from "../../lib/folder-lock.ts";
+import { opIdMaker, ulidMaker } from "../../lib/id-maker.ts";
+import { systemRandom } from "../../lib/random.ts";
+import { deliveryId, type MemberId, opId } from "../../mail/ids.ts";
+import { normaliseDomain } from "../../mail/address.ts";
+import type { Config } from "../config/schema.ts";
+import { CommandFailure, exitStatus } from "../failure.ts";
+import { clusterOptions, shardCountOf } from "./cluster-options.ts";
+import { startFrontEnds } from "./front-ends.ts";
+import { gatewayStatus } from "./gateway-status.ts";
+import { listenFailure } from "./listeners.ts";
+import { makeMetrics, type RunningMember } from "./member-base.ts";
+import { publicTls } from "./public-tls.ts";
+
+/** Resolves once every listener is bound. @throws FolderInUse, CommandFailure, MailError */
+export async function startGateway(
+  config: Config,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<RunningMember> {
+  const { dataDir } = config.member;
+  mkdirSync(dataDir, { recursive: true });
+  const lock = await lockFolder(dataDir, systemRandom);
+  const fatal = (error: unknown): void => {
+    log.fatal({ err: error }, "this gateway can't go on; the process ends");
+    process.exit(1);
+  };
+  const link = config.listen.link ?? { address: "127.0.0.1", port: 0 };
+  const cluster = await GatewayCluster.start(
+    { ...clusterOptions(config, link, log, fatal), retryMs: config.limits.rpc },
+    signal,
+  );
+  const parts = await startParts(config, cluster, log, signal);
+  const listeners = await startFrontEnds(config, parts.services, log);
+  const web = await startWeb(config, cluster, parts, log);
+  return {
+    stop: async (limit) => {
+      parts.stopping = true;
+      await Promise.all(listeners.map((listener) => listener.close(limit)));
+      await web?.close(limit);
+      await parts.directory.close();
+      await cluster.close();
+      await lock.release();
+    },
+  };
+}
+
+interface Parts {
+  readonly directory: GatewayDirectory;
+  readonly accounts: AccountAdminClient;
+  readonly services: GatewayServices;
+  readonly loadOf: (node: MemberId) => LoadFigures | undefined;
+  stopping: boolean;
+}
+
+async function startParts(
+  config: Config,
+  gateway: GatewayCluster,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<Parts> {
+  const { cluster, store } = gateway;
+  const shardCount = await shardCountOf(cluster, signal);
+  const domains = config.domains.map((domain) => checkedDomain(domain));
+  const { links, shards } = cluster;
+  const directory = await GatewayDirectory.open({
+    folder: join(config.member.dataDir, "directory"),
+    clusterId: config.cluster.id,
+    shardCount,
+    links,
+    clock: systemClock,
+    log,
+    freshnessMs: config.directory.freshness,
+    cacheMax: config.directory.cacheMax,
+  });
+  directory.follow(nodesOf(shards));
+  shards.onChange(() => directory.follow(nodesOf(shards)));
+  const nextOpId = opIdMaker(systemRandom);
+  const makeOpId = (): ReturnType<typeof opId> => opId(nextOpId());
+  const hash = { memoryBytes: config.auth.hashMemory, passes: config.auth.hashPasses };
+  const loadOf = (node: MemberId): LoadFigures | undefined => {
+    const figures = links.loads().get(node);
+    return figures === undefined ? undefined : decodeLoad(figures);
+  };
+  const primaries = primariesOf(shards);
+  const accounts = new AccountAdminClient({
+    directory,
+    links,
+    primaries,
+    placement: new Placement({
+      shardCount,
+      primaries,
+      loadOf: freshLoads(() => links.loads(), systemClock),
+      random: systemRandom,
+    }),
+    shardCount,
+    domains,
+    clock: systemClock,
+    nextOpId: makeOpId,
+    hash,
+  });
+  const auth = new DirectoryAuthenticator({
+    directory,
+    domains,
+    clock: systemClock,
+    log,
+    hash,
+    queueMax: config.auth.hashQueueMax,
+    cache: { most: config.auth.verifiedCacheMax, ageMs: config.auth.verifiedCacheAge },
+    guessesPerMinute: config.auth.guessesPerMinute,
+    currentRow: (row, limit) => accounts.currentRow(row, limit),
+    replaceHash: (row, better, limit) => accounts.replaceHash(row, better, limit),
+  });
+  const nextDeliveryId = ulidMaker(systemClock, systemRandom);
+  const services: GatewayServices = {
+    store,
+    directory,
+    auth,
+    clock: systemClock,
+    log,
+    hostName: config.hostName ?? hostname(),
+    domains,
+    secureContext: publicTls(config, log),
+    nextOpId: makeOpId,
+    nextDeliveryId: () => deliveryId(nextDeliveryId()),
+    plaintextLoginAllowed: (address) => config.auth.plaintextOnLoopback && isLoopback(address),
+  };
+  return { directory, accounts, services, loadOf, stopping: false };
+}
+
+async function startWeb(
+  config: Config,
+  gateway: GatewayCluster,
+  parts: Parts,
+  log: Logger,
+): Promise<Awaited<ReturnType<typeof startHttp>> | undefined> {
+  const { http } = config.listen;
+  if (http === undefined) return undefined;
+  const { tokenFile } = config.admin;
+  try {
+    return await startHttp({
+      ...http,
+      log,
+      metrics: makeMetrics(config),
+      notReady: () => notReady(gateway, parts),
+      admin: {
+        accounts: parts.accounts,
+        status: () => gatewayStatus(config, gateway, parts.directory, parts.loadOf),
+        token: tokenFile === undefined ? undefined : readFileSync(tokenFile, "utf8").trim(),
+      },
+    });
+  } catch (error) {
+    throw listenFailure("http", http, error);
+  }
+}
+
+function notReady({ cluster }: GatewayCluster, { directory, stopping }: Parts): readonly string[] {
+  const missing = directory.missing().length;
+  const down = nodesOf(cluster.shards).filter((node) => !cluster.links.peer(node).up);
+  return [
+    ...(stopping ? ["stopping"] : []),
+    ...(missing > 0 ? [`directory of ${missing} shards`] : []),
+    ...down.map((node) => `link to ${node}`),
+  ];
+}
+
+function checkedDomain(domain: string): string {
+  const normal = normaliseDomain(domain);
+  if (normal !== undefined) return normal;
+  throw new CommandFailure(`domains: "${domain}" is no domain name`, exitStatus.config);
+}
+
+function isLoopback(address: string): boolean {
+  return address === "::1" || address.startsWith("127.") || address.startsWith("::ffff:127.");
+}

@@ -1,0 +1,97 @@
+// A mail node process: store, replication, mail service, its part of the directory, HTTP.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import { DirectoryService } from "../../cluster/directory/directory-service.ts";
+import { EngineDirectoryStore } from "../../cluster/directory/engine-directory-store.ts";
+import { primariesOf } from "../../cluster/directory/cluster-view.ts";
+import { MailNode } from "../../cluster/node/mail-node.ts";
+import { startHttp } from "../../gateway/http/server.ts";
+import { systemClock } from "../../lib/clock.ts";
+import { lockFolder } from "../../lib/folder-lock.ts";
+import { opIdMaker } from "../../lib/id-maker.ts";
+import { systemRandom } from "../../lib/random.ts";
+import { realDisk } from "../../lib/real-disk.ts";
+import { opId } from "../../mail/ids.ts";
+import { openIndex } from "../../store/open-store.ts";
+import type { Config } from "../config/schema.ts";
+import { clusterOptions, shardCountOf } from "./cluster-options.ts";
+import { firstMailboxes } from "./first-mailboxes.ts";
+import { listenFailure, requireListener } from "./listeners.ts";
+import { makeMetrics, type RunningMember } from "./member-base.ts";
+
+/** Resolves once the node has joined and serves its shards. @throws FolderInUse, CommandFailure, MailError */
+export async function startNode(
+  config: Config,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<RunningMember> {
+  const { dataDir } = config.member;
+  const link = requireListener(config, "link");
+  mkdirSync(dataDir, { recursive: true });
+  const lock = await lockFolder(dataDir, systemRandom);
+  const fatal = (error: unknown): void => {
+    log.fatal({ err: error }, "this node can't go on; the process ends");
+    process.exit(1);
+  };
+  let ready: readonly string[] = ["joining the cluster"];
+  const { http } = config.listen;
+  const web =
+    http === undefined
+      ? undefined
+      : await startHttp({
+          ...http,
+          log,
+          metrics: makeMetrics(config),
+          notReady: () => ready,
+        }).catch((error: unknown) => {
+          throw listenFailure("http", http, error);
+        });
+  const node = await MailNode.start(
+    {
+      ...clusterOptions(config, link, log, fatal),
+      disk: realDisk(dataDir),
+      index: await openIndex(join(dataDir, "index")),
+      limits: { mailboxesMax: config.limits.mailboxes },
+      onFatal: fatal,
+    },
+    signal,
+  );
+  const directory = await startDirectory(config, node, log, signal);
+  ready = [];
+  log.info({ shards: node.journal.replicas().length }, "mail node serves");
+  return {
+    stop: async (limit) => {
+      ready = ["stopping"];
+      directory.close();
+      await node.stop();
+      await web?.close(limit);
+      await lock.release();
+    },
+  };
+}
+
+/** The directory's methods come when the cluster is initialised: before, nobody knows how many shards there are. */
+async function startDirectory(
+  config: Config,
+  node: MailNode,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<DirectoryService> {
+  const shardCount = await shardCountOf(node.cluster, signal);
+  const nextOpId = opIdMaker(systemRandom);
+  const service = new DirectoryService({
+    store: new EngineDirectoryStore(node.opened.engine, node.journal, firstMailboxes(config)),
+    registry: node.cluster.registry,
+    links: node.cluster.links,
+    primaries: primariesOf(node.cluster.shards),
+    shardCount,
+    clock: systemClock,
+    nextOpId: () => opId(nextOpId()),
+    log,
+    freshnessMs: config.directory.freshness,
+  });
+  service.start();
+  return service;
+}

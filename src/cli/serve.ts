@@ -1,0 +1,92 @@
+// `pabal serve`: runs one member until it is told to stop, then drains it.
+
+import { readFileSync } from "node:fs";
+import { FolderInUse } from "../lib/folder-lock.ts";
+import { onBackgroundFailure } from "../lib/background.ts";
+import { isMailError } from "../mail/errors.ts";
+import { unreachable } from "../lib/assert.ts";
+import type { Logger } from "pino";
+import { loadConfig } from "./config/load.ts";
+import type { Config } from "./config/schema.ts";
+import { CommandFailure, exitStatus } from "./failure.ts";
+import { startCoordinator } from "./members/coordinator.ts";
+import { startGateway } from "./members/gateway.ts";
+import { makeLog, type RunningMember } from "./members/member-base.ts";
+import { startNode } from "./members/node.ts";
+
+/** Resolves after an orderly stop. @throws CommandFailure, ConfigError */
+export async function serve(configFile: string): Promise<void> {
+  const config = loadConfig(configFile);
+  const log = makeLog(config);
+  onBackgroundFailure((name, error) =>
+    log.error({ err: error, task: name }, "background task failed"),
+  );
+  process.on("uncaughtException", (error) => {
+    log.fatal({ err: error }, "our bug: the process ends, its peers go on");
+    process.exit(exitStatus.software);
+  });
+  const starting = new AbortController();
+  const stopAsked = untilStop(starting);
+  log.info({ role: config.member.role, version: version(), pid: process.pid }, "member starts");
+  let running: RunningMember;
+  try {
+    running = await start(config, log, starting.signal);
+  } catch (error) {
+    if (starting.signal.aborted) process.exit(0);
+    throw explain(error, config);
+  }
+  await stopAsked;
+  log.info("member stops");
+  await running.stop(AbortSignal.timeout(config.limits.drain));
+  log.info("member stopped");
+  process.exit(0);
+}
+
+async function start(config: Config, log: Logger, signal: AbortSignal): Promise<RunningMember> {
+  const { role } = config.member;
+  switch (role) {
+    case "coordinator":
+      return startCoordinator(config, log);
+    case "node":
+      return startNode(config, log, signal);
+    case "gateway":
+      return startGateway(config, log, signal);
+    default:
+      return unreachable(role);
+  }
+}
+
+/** Resolves at SIGTERM or SIGINT, which also ends a start under way; a second one ends the process. */
+async function untilStop(starting: AbortController): Promise<void> {
+  await new Promise<void>((done) => {
+    const ask = (): void => {
+      if (starting.signal.aborted) process.exit(1);
+      starting.abort();
+      done();
+    };
+    process.on("SIGTERM", ask);
+    process.on("SIGINT", ask);
+  });
+}
+
+function explain(error: unknown, config: Config): unknown {
+  if (error instanceof FolderInUse) {
+    return new CommandFailure(error.message, exitStatus.unavailable, { cause: error });
+  }
+  if (isMailError(error)) {
+    const { failure } = error;
+    const why =
+      failure.code === "INVALID" || failure.code === "CONFLICT" ? failure.why : error.message;
+    return new CommandFailure(`${config.member.id}: ${why}`, exitStatus.failed, { cause: error });
+  }
+  return error;
+}
+
+function version(): string {
+  const manifest: unknown = JSON.parse(
+    readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
+  );
+  return typeof manifest === "object" && manifest !== null && "version" in manifest
+    ? String(manifest.version)
+    : "?";
+}
