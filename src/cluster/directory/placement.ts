@@ -5,6 +5,8 @@ import type { Clock } from "../../lib/clock.ts";
 import type { Random } from "../../lib/random.ts";
 import { shardId } from "../../mail/ids.ts";
 import type { MemberId, ShardId } from "../../mail/ids.ts";
+import { decodeLoad } from "../node/load-figures.ts";
+import type { LoadFigures } from "../node/load-figures.ts";
 import type { Primaries } from "./calls.ts";
 
 /** Load of a node as one number, 0 idle, 1 busy; undefined when it is unknown or old. */
@@ -67,24 +69,28 @@ export class Placement {
   }
 }
 
-/**
- * Turns what came with replies into `LoadOf`: `number` reads a figure's weight and age off the
- * member's load figures. A figure that did not change for `staleMs` is old.
- */
+/** Load by what came with replies; figures whose counter stood still for `staleMs` are old. */
 export function freshLoads(
   loads: () => ReadonlyMap<MemberId, unknown>,
-  read: (figures: unknown) => number | undefined,
   clock: Clock,
   staleMs = 5000,
 ): LoadOf {
-  const seen = new Map<MemberId, { readonly figures: unknown; readonly atMs: number }>();
+  const seen = new Map<MemberId, { readonly seq: number; readonly atMs: number }>();
   return (node) => {
-    const figures = loads().get(node);
-    if (figures === undefined) return undefined;
+    const value = loads().get(node);
+    if (value === undefined) return undefined;
+    const figures = decodeLoad(value);
     const nowMs = clock.monotonicMs();
     const last = seen.get(node);
-    if (last?.figures !== figures) seen.set(node, { figures, atMs: nowMs });
+    if (last?.seq !== figures.seq) seen.set(node, { seq: figures.seq, atMs: nowMs });
     else if (nowMs - last.atMs > staleMs) return undefined;
-    return read(figures);
+    return weightOf(figures);
   };
+}
+
+/** About 0 for an idle node, 1 for one that is busy in some respect; a full disk outweighs all. */
+function weightOf(figures: LoadFigures): number {
+  const disk = figures.diskFreePerMille < 100 ? 10 : 0;
+  const queue = figures.queueBytes / (16 * 1024 * 1024);
+  return figures.cpuPerMille / 1000 + queue + figures.fsyncP99Micros / 200_000 + disk;
 }

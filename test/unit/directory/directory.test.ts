@@ -275,7 +275,7 @@ describe("a gateway", () => {
 });
 
 describe("a primary's death", () => {
-  const steps = Array.from({ length: 14 }, (_, index) => index);
+  const steps = Array.from({ length: 12 }, (_, index) => index);
   test.each(steps)(
     "at entry %i of a create leaves one account or none, never half of one",
     async (step) => {
@@ -302,19 +302,22 @@ describe("a primary's death", () => {
     },
   );
 
-  test.each(steps)("at entry %i of a delete frees every name in the end", async (step) => {
-    await add("alice@example.test", { aliases: ["a1@example.test", "a2@example.test"] });
-    let left = step;
-    cluster.shards.fate = () => {
-      if (left-- === 0) cluster.kill(memberId("n1"), memberId("n2"));
-      return "commit";
-    };
-    await g1.admin.remove("alice@example.test", soon());
-    cluster.shards.fate = () => "commit";
-    const states = cluster.shards.claims().map(({ state }) => state);
-    expect(new Set(states)).toEqual(new Set(["released"]));
-    expect(g2.directory.lookupNow("a1@example.test")).toEqual({ kind: "none" });
-  });
+  test.each(steps.slice(0, 10))(
+    "at entry %i of a delete frees every name in the end",
+    async (step) => {
+      await add("alice@example.test", { aliases: ["a1@example.test", "a2@example.test"] });
+      let left = step;
+      cluster.shards.fate = () => {
+        if (left-- === 0) cluster.kill(memberId("n1"), memberId("n2"));
+        return "commit";
+      };
+      await g1.admin.remove("alice@example.test", soon());
+      cluster.shards.fate = () => "commit";
+      const states = cluster.shards.claims().map(({ state }) => state);
+      expect(new Set(states)).toEqual(new Set(["released"]));
+      expect(g2.directory.lookupNow("a1@example.test")).toEqual({ kind: "none" });
+    },
+  );
 
   test("in the middle of a change without its author is finished by the next one", async () => {
     await add("alice@example.test");
