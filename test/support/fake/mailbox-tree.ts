@@ -2,31 +2,20 @@
 // Superior names without a mailbox of their own are derived from the names below them.
 
 import { MailError } from "../../../src/mail/errors.ts";
+import { normaliseMailboxName } from "../../../src/mail/mailbox-name.ts";
 import { mailboxId, modSeq, uidValidity } from "../../../src/mail/ids.ts";
 import type { MailboxId } from "../../../src/mail/ids.ts";
 import type { MailboxInfo, MailboxListing } from "../../../src/mail/mail-store.ts";
 import { addMailbox, addMessages, removeMessages, tell, tellChange } from "./account.ts";
 import type { FakeAccount, FakeMailbox } from "./account.ts";
 
-const levelBytesMax = 255;
-const levelsMax = 32;
 const mailboxesMax = 10_000;
 
-/** NFC, and `INBOX` in this case at the top. @throws MailError BAD_MAILBOX_NAME */
-export function normaliseName(name: string): string {
-  const refuse = (why: string): never => {
-    throw new MailError({ code: "BAD_MAILBOX_NAME", mailbox: name, why });
-  };
-  if (/[\u0000-\u001f\u007f-\u009f]/.test(name)) refuse("control characters");
-  if (/\p{Surrogate}/u.test(name)) refuse("broken UTF-16");
-  const levels = name.normalize("NFC").split("/");
-  if (levels.length > levelsMax) refuse(`more than ${levelsMax} levels`);
-  if (levels.includes("")) refuse("an empty level");
-  if (levels.some((level) => Buffer.byteLength(level) > levelBytesMax)) {
-    refuse(`a level over ${levelBytesMax} bytes`);
-  }
-  if (levels[0]?.toUpperCase() === "INBOX") levels[0] = "INBOX";
-  return levels.join("/");
+/** The stored form of a name. @throws MailError BAD_MAILBOX_NAME */
+export function normaliseName(given: string): string {
+  const name = normaliseMailboxName(given);
+  if (name.ok) return name.name;
+  throw new MailError({ code: "BAD_MAILBOX_NAME", mailbox: given, why: name.why });
 }
 
 /** @throws MailError NO_SUCH_MAILBOX, also for names that could never be one. */
@@ -184,11 +173,7 @@ function derivedInfo(account: FakeAccount, name: string): MailboxInfo {
   };
 }
 
-function normaliseOrUndefined(name: string): string | undefined {
-  try {
-    return normaliseName(name);
-  } catch (error) {
-    if (error instanceof MailError) return undefined;
-    throw error;
-  }
+function normaliseOrUndefined(given: string): string | undefined {
+  const name = normaliseMailboxName(given);
+  return name.ok ? name.name : undefined;
 }

@@ -39,7 +39,7 @@ export function decodedBody(body: Uint8Array, part: PartIndex): Uint8Array {
   const raw = Buffer.from(body.subarray(part.bodyStart, part.bodyEnd));
   if (part.encoding === "base64") return Buffer.from(raw.toString("latin1"), "base64");
   if (part.encoding !== "quoted-printable") return raw;
-  const text = raw.toString("latin1").replaceAll(/[ \t]*=[ \t]*\r?\n/g, "");
+  const text = raw.toString("latin1").replaceAll(/=[ \t]*\r?\n/g, "");
   const decoded = text.replaceAll(/=([0-9a-fA-F]{2})/g, (_, hex: string) =>
     String.fromCharCode(Number.parseInt(hex, 16)),
   );
