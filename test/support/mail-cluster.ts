@@ -176,7 +176,7 @@ export class MailCluster {
 
   async close(): Promise<void> {
     await this.#gateway?.close();
-    for (const name of [...this.nodes.keys()]) await this.killNode(name);
+    for (const name of this.nodes.keys()) await this.killNode(name);
     await this.coordinator.close();
     await rm(this.folder, { recursive: true, force: true });
   }

@@ -1,5 +1,6 @@
 // Calls about mailboxes on the wire: lists, names, opening, what changed.
 
+import { MailError } from "../../mail/errors.ts";
 import { modSeq } from "../../mail/ids.ts";
 import type {
   Change,
@@ -68,7 +69,7 @@ export const createMethod: Method<
   name: "mail.create",
   large: false,
   encode: (request) => ({
-    args: [...encodeChange(request), request.name, request.specialUse ?? null],
+    args: [...encodeChange(request), wireName(request.name), request.specialUse ?? null],
   }),
   decode: (args) => {
     const specialUse = asOptional(args[3], "special use", asText);
@@ -90,7 +91,7 @@ export const deleteMethod: Method<Change & { readonly name: string }, void> = {
 export const renameMethod: Method<Change & { readonly from: string; readonly to: string }, void> = {
   name: "mail.rename",
   large: false,
-  encode: (request) => ({ args: [...encodeChange(request), request.from, request.to] }),
+  encode: (request) => ({ args: [...encodeChange(request), request.from, wireName(request.to)] }),
   decode: (args) => ({
     ...decodeChange(args),
     from: asText(args[2], "name"),
@@ -105,7 +106,9 @@ export const subscribeMethod: Method<
 > = {
   name: "mail.subscribe",
   large: false,
-  encode: (request) => ({ args: [...encodeChange(request), request.name, request.subscribed] }),
+  encode: (request) => ({
+    args: [...encodeChange(request), wireName(request.name), request.subscribed],
+  }),
   decode: (args) => ({
     ...decodeChange(args),
     name: asText(args[2], "name"),
@@ -113,6 +116,15 @@ export const subscribeMethod: Method<
   }),
   ...noResult,
 };
+
+/**
+ * A new name. Lone surrogates have no UTF-8, so the node would see another name than was asked for.
+ * @throws {MailError} BAD_MAILBOX_NAME
+ */
+function wireName(name: string): string {
+  if (!/\p{Surrogate}/u.test(name)) return name;
+  throw new MailError({ code: "BAD_MAILBOX_NAME", mailbox: name, why: "not valid Unicode" });
+}
 
 export const openMethod: Method<
   { readonly name: string; readonly claimRecent: boolean },

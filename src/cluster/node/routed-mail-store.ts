@@ -193,7 +193,7 @@ export class RoutedMailStore implements MailStore {
     return routedLock(this.#caller, who, signal);
   }
 
-  #ask<Request, Result>(
+  async #ask<Request, Result>(
     method: Method<Request, Result>,
     who: Principal,
     request: Request,
@@ -207,7 +207,7 @@ export class RoutedMailStore implements MailStore {
   }
 
   /** A change says from its second try on that it may have been seen. */
-  #change<Request extends Change, Result>(
+  async #change<Request extends Change, Result>(
     method: Method<Request, Result>,
     who: Principal,
     request: Request,
