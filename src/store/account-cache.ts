@@ -19,12 +19,11 @@ import { readMailbox, readQuota, readRegistrationRow } from "./rows.ts";
 import type { RegistrationRow } from "./rows.ts";
 import type { WriteQueue } from "./write-queue.ts";
 
-/** Change rows above the blocks before they are folded in. */
-const unfoldedMax = 2048;
-
 interface LoadingAccount {
-  readonly promise: Promise<AccountState | undefined>;
+  promise: Promise<AccountState | undefined>;
   readonly missed: (readonly Op[])[];
+  /** Callers that wait for it, each with a pin. */
+  pins: number;
 }
 
 export class AccountCache {
@@ -60,39 +59,54 @@ export class AccountCache {
     return this.#accounts.values();
   }
 
-  /** The account, read from disk when needed; undefined when this node has none of this id. */
-  get(id: AccountId): AccountState | undefined | Promise<AccountState | undefined> {
+  /**
+   * The account, read from disk when needed; undefined when this node has none of this id. It stays
+   * in RAM until the caller lowers its `pins` again.
+   */
+  pin(id: AccountId): AccountState | undefined | Promise<AccountState | undefined> {
     const known = this.#accounts.get(id);
     if (known !== undefined) {
       this.#accounts.delete(id);
       this.#accounts.set(id, known);
+      known.pins++;
       return known;
     }
-    const loading = this.#loading.get(id);
-    if (loading !== undefined) return loading.promise;
-    const missed: (readonly Op[])[] = [];
-    const promise = this.#load(id, missed).finally(() => this.#loading.delete(id));
-    this.#loading.set(id, { promise, missed });
-    return promise;
-  }
-
-  /** As `get`, and keeps the account in RAM until the caller lowers its `pins` again. */
-  pin(id: AccountId): AccountState | undefined | Promise<AccountState | undefined> {
-    const found = this.get(id);
-    if (found instanceof Promise) return this.#pinLater(id);
-    if (found !== undefined) found.pins++;
-    return found;
-  }
-
-  /** As `summary`, and keeps it in RAM until the caller lowers its `pins` again. @throws MailError MAILBOX_GONE */
-  async pinSummary(account: AccountState, mailbox: MailboxState): Promise<MailboxSummary> {
-    for (;;) {
-      const summary = await this.summary(account, mailbox);
-      if (mailbox.gone) throw new MailError({ code: "MAILBOX_GONE", mailbox: mailbox.id });
-      if (mailbox.summary !== summary) continue; // Evicted before we came to hold it.
-      summary.pins++;
-      return summary;
+    let loading = this.#loading.get(id);
+    if (loading === undefined) {
+      loading = { promise: Promise.resolve(undefined), missed: [], pins: 0 };
+      this.#loading.set(id, loading);
+      loading.promise = this.#load(id, loading).finally(() => this.#loading.delete(id));
     }
+    loading.pins++;
+    return loading.promise;
+  }
+
+  /**
+   * The mailbox's messages, read from disk when needed; they stay in RAM until the caller lowers
+   * `pins` again. @throws MailError MAILBOX_GONE
+   */
+  async pinSummary(account: AccountState, mailbox: MailboxState): Promise<MailboxSummary> {
+    if (mailbox.summary !== undefined) {
+      if (this.#summaries.delete(mailbox)) this.#summaries.set(mailbox, account);
+      mailbox.summary.pins++;
+      return mailbox.summary;
+    }
+    let { loading } = mailbox;
+    if (loading === undefined) {
+      loading = { missed: [], pins: 0, promise: undefined };
+      mailbox.loading = loading;
+      account.pins++;
+      loading.promise = this.#loadSummary(account, mailbox, loading).finally(() => {
+        mailbox.loading = undefined;
+        account.pins--;
+      });
+    }
+    loading.pins++;
+    const summary = await loading.promise;
+    if (summary === undefined || mailbox.gone) {
+      throw new MailError({ code: "MAILBOX_GONE", mailbox: mailbox.id });
+    }
+    return summary;
   }
 
   /** A committed change: now if the account is in RAM, again after loading if it is on its way. */
@@ -103,31 +117,13 @@ export class AccountCache {
     return account;
   }
 
-  /** The mailbox's messages, read from disk when needed. */
-  summary(account: AccountState, mailbox: MailboxState): MailboxSummary | Promise<MailboxSummary> {
-    if (mailbox.summary !== undefined) {
-      if (this.#summaries.delete(mailbox)) this.#summaries.set(mailbox, account);
-      return mailbox.summary;
-    }
-    if (mailbox.loading !== undefined) return mailbox.loading.promise;
-    const missed: Op[] = [];
-    account.pins++;
-    const promise = this.#loadSummary(account, mailbox, missed).finally(() => {
-      mailbox.loading = undefined;
-      account.pins--;
-    });
-    const loading: LoadingSummary = { promise, missed };
-    mailbox.loading = loading;
-    return promise;
-  }
-
   /** Folds when enough changes have gathered, and makes room; called now and then after changes. */
   tidy(account: AccountState, mailbox: MailboxState): void {
     const { summary } = mailbox;
     if (summary !== undefined) {
       this.#measure(mailbox, summary);
       const { modSeq } = mailbox.counters;
-      if (modSeq - summary.foldModSeq > unfoldedMax) {
+      if (modSeq - summary.foldModSeq > this.#limits.unfoldedMax) {
         fold(this.#queue, account.id, mailbox.id, summary, modSeq);
       }
     }
@@ -139,27 +135,18 @@ export class AccountCache {
     for (const account of this.#accounts.values()) if (account.idle) this.#forget(account);
   }
 
-  async #pinLater(id: AccountId): Promise<AccountState | undefined> {
-    for (;;) {
-      const account = await this.get(id);
-      if (account === undefined) return undefined;
-      if (this.#accounts.get(id) !== account) continue; // Evicted before we came to hold it.
-      account.pins++;
-      return account;
-    }
-  }
-
-  async #load(id: AccountId, missed: (readonly Op[])[]): Promise<AccountState | undefined> {
+  async #load(id: AccountId, loading: LoadingAccount): Promise<AccountState | undefined> {
     for (;;) {
       const account = await readAccount(this.#queue, id);
       if (account === undefined) {
-        if (missed.length === 0) return undefined;
+        if (loading.missed.length === 0) return undefined;
         // Created while we looked: look again, it is in the queue now.
-        missed.length = 0;
+        loading.missed.length = 0;
         continue;
       }
-      for (const ops of missed) applyToAccount(account, ops);
+      for (const ops of loading.missed) applyToAccount(account, ops);
       account.forgetProposed();
+      account.pins += loading.pins;
       this.#accounts.set(id, account);
       this.#evict();
       return account;
@@ -169,10 +156,11 @@ export class AccountCache {
   async #loadSummary(
     account: AccountState,
     mailbox: MailboxState,
-    missed: readonly Op[],
+    loading: LoadingSummary,
   ): Promise<MailboxSummary> {
     const summary = await loadSummary(this.#queue, account.id, mailbox.id);
-    for (const op of missed) applyToSummary(summary, op);
+    for (const op of loading.missed) applyToSummary(summary, op);
+    summary.pins += loading.pins;
     if (mailbox.gone) return summary;
     mailbox.summary = summary;
     this.#summaries.set(mailbox, account);

@@ -50,9 +50,9 @@ function changesIn(
   const added: FlagState[] = [];
   const changed: FlagState[] = [];
   for (let at = 0; at < columns.count; at++) {
+    if ((columns.modSeq[at] ?? 0) <= since) continue;
     const isNew = (columns.uid[at] ?? 0) >= knownUidNext;
-    if (isNew) added.push(flagState(summary, at));
-    else if ((columns.modSeq[at] ?? 0) > since) changed.push(flagState(summary, at));
+    (isNew ? added : changed).push(flagState(summary, at));
   }
   const recent = summary.vanished.filter((each) => each.modSeq > since).map(({ uids }) => uids);
   return {

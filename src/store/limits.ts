@@ -17,6 +17,8 @@ export interface StoreLimits {
   readonly inlineBytesMax: number;
   /** RAM for message summaries. */
   readonly summaryBytesMax: number;
+  /** Changes of a mailbox above its packed blocks before they are folded in. */
+  readonly unfoldedMax: number;
   /** Accounts kept in RAM without being in use. */
   readonly accountsMax: number;
   /** LevelDB writes queued before changes wait. */
@@ -38,6 +40,7 @@ export const defaultStoreLimits: StoreLimits = {
   messagesPerAppendMax: 256,
   inlineBytesMax: 256 * 1024,
   summaryBytesMax: 256 * 1024 * 1024,
+  unfoldedMax: 2048,
   accountsMax: 20_000,
   queuedBytesMax: 64 * 1024 * 1024,
   outcomeKeptMs: 24 * 3600 * 1000,

@@ -70,8 +70,10 @@ export class MailboxSummary {
 
 /** A summary that is being read from disk: entries applied meanwhile are applied to it again. */
 export interface LoadingSummary {
-  readonly promise: Promise<MailboxSummary>;
+  promise: Promise<MailboxSummary> | undefined;
   readonly missed: Op[];
+  /** Callers that wait for it, each with a pin. */
+  pins: number;
 }
 
 export class MailboxState {
