@@ -153,7 +153,11 @@ async function synchronise(session: Session, { sync }: Command, reply: Reply): P
     if (!isMailError(error)) throw error;
     // The command's own outcome stands; the news come with a later command.
     const { bye } = failureReply(error.failure);
-    return bye === undefined ? reply : { ...reply, bye };
+    if (bye !== undefined) return { ...reply, bye };
+    // HIGHESTMODSEQ would say that the client knows all up to there. RFC 7162 §3.2.9
+    return reply.code?.startsWith("HIGHESTMODSEQ") === true
+      ? { status: reply.status, text: reply.text }
+      : reply;
   }
 }
 

@@ -61,15 +61,17 @@ export class FetchAnswer {
     }
     const uidEnd = endOfUid(bytes);
     let rest = uidEnd;
-    this.#out.text("* ").number(sequence).text(" FETCH (");
+    this.#out.fetchStart(sequence);
     if (this.#options.findUnseen) {
       const flagsEnd = endOfFlags(bytes, uidEnd);
       if (flagsEnd < 0 || !contains(bytes, uidEnd, flagsEnd, seenWord)) this.unseen.push(uid);
       if (flagsEnd > 0 && !this.#options.showFlags) rest = flagsEnd;
     }
-    if (this.#options.showUid) this.#out.bytes(bytes.subarray(0, uidEnd));
-    else if (bytes[rest] === SP) rest++;
-    this.#out.bytes(rest === 0 ? bytes : bytes.subarray(rest));
+    if (this.#options.showUid) {
+      if (rest === uidEnd) rest = 0;
+      else this.#out.range(bytes, 0, uidEnd);
+    } else if (bytes[rest] === SP) rest++;
+    this.#out.range(bytes, rest, bytes.length);
   }
 }
 

@@ -110,6 +110,7 @@ class ImapListener implements Listener, ConnectionOwner {
   }
 
   #accept(socket: Socket): void {
+    this.services.counters?.watch(socket);
     const address = plainAddress(socket.remoteAddress ?? "");
     const tooMany = this.#connections.size >= this.limits.connectionsMax;
     const most = this.limits.connectionsPerAddressMax;

@@ -14,6 +14,10 @@ export interface ByteSink {
 const copyBytesMax = 16 * 1024;
 const smallBlock = 2 * 1024;
 const largeBlock = 64 * 1024;
+/** Up to this size a loop is faster than a copy by the runtime. */
+const shortBytesMax = 96;
+const fetchWord = Buffer.from(" FETCH (");
+const fetchStartMax = 32;
 
 export class Output {
   #sink: ByteSink;
@@ -41,6 +45,16 @@ export class Output {
     } else {
       this.#used += block.write(text, this.#used, "latin1");
     }
+    return this;
+  }
+
+  /** `* n FETCH (`: the start of every answer of a listing, in one piece. */
+  fetchStart(sequence: number): this {
+    const block = this.#room(fetchStartMax);
+    block[this.#used++] = 0x2a;
+    block[this.#used++] = 0x20;
+    this.number(sequence);
+    for (let i = 0; i < fetchWord.length; i++) block[this.#used++] = fetchWord[i] ?? 0;
     return this;
   }
 
@@ -74,6 +88,15 @@ export class Output {
     }
     this.#room(bytes.length).set(bytes, this.#used);
     this.#used += bytes.length;
+    return this;
+  }
+
+  /** bytes[from..to), without making an object for a short piece. */
+  range(bytes: Uint8Array, from: number, to: number): this {
+    const size = to - from;
+    if (size > shortBytesMax) return this.bytes(bytes.subarray(from, to));
+    const block = this.#room(size);
+    for (let i = from; i < to; i++) block[this.#used++] = bytes[i] ?? 0;
     return this;
   }
 

@@ -52,7 +52,7 @@ export function writeFlagState(
   show: { readonly uid: boolean; readonly flags: boolean; readonly recent: boolean },
 ): void {
   const { out } = session;
-  out.text("* ").number(sequence).text(" FETCH (");
+  out.fetchStart(sequence);
   if (show.uid) out.text("UID ").number(state.uid);
   if (show.flags) {
     out.text(show.uid ? " FLAGS (" : "FLAGS (");

@@ -2,7 +2,6 @@
 // happened since, and when it may be told. RFC 9051 §7.5.1: EXPUNGE only where sequence numbers may
 // shift; everything else at the next opportunity. Leaves the asking to the commands.
 
-import { setTimeout as delay } from "node:timers/promises";
 import type { MailboxId, ModSeq } from "../../mail/ids.ts";
 import { modSeq } from "../../mail/ids.ts";
 import type {
@@ -17,6 +16,7 @@ import { writeFlags, writeFlagState, writeUntaggedOk } from "./responses.ts";
 import type { Session } from "./session.ts";
 import { systemFlags } from "./syntax/flags.ts";
 import { SequenceWalk, View } from "./view.ts";
+import { watchMailbox } from "./watch.ts";
 
 export interface SyncOptions {
   /** RFC 9051 §7.5.1: false while FETCH, STORE or SEARCH (not their UID forms) are answered. */
@@ -24,8 +24,6 @@ export interface SyncOptions {
   /** Ask the store even when no event has come (NOOP, CHECK, IDLE). */
   readonly force?: boolean;
 }
-
-const watchRetryMs = 250;
 
 export class Selected {
   readonly id: MailboxId;
@@ -232,31 +230,13 @@ export class Selected {
   }
 
   #startWatch(session: Session): void {
-    const controller = new AbortController();
-    this.#watch = controller;
-    const { log } = session.services;
-    this.#watchUntil(session, controller.signal).catch((error: unknown) => {
-      if (controller.signal.aborted) return;
-      log.error({ err: error }, "imap watch failed");
-      session.endWith("Internal error");
+    this.#watch = watchMailbox(session, this.id, {
+      event: (event) => this.#onEvent(session, event),
+      interrupted: () => {
+        this.#stale = true; // What happened meanwhile was not told.
+        this.onMoved?.();
+      },
     });
-  }
-
-  async #watchUntil(session: Session, signal: AbortSignal): Promise<void> {
-    const { store, log } = session.services;
-    while (!signal.aborted) {
-      try {
-        const events = store.watch(session.principal, { mailboxes: [this.id] }, signal);
-        for await (const event of events) this.#onEvent(session, event);
-      } catch (error) {
-        if (signal.aborted) return;
-        log.debug({ err: error, mailbox: this.id }, "imap watch interrupted");
-      }
-      if (signal.aborted) return;
-      this.#stale = true; // What happened meanwhile was not told.
-      await delay(watchRetryMs, undefined, { signal, ref: false });
-      this.onMoved?.();
-    }
   }
 
   #onEvent(session: Session, event: MailboxEvent): void {

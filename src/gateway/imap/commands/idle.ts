@@ -1,5 +1,6 @@
 // IDLE: changes are told as they happen, until DONE. RFC 9051 §6.3.13
 
+import { AssertionFailure } from "../../../lib/assert.ts";
 import { isMailError } from "../../../mail/errors.ts";
 import { command, loggedIn, noArguments } from "../command.ts";
 import { bad, failureReply, ok } from "../reply.ts";
@@ -85,6 +86,7 @@ class Teller {
   }
 
   #failed(error: unknown): void {
+    if (error instanceof AssertionFailure) throw error; // Our bug: ends the process.
     const { log } = this.#session.services;
     if (!isMailError(error)) {
       log.error({ err: error }, "imap idle failed");
