@@ -36,10 +36,10 @@ export async function append(
     throw new MailError({ code: "LIMIT", limit: "messagesPerAppendMax", most });
   for (const { source } of messages) await checkSource(engine, source);
   const plain = messages.every(({ flags }) => parseFlags(flags).keywords.length === 0);
-  const again = request.retry || engine.pending.get(request.opId) !== undefined;
+  const again = request.retry || engine.pending.has(request.opId);
   const outcome =
     plain && !again
-      ? await appendShared(engine, who, request, signal)
+      ? await engine.pending.request(request.opId, () => appendShared(engine, who, request, signal))
       : await changeExclusively(
           engine,
           who,

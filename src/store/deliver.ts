@@ -34,13 +34,14 @@ export async function deliver(
   signal: AbortSignal,
 ): Promise<readonly DeliverOutcome[]> {
   engine.mustServe(request.shard);
-  if (engine.pending.get(request.opId) !== undefined) {
-    await orAborted(engine.pending.applied(request.opId), signal);
-    return deliverAgain(engine, { ...request, retry: true }, signal);
-  }
-  return request.retry
-    ? deliverAgain(engine, request, signal)
-    : deliverNew(engine, request, request.recipients, signal);
+  const { opId } = request;
+  const again = request.retry || engine.pending.has(opId);
+  while (engine.pending.has(opId)) await orAborted(engine.pending.finished(opId), signal);
+  return engine.pending.request(opId, () =>
+    again
+      ? deliverAgain(engine, request, signal)
+      : deliverNew(engine, request, request.recipients, signal),
+  );
 }
 
 /** A repeated delivery: recipients that have the message already keep it, the others get it now. */

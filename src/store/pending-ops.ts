@@ -15,6 +15,8 @@ export interface PendingOp {
 
 export class PendingOps {
   readonly #ops = new Map<OpId, PendingOp>();
+  /** Requests from their arrival to their answer, and who waits for that. */
+  readonly #requests = new Map<OpId, (() => void)[]>();
 
   get size(): number {
     return this.#ops.size;
@@ -26,6 +28,34 @@ export class PendingOps {
 
   add(opId: OpId, op: PendingOp): void {
     this.#ops.set(opId, op);
+  }
+
+  /** True while a request with this opId runs, or its entry is not yet applied. */
+  has(opId: OpId): boolean {
+    return this.#requests.has(opId) || this.#ops.has(opId);
+  }
+
+  /** Runs a request; the same one again meanwhile finds it by `has`. */
+  async request<T>(opId: OpId, run: () => Promise<T>): Promise<T> {
+    const waiting: (() => void)[] = [];
+    this.#requests.set(opId, waiting);
+    try {
+      return await run();
+    } finally {
+      this.#requests.delete(opId);
+      for (const wake of waiting) wake();
+    }
+  }
+
+  /** Resolves when the running request is answered and its entry, if it made one, is applied. */
+  async finished(opId: OpId): Promise<void> {
+    const waiting = this.#requests.get(opId);
+    if (waiting !== undefined) {
+      await new Promise<void>((resolve) => {
+        waiting.push(resolve);
+      });
+    }
+    await this.applied(opId);
   }
 
   /** Takes the operation out: it is applied, or it never got into the log. */

@@ -71,11 +71,23 @@ export async function changeExclusively<K extends Outcome["kind"]>(
   evaluate: (account: AccountState) => Promise<Evaluated<Extract<Outcome, { kind: K }>>>,
   signal: AbortSignal,
 ): Promise<Extract<Outcome, { kind: K }>> {
+  const { opId } = change;
+  const retry = change.retry || engine.pending.has(opId);
+  while (engine.pending.has(opId)) await orAborted(engine.pending.finished(opId), signal);
+  return engine.pending.request(opId, () =>
+    runExclusively(engine, who, { opId, retry }, kind, evaluate, signal),
+  );
+}
+
+function runExclusively<K extends Outcome["kind"]>(
+  engine: Engine,
+  who: Access,
+  change: Change,
+  kind: K,
+  evaluate: (account: AccountState) => Promise<Evaluated<Extract<Outcome, { kind: K }>>>,
+  signal: AbortSignal,
+): Promise<Extract<Outcome, { kind: K }>> {
   return engine.withAccount(who, async (account) => {
-    if (engine.pending.get(change.opId) !== undefined) {
-      await orAborted(engine.pending.applied(change.opId), signal);
-      return asKind(await mustOutcome(engine, account.id, change.opId), kind);
-    }
     if (engine.rows.full) await orAborted(engine.rows.room(), signal);
     await account.lock.exclusive(signal);
     let release: (() => void) | undefined = () => account.lock.releaseExclusive();
@@ -168,13 +180,6 @@ function tidyTouched(engine: Engine, account: AccountState, ops: readonly Op[]):
     const mailbox = account.mailboxes.get(op.mailbox);
     if (mailbox !== undefined) engine.accounts.tidy(account, mailbox);
   }
-}
-
-async function mustOutcome(engine: Engine, account: AccountId, opId: OpId): Promise<Outcome> {
-  const kept = await keptOutcome(engine, account, opId);
-  if (kept === undefined)
-    throw new MailError({ code: "CONFLICT", why: "another operation had this id" });
-  return kept;
 }
 
 function asKind<K extends Outcome["kind"]>(

@@ -132,7 +132,7 @@ export class TestClock implements Clock {
 
 export interface Harness {
   readonly engine: Engine;
-  readonly store: MailStore;
+  readonly store: LocalMailStore;
   readonly journal: MemoryJournal;
   readonly db: Database;
   readonly clock: TestClock;

@@ -107,7 +107,7 @@ async function replay(harness: Harness, db: Database, from: number): Promise<voi
 
 async function visible(db: Database, harness: Harness, who: Principal): Promise<unknown> {
   const { store } = makeStore({ db, journal: harness.journal });
-  const { mailboxes } = await store.listMailboxes(who, never);
+  const { mailboxes } = await store.listMailboxes(who);
   const texts: unknown[] = [];
   for (const { id, name, recent: _, ...figures } of mailboxes) {
     if (!figures.selectable) continue;
