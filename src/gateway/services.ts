@@ -7,6 +7,7 @@ import type { Authenticator, Directory } from "../cluster/directory/directory.ts
 import type { Clock } from "../lib/clock.ts";
 import type { DeliveryId, OpId } from "../mail/ids.ts";
 import type { MailStore } from "../mail/mail-store.ts";
+import type { ProtocolCounters } from "./front-end-counters.ts";
 
 export interface GatewayServices {
   readonly store: MailStore;
@@ -24,6 +25,8 @@ export interface GatewayServices {
   readonly nextDeliveryId: () => DeliveryId;
   /** True when plaintext logins are allowed for this client address (loopback in `pabal dev`). */
   readonly plaintextLoginAllowed: (address: string) => boolean;
+  /** Counters of the protocol that these services are for (front-end-counters.ts); absent: nothing is counted. */
+  readonly counters?: ProtocolCounters;
 }
 
 /** A running listener of any protocol. */

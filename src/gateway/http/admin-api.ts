@@ -2,7 +2,8 @@
 // and outside programs use it; it keeps no state of its own.
 
 import { createHash, timingSafeEqual } from "node:crypto";
-import { Hono } from "hono";
+import { Hono, type MiddlewareHandler } from "hono";
+import { bodyLimit } from "hono/body-limit";
 import { z } from "zod";
 import type { AccountAdmin } from "../../cluster/directory/account-admin.ts";
 import { isMailError, type MailFailure } from "../../mail/errors.ts";
@@ -17,6 +18,7 @@ export interface AdminServices {
 }
 
 const requestLimitMs = 55_000;
+const bodyBytesMax = 4 * 1024 * 1024;
 const name = z.string().min(1).max(400);
 const password = z.string().min(1).max(1024);
 const quota = z.int().min(0);
@@ -35,19 +37,56 @@ const patch = newAccount.omit({ name: true }).extend({ disabled: z.boolean().opt
 
 /** The routes, relative to where they are mounted. */
 export function adminApi(services: AdminServices): Hono {
-  const { accounts } = services;
   const api = new Hono();
-  api.use("*", async (context, next) => {
-    if (services.token === undefined) return context.json({ message: "the admin API is off" }, 404);
-    if (!tokenMatches(context.req.header("authorization"), services.token)) {
+  // The token comes first: without it not a byte of a body is read.
+  api.use("*", checkToken(services.token));
+  api.use(
+    "*",
+    bodyLimit({
+      maxSize: bodyBytesMax,
+      onError: (context) => context.json({ message: `more than ${bodyBytesMax} bytes` }, 413),
+    }),
+  );
+  api.get("/status", async (context) => {
+    context.header("content-type", "application/json");
+    return context.body(JSON.stringify(await services.status()));
+  });
+  addUserRoutes(api, services.accounts);
+  for (const [path, methods] of [
+    ["/status", "GET"],
+    ["/users", "GET, POST"],
+    ["/users/import", "POST"],
+    ["/users/:name", "GET, PATCH, DELETE"],
+  ] as const) {
+    api.all(path, (context) => {
+      context.header("allow", methods);
+      return context.json({ message: `this path takes ${methods}` }, 405);
+    });
+  }
+  api.onError((error, context) => {
+    const known = answerTo(error);
+    if (known === undefined) throw error;
+    const { status, ...body } = known;
+    return context.json(body, status);
+  });
+  return api;
+}
+
+function checkToken(token: string | undefined): MiddlewareHandler {
+  return async (context, next) => {
+    if (token === undefined || token === "") {
+      return context.json({ message: "the admin API is off: set admin.tokenFile" }, 404);
+    }
+    if (!tokenMatches(context.req.header("authorization"), token)) {
+      context.header("www-authenticate", "Bearer");
       return context.json({ message: "the admin token is missing or wrong" }, 401);
     }
     await next();
     return undefined;
-  });
-  api.get("/status", async (context) =>
-    context.json(JSON.parse(JSON.stringify(await services.status()))),
-  );
+  };
+}
+
+function addUserRoutes(api: Hono, accounts: AccountAdmin): void {
   api.get("/users", async (context) => {
     const rows = await accounts.list(context.req.query("after") ?? "", 1000);
     return context.json({ users: rows.map(({ credentials: _hidden, ...row }) => row) });
@@ -81,21 +120,6 @@ export function adminApi(services: AdminServices): Hono {
     await accounts.remove(context.req.param("name"), deadline());
     return context.json({});
   });
-  api.onError((error, context) => {
-    if (error instanceof z.ZodError) {
-      const first = error.issues[0];
-      return context.json(
-        { message: `${first?.path.join(".") ?? ""}: ${first?.message ?? "wrong"}` },
-        400,
-      );
-    }
-    if (error instanceof SyntaxError)
-      return context.json({ message: "the request is no JSON" }, 400);
-    if (!isMailError(error)) throw error;
-    const { status, message } = answer(error.failure);
-    return context.json({ code: error.code, message }, status);
-  });
-  return api;
 }
 
 function deadline(): AbortSignal {
@@ -116,7 +140,29 @@ function tokenMatches(header: string | undefined, token: string): boolean {
   return timingSafeEqual(digest(given), digest(token));
 }
 
-function answer(failure: MailFailure): { status: 400 | 404 | 409 | 500 | 503; message: string } {
+interface Answer {
+  readonly status: 400 | 404 | 409 | 500 | 503;
+  readonly code?: string;
+  readonly message: string;
+}
+
+/** Undefined: our own bug, which the log tells and the client does not. */
+function answerTo(error: unknown): Answer | undefined {
+  if (error instanceof z.ZodError) {
+    const [first] = error.issues;
+    const where = first?.path.join(".") ?? "";
+    const why = (first?.message ?? "wrong").replace(/^Invalid input: /, "");
+    return { status: 400, message: where === "" ? why : `${where}: ${why}` };
+  }
+  if (error instanceof SyntaxError) return { status: 400, message: "the request is no JSON" };
+  if (error instanceof DOMException && error.name === "TimeoutError") {
+    return { status: 503, code: "UNAVAILABLE", message: "not now: it took too long, try again" };
+  }
+  if (isMailError(error)) return { code: error.code, ...answer(error.failure) };
+  return undefined;
+}
+
+function answer(failure: MailFailure): Answer {
   switch (failure.code) {
     case "NO_SUCH_ACCOUNT":
       return { status: 404, message: "no such user" };

@@ -83,6 +83,7 @@ class Pop3Listener implements Listener {
 
   #accept(socket: Socket): void {
     const { services, limits, implicitTls } = this.#options;
+    services.counters?.watch(socket);
     const address = plainAddress(socket.remoteAddress ?? "");
     const refusal = this.#admission.admit(address);
     if (refusal !== undefined) {
