@@ -18,6 +18,7 @@ const largeBlock = 64 * 1024;
 const shortBytesMax = 96;
 const fetchWord = Buffer.from(" FETCH (");
 const fetchStartMax = 32;
+const numberDigitsMax = 10;
 
 export class Output {
   #sink: ByteSink;
@@ -40,10 +41,12 @@ export class Output {
   /** Text of characters below U+0100, one byte each. */
   text(text: string): this {
     const block = this.#room(text.length);
+    const at = this.#used;
     if (text.length <= 24) {
-      for (let i = 0; i < text.length; i++) block[this.#used++] = text.charCodeAt(i);
+      for (let i = 0; i < text.length; i++) block[at + i] = text.charCodeAt(i);
+      this.#used = at + text.length;
     } else {
-      this.#used += block.write(text, this.#used, "latin1");
+      this.#used = at + block.write(text, at, "latin1");
     }
     return this;
   }
@@ -51,10 +54,12 @@ export class Output {
   /** `* n FETCH (`: the start of every answer of a listing, in one piece. */
   fetchStart(sequence: number): this {
     const block = this.#room(fetchStartMax);
-    block[this.#used++] = 0x2a;
-    block[this.#used++] = 0x20;
-    this.number(sequence);
-    for (let i = 0; i < fetchWord.length; i++) block[this.#used++] = fetchWord[i] ?? 0;
+    let at = this.#used;
+    block[at++] = 0x2a;
+    block[at++] = 0x20;
+    at = writeDecimal(block, at, sequence);
+    for (let i = 0; i < fetchWord.length; i++) block[at++] = fetchWord[i] ?? 0;
+    this.#used = at;
     return this;
   }
 
@@ -66,16 +71,8 @@ export class Output {
   /** A whole number from 0 to 2^53-1 in decimal. */
   number(value: number): this {
     if (value > 0xffff_ffff) return this.text(String(value));
-    let digits = 1;
-    for (let limit = 10; value >= limit; limit *= 10) digits++;
-    const block = this.#room(digits);
-    let rest = value;
-    for (let at = this.#used + digits - 1; at >= this.#used; at--) {
-      const next = Math.floor(rest / 10);
-      block[at] = 0x30 + rest - next * 10;
-      rest = next;
-    }
-    this.#used += digits;
+    const block = this.#room(numberDigitsMax);
+    this.#used = writeDecimal(block, this.#used, value);
     return this;
   }
 
@@ -96,7 +93,9 @@ export class Output {
     const size = to - from;
     if (size > shortBytesMax) return this.bytes(bytes.subarray(from, to));
     const block = this.#room(size);
-    for (let i = from; i < to; i++) block[this.#used++] = bytes[i] ?? 0;
+    const shift = this.#used - from;
+    for (let i = from; i < to; i++) block[shift + i] = bytes[i] ?? 0;
+    this.#used += size;
     return this;
   }
 
@@ -142,4 +141,18 @@ export class Output {
     this.#block = block;
     return block;
   }
+}
+
+/** Writes a 32-bit number in decimal at `at`; gives the index behind it. */
+function writeDecimal(block: Uint8Array, at: number, value: number): number {
+  let digits = 1;
+  for (let limit = 10; value >= limit; limit *= 10) digits++;
+  const end = at + digits;
+  let rest = value;
+  for (let place = end - 1; place >= at; place--) {
+    const next = (rest / 10) >>> 0;
+    block[place] = 0x30 + rest - next * 10;
+    rest = next;
+  }
+  return end;
 }
