@@ -116,6 +116,16 @@ describe("two nodes and a gateway", () => {
     expect((await open(store, who)).info.messages).toBe(1);
   });
 
+  test("a burst of more than the link may hold arrives, in pieces", async () => {
+    const running = await start();
+    const who = await running.addAccount(0);
+    const bytes = message("burst", "0123456789abcdef".repeat(15_000));
+    const { store } = running.gateway;
+    const uids = await Promise.all(Array.from({ length: 80 }, () => deliver(store, who, bytes)));
+    expect(new Set(uids).size).toBe(80);
+    expect(end(running.node("n1"), 0)).toEqual(end(running.node("n2"), 0));
+  });
+
   test("commands wait for a primary that restarts, and go on", async () => {
     const running = await start();
     const who = await running.addAccount(0);

@@ -2,7 +2,6 @@
 // of it goes through its links only; the directory's services are registered by the caller.
 
 import type { Disk } from "../../lib/disk.ts";
-import { isMailError } from "../../mail/errors.ts";
 import type { MemberId, ShardId } from "../../mail/ids.ts";
 import type { Journal } from "../../store/journal.ts";
 import type { BodySource } from "../../store/body-source.ts";
@@ -256,21 +255,16 @@ async function saveCut(
   const [first] = records;
   if (first === undefined) return;
   await disk.makeFolder("cut");
+  const file = await disk.open(`cut/${shard}-${first.entry.epoch}-${first.lsn}`, "write");
   try {
-    const file = await disk.open(`cut/${shard}-${first.entry.epoch}-${first.lsn}`, "write");
-    try {
-      await file.truncate(0);
-      await file.writev(
-        records.flatMap(({ parts }) => parts),
-        0,
-      );
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    // A full disk must not stop the copy from agreeing with its primary.
-    if (!isMailError(error, "DISK_FULL")) throw error;
+    await file.truncate(0);
+    await file.writev(
+      records.flatMap(({ parts }) => parts),
+      0,
+    );
+    await file.sync();
+  } finally {
+    await file.close();
   }
   await disk.syncFolder("cut");
 }

@@ -17,6 +17,16 @@ export interface Shipment {
 }
 
 const headsMax = 2000;
+/** Entries on their way to one member; the link itself refuses at 8 MiB. */
+const windowBytes = 4 * 1024 * 1024;
+/** What was not acknowledged by then was lost, and is asked for again. */
+const forgetMs = 2000;
+
+interface Flight {
+  readonly bytes: number;
+  readonly sentMs: number;
+  readonly arrived: () => boolean;
+}
 
 export class Outbox {
   readonly #peer: Peer;
@@ -24,8 +34,28 @@ export class Outbox {
   #parts: Uint8Array[] = [];
   #bytes = 0;
 
+  #flights: Flight[] = [];
+  #flyingBytes = 0;
+
   constructor(peer: Peer) {
     this.#peer = peer;
+  }
+
+  /** Counts `bytes` as on their way until `arrived` says that the member has them on its disk. */
+  sent(bytes: number, sentMs: number, arrived: () => boolean): void {
+    this.#flights.push({ bytes, sentMs, arrived });
+    this.#flyingBytes += bytes;
+  }
+
+  /** True while so much is on its way that nothing more should be shipped. */
+  full(nowMs: number): boolean {
+    if (this.#flyingBytes <= windowBytes && this.#flights.length < headsMax) return false;
+    const rest = this.#flights.findIndex(
+      ({ sentMs, arrived }) => !arrived() && nowMs - sentMs < forgetMs,
+    );
+    const gone = this.#flights.splice(0, rest < 0 ? this.#flights.length : rest);
+    for (const { bytes } of gone) this.#flyingBytes -= bytes;
+    return this.#flyingBytes > windowBytes;
   }
 
   add(shard: ShardId, message: Exclude<WireMessage, WireAppend>): void {

@@ -9,6 +9,7 @@ import { lsn as makeLsn, opId } from "../../mail/ids.ts";
 import type { Lsn, MemberId, ShardId } from "../../mail/ids.ts";
 import type { Apply, Entry, EntryDraft } from "../../store/journal.ts";
 import type { Appended, CommitGroup, RawEntry, SegmentLog } from "../../store/log/types.ts";
+import { isBehind, peerOf } from "../protocol/replica-primary.ts";
 import { epochOf, serves, stepReplica } from "../protocol/replica.ts";
 import type {
   ReplicaEffect,
@@ -147,6 +148,17 @@ export class ReplicaShell {
     this.#context.dirty(this);
   }
 
+  /** True when a flush would ship something to the member. */
+  behind(node: MemberId): boolean {
+    const peer = peerOf(this.#state, node);
+    return peer !== undefined && isBehind(this.#state, peer);
+  }
+
+  #hasAcked(node: MemberId, lsn: Lsn): boolean {
+    const peer = peerOf(this.#state, node);
+    return peer === undefined || peer.mode === "down" || peer.ackedLsn >= lsn;
+  }
+
   /** Ends what waits: this process stops. */
   stop(): void {
     const why = "this node is stopping";
@@ -272,7 +284,10 @@ export class ReplicaShell {
     const entries = this.pending.range(fromLsn, throughLsn);
     const at = { prevLsn: makeLsn(fromLsn - 1), prevHash, mark };
     const base = { epoch, fromInc: this.#state.inc, toInc };
-    this.#context.outbox(to).addAppend(this.shard, base, at, entries);
+    const outbox = this.#context.outbox(to);
+    outbox.addAppend(this.shard, base, at, entries);
+    const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0);
+    outbox.sent(bytes, this.#nowMs, () => this.#hasAcked(to, throughLsn));
     this.#context.dirty(this);
   }
 

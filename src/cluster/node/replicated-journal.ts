@@ -283,16 +283,42 @@ export class ReplicatedJournal implements Journal {
   #flush(): void {
     if (this.#state === "closed") return;
     const nowMs = this.#nowMs;
-    for (const shell of this.#dirty) shell.step({ kind: "flush", nowMs });
+    const waiting: ReplicaShell[] = [];
+    for (const shell of this.#dirty) {
+      let hold = this.#fullMembers(nowMs);
+      shell.step({ kind: "flush", nowMs, hold });
+      // A flush ships a piece; the rest follows as long as the members' links can carry it.
+      while (this.#isBehind(shell, hold)) {
+        hold = this.#fullMembers(nowMs);
+        shell.step({ kind: "flush", nowMs, hold });
+      }
+      if (this.#isBehind(shell, new Set())) waiting.push(shell);
+    }
     this.#dirty.clear();
     for (const { outbox } of this.#outboxes.values()) outbox.flush();
     this.#flushDue = false;
+    // Acknowledgements, or the next tick, flush these again.
+    for (const shell of waiting) this.#dirty.add(shell);
+  }
+
+  #fullMembers(nowMs: number): Set<MemberId> {
+    const full = new Set<MemberId>();
+    for (const [node, { outbox }] of this.#outboxes) if (outbox.full(nowMs)) full.add(node);
+    return full;
+  }
+
+  /** True when the shell has entries for a member that is not held back. */
+  #isBehind(shell: ReplicaShell, hold: ReadonlySet<MemberId>): boolean {
+    for (const node of this.#outboxes.keys())
+      if (!hold.has(node) && shell.behind(node)) return true;
+    return false;
   }
 
   #tick(): void {
     this.#timer = this.#options.clock.after(tickMs, () => this.#tick());
     const nowMs = this.#nowMs;
     for (const shell of this.#shells.values()) shell.step({ kind: "tick", nowMs });
+    for (const shell of this.#dirty) this.#markDirty(shell);
   }
 
   get #nowMs(): number {

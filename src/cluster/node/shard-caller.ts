@@ -97,7 +97,8 @@ export class Budget {
     signal.throwIfAborted();
     if (!(error instanceof MailError)) throw error;
     const moved = error.code === "WRONG_NODE";
-    if (!moved && error.code !== "UNAVAILABLE") throw error;
+    // A full queue, of our link or there, empties again; the same opId makes every repetition safe.
+    if (!moved && error.code !== "UNAVAILABLE" && error.code !== "BUSY") throw error;
     if (this.leftMs <= 0) {
       if (!moved) throw error;
       const why = `no member serves shard ${this.#shard}`;

@@ -5,7 +5,6 @@ import { lsn as makeLsn } from "../../mail/ids.ts";
 import type { Lsn, MemberId } from "../../mail/ids.ts";
 import { assert } from "../../lib/assert.ts";
 import { endHash, hashAt, pushHash, tailEnd } from "./hash-tail.ts";
-import type { ChainHash } from "./hash-tail.ts";
 import type {
   PeerState,
   ReplicaEffect,
@@ -90,10 +89,14 @@ export function advanceCommit<R>(state: ReplicaState, out: ReplicaEffect<R>[]): 
 }
 
 /** Ships what was logged since the last flush to every secondary that follows live. */
-export function shipAll<R>(state: ReplicaState, nowMs: number, out: ReplicaEffect<R>[]): void {
-  const end = tailEnd(state.tail);
+export function shipAll<R>(
+  state: ReplicaState,
+  nowMs: number,
+  hold: ReadonlySet<MemberId> | undefined,
+  out: ReplicaEffect<R>[],
+): void {
   for (const peer of state.peers) {
-    if (peer.mode !== "live" || peer.sentLsn >= end) continue;
+    if (!isBehind(state, peer) || hold?.has(peer.node) === true) continue;
     const prevHash = hashAt(state.tail, peer.sentLsn);
     if (prevHash === undefined) {
       startFeed(state, peer, peer.sentLsn, nowMs, out);
@@ -102,9 +105,28 @@ export function shipAll<R>(state: ReplicaState, nowMs: number, out: ReplicaEffec
     if (peer.ackedLsn >= peer.sentLsn) peer.movedMs = nowMs;
     const { to, toInc, epoch, mark } = address(state, peer);
     const fromLsn = makeLsn(peer.sentLsn + 1);
-    out.push({ kind: "ship", to, toInc, epoch, fromLsn, throughLsn: end, prevHash, mark });
-    peer.sentLsn = end;
+    const throughLsn = shipEnd(state, fromLsn);
+    out.push({ kind: "ship", to, toInc, epoch, fromLsn, throughLsn, prevHash, mark });
+    peer.sentLsn = throughLsn;
   }
+}
+
+/** True when a flush would ship something to this secondary. */
+export function isBehind(state: Readonly<ReplicaState>, peer: PeerState): boolean {
+  return peer.mode === "live" && peer.sentLsn < tailEnd(state.tail);
+}
+
+/** The last entry from `fromLsn` on that one flush ships; at least one. */
+function shipEnd(state: ReplicaState, fromLsn: Lsn): Lsn {
+  const end = tailEnd(state.tail);
+  const first = state.waiting[state.waitingStart];
+  if (first === undefined || state.waitingBytes <= state.limits.shipBytesMax) return end;
+  let bytes = 0;
+  for (let lsn = fromLsn; lsn < end; lsn = makeLsn(lsn + 1)) {
+    bytes += state.waiting[state.waitingStart + lsn - first.lsn]?.bytes ?? 0;
+    if (bytes >= state.limits.shipBytesMax) return lsn;
+  }
+  return end;
 }
 
 /** Asks a secondary where it is; everything sent before may be lost. */
@@ -224,7 +246,8 @@ export function tickPrimary<R>(state: ReplicaState, nowMs: number, out: ReplicaE
   for (const peer of state.peers) {
     if (peer.mode === "down" || peer.mode === "broken" || peer.mode === "blobs") continue;
     const owes = peer.mode !== "live" || peer.ackedLsn < peer.sentLsn;
-    const late = nowMs - peer.movedMs >= state.limits.resendMs;
+    const { probeMs, resendMs } = state.limits;
+    const late = nowMs - peer.movedMs >= (peer.mode === "probing" ? probeMs : resendMs);
     if (owes && late && !peer.reading) probe(state, peer, nowMs, out);
     else if (!owes && peer.mark < state.commitLsn) compare(state, peer, out);
   }

@@ -105,7 +105,12 @@ export type ReplicaEvent<R> =
       readonly nowMs: number;
     }
   /** End of a tick of the shell: acknowledgements and shipping are collected until here. */
-  | { readonly kind: "flush"; readonly nowMs: number }
+  | {
+      readonly kind: "flush";
+      readonly nowMs: number;
+      /** Members whose link has enough to carry: nothing is shipped to them in this flush. */
+      readonly hold?: ReadonlySet<MemberId>;
+    }
   | { readonly kind: "tick"; readonly nowMs: number };
 
 export type ReplicaEffect<R> =
@@ -212,6 +217,10 @@ export interface Limits {
   readonly commitMs: number;
   /** A member that owes an answer for this long is probed again. */
   readonly resendMs: number;
+  /** A probe is cheap and may have come before the other end had read the table. */
+  readonly probeMs: number;
+  /** What one flush ships to one member; the rest stays for the next. */
+  readonly shipBytesMax: number;
   readonly uncommittedEntriesMax: number;
   readonly uncommittedBytesMax: number;
 }
@@ -219,6 +228,8 @@ export interface Limits {
 export const defaultLimits: Limits = {
   commitMs: 5000,
   resendMs: 1000,
+  probeMs: 100,
+  shipBytesMax: 1024 * 1024,
   uncommittedEntriesMax: 20_000,
   uncommittedBytesMax: 64 * 1024 * 1024,
 };

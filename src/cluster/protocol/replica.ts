@@ -118,7 +118,7 @@ export function stepReplica<R>(
     case "message":
       return onMessage(state, event.from, event.message, event.nowMs, out);
     case "flush":
-      if (state.role === "primary") shipAll(state, event.nowMs, out);
+      if (state.role === "primary") shipAll(state, event.nowMs, event.hold, out);
       else if (state.role === "secondary") flushAck(state, out);
       return;
     case "tick":

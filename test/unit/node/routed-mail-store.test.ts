@@ -13,9 +13,8 @@ import { encodeShardConfig, shardKey } from "../../../src/cluster/node/shard-cod
 import { ShardTable } from "../../../src/cluster/node/shard-table.ts";
 import { systemClock } from "../../../src/lib/clock.ts";
 import { realDisk } from "../../../src/lib/real-disk.ts";
-import { epoch, memberId, shardId, storeId } from "../../../src/mail/ids.ts";
+import { epoch, memberId, shardId, storeId, uid } from "../../../src/mail/ids.ts";
 import type { FetchChunk, FetchRequest, MailStore } from "../../../src/mail/mail-store.ts";
-import { uid } from "../../../src/mail/ids.ts";
 import { allUids } from "../../../src/mail/uid-set.ts";
 import { deliver, deliverRequest, message, never, open } from "../../conformance/mail-store-kit.ts";
 import { FakeMailStore } from "../../support/fake-mail-store.ts";
