@@ -85,14 +85,11 @@ class ReadHistogram extends Histogram {
     this.#options = options;
   }
 
-  /** What the registry asks for when it writes text. */
-  getForPromString(): ReturnType<Histogram["get"]> {
-    return this.get();
-  }
-
-  override async get(): ReturnType<Histogram["get"]> {
-    const empty = await super.get();
-    return { ...empty, values: this.#options.read().flatMap((one) => this.#lines(one)) };
+  /** What the registry asks for, and `get` too. prom-client 15 has it, its types don't. */
+  getForPromString() {
+    const { name, help, read } = this.#options;
+    const values = read().flatMap((one) => this.#lines(one));
+    return Promise.resolve({ name, help, type: "histogram", aggregator: "sum", values });
   }
 
   #lines({ labels, counts, sum }: BucketCounts) {
