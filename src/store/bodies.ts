@@ -1,6 +1,8 @@
-// Bytes of messages: from body ids to places on this node to bytes, many at once.
+// Bytes of messages: from body ids to places on this node to bytes, many at once. Places are kept in
+// the columns, so that a mailbox read again needs no look-ups.
 
 import { MailError } from "../mail/errors.ts";
+import type { Columns } from "./columns.ts";
 import type { Engine } from "./engine.ts";
 import type { Location } from "./journal.ts";
 import { bodyKey } from "./keyspace.ts";
@@ -20,28 +22,70 @@ export type Body =
 
 const triesMax = 4;
 
-/** The bodies in the order asked. @throws MailError DAMAGED */
-export async function readBodies(engine: Engine, names: readonly BodyName[]): Promise<Body[]> {
+/**
+ * The bodies of messages, in the order of `uids`, which have these names (they stay readable when the
+ * message is expunged meanwhile). @throws MailError DAMAGED
+ */
+export async function readBodies(
+  engine: Engine,
+  columns: Columns,
+  uids: readonly number[],
+  names: readonly BodyName[],
+): Promise<Body[]> {
   for (let tries = 1; ; tries++) {
     try {
-      return await readPlaces(engine, await placesOf(engine, names));
+      return await readPlaces(engine, await placesOf(engine, columns, uids, names));
     } catch (error) {
       // Garbage rewriting moved a body between the two steps: its row has the new place.
       if (tries === triesMax || !engine.bodies.isMoved(error)) throw error;
+      for (const uid of uids) keepPlace(columns, uid, undefined);
     }
   }
 }
 
-async function placesOf(engine: Engine, names: readonly BodyName[]): Promise<BodyPlace[]> {
-  const keys = names.map(({ tag, lsn }) => bodyKey(tag, lsn));
-  const values = await engine.rows.getMany(keys);
-  return keys.map((key, at) => {
-    const value = values[at];
-    if (value === undefined) {
-      throw new MailError({ code: "DAMAGED", what: `place of body ${key.toString("hex")}` });
-    }
-    return readPlace(openRow(key, value));
-  });
+async function placesOf(
+  engine: Engine,
+  columns: Columns,
+  uids: readonly number[],
+  names: readonly BodyName[],
+): Promise<BodyPlace[]> {
+  const places: (BodyPlace | undefined)[] = uids.map((uid) => knownPlace(columns, uid));
+  const missing: number[] = [];
+  for (let at = 0; at < places.length; at++) if (places[at] === undefined) missing.push(at);
+  if (missing.length > 0) {
+    const keys = missing.map((at) => bodyKey(names[at]?.tag ?? 0, names[at]?.lsn ?? 0));
+    const values = await engine.rows.getMany(keys);
+    keys.forEach((key, i) => {
+      const value = values[i];
+      if (value === undefined) {
+        throw new MailError({ code: "DAMAGED", what: `place of body ${key.toString("hex")}` });
+      }
+      const place = readPlace(openRow(key, value));
+      const at = missing[i] ?? 0;
+      places[at] = place;
+      if (isAlone(place)) keepPlace(columns, uids[at] ?? 0, place.location);
+    });
+  }
+  return places.flatMap((place) => place ?? []);
+}
+
+function knownPlace(columns: Columns, uid: number): BodyPlace | undefined {
+  const at = columns.indexOf(uid);
+  const location = at < 0 ? undefined : columns.placeOf(at);
+  if (location === undefined) return undefined;
+  return { kind: "segment", location, offset: 0, length: location.bodyBytes };
+}
+
+function keepPlace(columns: Columns, uid: number, location: Location | undefined): void {
+  const at = columns.indexOf(uid);
+  if (at >= 0) columns.setPlace(at, location);
+}
+
+/** True when the body is its entry's only one. */
+function isAlone(place: BodyPlace): place is Extract<BodyPlace, { kind: "segment" }> {
+  return (
+    place.kind === "segment" && place.offset === 0 && place.length === place.location.bodyBytes
+  );
 }
 
 async function readPlaces(engine: Engine, places: readonly BodyPlace[]): Promise<Body[]> {

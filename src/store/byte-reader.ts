@@ -2,13 +2,14 @@
 // the end is a bug of ours (or of an other version) and ends the process.
 
 import { assert } from "../lib/assert.ts";
+import { asBuffer } from "../lib/bytes.ts";
 
 export class ByteReader {
   readonly #bytes: Buffer;
   #at: number;
 
   constructor(bytes: Uint8Array, at = 0) {
-    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#bytes = asBuffer(bytes);
     this.#at = at;
   }
 

@@ -56,6 +56,10 @@ export class ChunkWriter {
     this.#at += bytes.length;
   }
 
+  get hasReady(): boolean {
+    return this.#ready.length > 0;
+  }
+
   /** Finished chunks, oldest first. */
   ready(): FetchChunk[] {
     if (this.#ready.length === 0) return [];

@@ -3,8 +3,9 @@
 
 import { assert } from "../lib/assert.ts";
 import type { MessageRow } from "./entry-kind.ts";
+import type { Location } from "./journal.ts";
 
-const bytesPerMessage = 4 + 8 + 4 + 4 + 4 + 2 + 4 + 4 + 8 + 4 + 8;
+const bytesPerMessage = 4 + 8 + 4 + 4 + 4 + 2 + 4 + 4 + 8 + 4 * 4;
 
 export class Columns {
   count = 0;
@@ -17,6 +18,8 @@ export class Columns {
   saved: Uint32Array;
   bodyTag: Uint32Array;
   bodyLsn: Float64Array;
+  /** Where bodies that fill their entry lie on this node, four numbers each; segment 0: not known. */
+  place: Uint32Array;
   /** True while someone holds a view of `uid`: it may grow behind the view, but not shift. */
   #uidsShared = false;
 
@@ -30,6 +33,7 @@ export class Columns {
     this.saved = new Uint32Array(capacity);
     this.bodyTag = new Uint32Array(capacity);
     this.bodyLsn = new Float64Array(capacity);
+    this.place = new Uint32Array(capacity * 4);
   }
 
   get bytes(): number {
@@ -71,6 +75,28 @@ export class Columns {
     const at = this.lowerBound(row.uid);
     if (this.uid[at] !== row.uid) this.#openGap(at);
     this.#write(at, row);
+  }
+
+  /** Where the message's body was last found to lie. */
+  placeOf(at: number): Location | undefined {
+    const { place } = this;
+    const segment = place[at * 4] ?? 0;
+    if (segment === 0) return undefined;
+    return {
+      segment,
+      offset: place[at * 4 + 1] ?? 0,
+      bodyOffset: place[at * 4 + 2] ?? 0,
+      bodyBytes: place[at * 4 + 3] ?? 0,
+    };
+  }
+
+  /** Remembers it; undefined: it is not there any more. */
+  setPlace(at: number, location: Location | undefined): void {
+    const { place } = this;
+    place[at * 4] = location?.segment ?? 0;
+    place[at * 4 + 1] = location?.offset ?? 0;
+    place[at * 4 + 2] = location?.bodyOffset ?? 0;
+    place[at * 4 + 3] = location?.bodyBytes ?? 0;
   }
 
   row(at: number): MessageRow {
@@ -128,6 +154,7 @@ export class Columns {
     this.saved[at] = row.saved;
     this.bodyTag[at] = row.bodyTag;
     this.bodyLsn[at] = row.bodyLsn;
+    this.place[at * 4] = 0;
   }
 
   #move(from: number, to: number): void {
@@ -140,6 +167,7 @@ export class Columns {
     this.saved[to] = this.saved[from] ?? 0;
     this.bodyTag[to] = this.bodyTag[from] ?? 0;
     this.bodyLsn[to] = this.bodyLsn[from] ?? 0;
+    this.place.copyWithin(to * 4, from * 4, from * 4 + 4);
   }
 
   /** Only when entries are applied again over a newer state: an older message comes back for a moment. */
@@ -163,6 +191,7 @@ export class Columns {
     this.saved = resized(this.saved, new Uint32Array(capacity), this.count);
     this.bodyTag = resized(this.bodyTag, new Uint32Array(capacity), this.count);
     this.bodyLsn = resized(this.bodyLsn, new Float64Array(capacity), this.count);
+    this.place = resized(this.place, new Uint32Array(capacity * 4), this.count * 4);
     this.#uidsShared = false;
   }
 }

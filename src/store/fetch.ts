@@ -123,8 +123,8 @@ async function* renderAll(job: Job, batch: Batch, signal: AbortSignal): AsyncGen
     } else if (body !== undefined) renderSections(job, body.bytes, batch.statics?.[i]);
     out.end();
     index++;
-    const ready = out.ready();
-    for (const chunk of ready) {
+    if (!out.hasReady) continue;
+    for (const chunk of out.ready()) {
       yield chunk;
       signal.throwIfAborted();
     }
@@ -252,7 +252,7 @@ async function load(job: Job, uids: Uint32Array, needs: Needs): Promise<Batch> {
   }
   const [statics, bodies] = await Promise.all([
     needs.statics ? readStatics(job.engine, job.account, names) : undefined,
-    needs.bodies ? readBodies(job.engine, names) : undefined,
+    needs.bodies ? readBodies(job.engine, columns, present, names) : undefined,
   ]);
   return { uids: Uint32Array.from(present), statics, bodies };
 }

@@ -15,15 +15,16 @@ export async function* readMessage(
   request: { readonly mailbox: MailboxId; readonly uid: Uid; readonly offset: number },
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  const name = await engine.withAccount(who, (account) => {
+  const body = await engine.withAccount(who, (account) => {
     const mailbox = account.mailbox(request.mailbox);
-    return engine.withSummary(account, mailbox, ({ columns }) => {
+    return engine.withSummary(account, mailbox, async ({ columns }) => {
       const at = columns.indexOf(request.uid);
       if (at < 0) throw new MailError({ code: "INVALID", why: "the message is gone" });
-      return { tag: columns.bodyTag[at] ?? 0, lsn: columns.bodyLsn[at] ?? 0 };
+      const name = { tag: columns.bodyTag[at] ?? 0, lsn: columns.bodyLsn[at] ?? 0 };
+      const [found] = await readBodies(engine, columns, [request.uid], [name]);
+      return found;
     });
   });
-  const [body] = await readBodies(engine, [name]);
   if (body === undefined) return;
   const length = body.kind === "bytes" ? body.bytes.length : body.length;
   for (let at = request.offset; at < length; at += pieceBytes) {

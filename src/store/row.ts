@@ -40,6 +40,11 @@ export function openRow(key: Buffer, value: Buffer): ByteReader {
   return new ByteReader(value, headerBytes);
 }
 
+/** Reader of the payload of a value that has been found sound. */
+export function payloadOf(value: Buffer): ByteReader {
+  return new ByteReader(value, headerBytes);
+}
+
 /** True when checksum and version are right. */
 export function rowIsSound(key: Buffer, value: Buffer): boolean {
   return (

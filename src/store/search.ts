@@ -108,7 +108,9 @@ class Search {
       return { tag: columns.bodyTag[at] ?? 0, lsn: columns.bodyLsn[at] ?? 0 };
     });
     const statics = await readStatics(this.#engine, this.#account, names);
-    const bodies = needs.bodies ? await readBodies(this.#engine, names) : undefined;
+    const bodies = needs.bodies
+      ? await readBodies(this.#engine, columns, present, names)
+      : undefined;
     const matched: number[] = [];
     for (const [i, uid] of present.entries()) {
       await this.#pause();

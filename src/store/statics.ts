@@ -6,7 +6,7 @@ import type { AccountState } from "./account-state.ts";
 import type { BodyName } from "./bodies.ts";
 import type { Engine } from "./engine.ts";
 import { staticKey } from "./keyspace.ts";
-import { openRow } from "./row.ts";
+import { openRow, payloadOf, rowIsSound } from "./row.ts";
 import { readStatic } from "./static-row.ts";
 import type { StaticRow } from "./static-row.ts";
 
@@ -20,48 +20,49 @@ export async function readStatics(
   names: readonly BodyName[],
 ): Promise<StaticRow[]> {
   const keys = names.map(({ tag, lsn }) => staticKey(account.id, tag, lsn));
-  const values = keys.length < rangeFrom ? [] : await readRange(engine, keys);
+  const rows = keys.length < rangeFrom ? [] : await readRange(engine, keys);
   const missing: number[] = [];
-  for (let at = 0; at < keys.length; at++) if (values[at] === undefined) missing.push(at);
+  for (let at = 0; at < keys.length; at++) if (rows[at] === undefined) missing.push(at);
   if (missing.length > 0) {
-    const wanted = missing.flatMap((at) => keys[at] ?? []);
-    const read = await engine.rows.getMany(wanted);
+    const read = await engine.rows.getMany(missing.flatMap((at) => keys[at] ?? []));
     missing.forEach((at, i) => {
-      values[at] = read[i];
+      const key = keys[at];
+      const value = read[i];
+      if (key !== undefined && value !== undefined) rows[at] = readStatic(openRow(key, value));
     });
   }
   return keys.map((key, at) => {
-    const value = values[at];
-    if (value === undefined) {
+    const row = rows[at];
+    if (row === undefined) {
       throw new MailError({ code: "DAMAGED", what: `row ${key.toString("hex")}` });
     }
-    return readStatic(openRow(key, value));
+    return row;
   });
 }
 
-/** Reads on from the first key while rows are mostly wanted ones; gives up where they are not. */
-async function readRange(engine: Engine, keys: readonly Buffer[]): Promise<(Buffer | undefined)[]> {
-  const values: (Buffer | undefined)[] = new Array<Buffer | undefined>(keys.length).fill(undefined);
+/**
+ * Reads on from the first key while rows are mostly wanted ones; gives up where they are not. A row
+ * belongs to the key with which its checksum is right; what is not found so is looked up by its key.
+ */
+async function readRange(
+  engine: Engine,
+  keys: readonly Buffer[],
+): Promise<(StaticRow | undefined)[]> {
+  const found = new Array<StaticRow | undefined>(keys.length).fill(undefined);
   const first = keys[0];
   const last = keys.at(-1);
-  if (first === undefined || last === undefined || Buffer.compare(first, last) >= 0) return values;
+  if (first === undefined || last === undefined || Buffer.compare(first, last) >= 0) return found;
   const end = Buffer.concat([last, Buffer.from([0])]);
   let next = 0;
   let unwanted = 0;
-  for await (const rows of engine.rows.range(first, end, keys.length)) {
-    for (const [key, value] of rows) {
-      let order = compareAt(keys, next, key);
-      while (order < 0) order = compareAt(keys, ++next, key);
-      if (order === 0) values[next++] = value;
-      else unwanted++;
+  for await (const values of engine.rows.values(first, end, keys.length)) {
+    for (const value of values) {
+      const key = keys[next];
+      if (key !== undefined && rowIsSound(key, value)) {
+        found[next++] = readStatic(payloadOf(value));
+      } else unwanted++;
     }
-    if (unwanted > keys.length) break;
+    if (unwanted > keys.length || next >= keys.length) break;
   }
-  return values;
-}
-
-/** Order of the wanted key at `at` to a key that was read; behind the last one all are greater. */
-function compareAt(keys: readonly Buffer[], at: number, key: Buffer): number {
-  const wanted = keys[at];
-  return wanted === undefined ? 1 : Buffer.compare(wanted, key);
+  return found;
 }
