@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { startImap } from "../../../src/gateway/imap/listener.ts";
 import type { ImapLimits } from "../../../src/gateway/imap/limits.ts";
 import type { Listener } from "../../../src/gateway/services.ts";
+import { MailError } from "../../../src/mail/errors.ts";
 import type { Principal } from "../../../src/mail/mail-store.ts";
 import { fakeServices } from "../../support/fake-services.ts";
 import type { FakeServices } from "../../support/fake-services.ts";
@@ -177,20 +178,19 @@ describe("connections", () => {
   test("a store that is away is told as UNAVAILABLE, and the session goes on", async () => {
     const port = await start();
     const client = await selected(port);
-    const { changes } = services.store;
-    const { MailError } = await import("../../../src/mail/errors.ts");
+    const real = services.store;
     const away = (): Promise<never> =>
       Promise.reject(new MailError({ code: "UNAVAILABLE", why: "test" }));
-    services.store.changes = away;
-    const { store } = services.store;
-    services.store.store = away;
+    real.changes = away;
+    real.store = away;
     client.send("a STORE 1 +FLAGS (\\Flagged)\r\nb NOOP\r\n");
     expect(await client.readLine()).toBe(
       "a NO [UNAVAILABLE] The mail store can't be reached now, try again",
     );
     expect(await client.readLine()).toBe("b OK NOOP completed");
-    services.store.changes = changes;
-    services.store.store = store;
+    // Without these the methods of the class are seen again.
+    Reflect.deleteProperty(real, "changes");
+    Reflect.deleteProperty(real, "store");
     client.send("c STORE 1 +FLAGS (\\Flagged)\r\n");
     expect(await client.readLine()).toBe("* 1 FETCH (FLAGS (\\Seen \\Flagged \\Recent))");
     expect(await client.readLine()).toBe("c OK STORE completed");

@@ -2,6 +2,7 @@
 
 import { indexMessage } from "../../../src/mail/mime/indexer.ts";
 import type { Principal } from "../../../src/mail/mail-store.ts";
+import type { GatewayServices } from "../../../src/gateway/services.ts";
 import type { FakeServices } from "../../support/fake-services.ts";
 
 export const messages: readonly { readonly text: string; readonly flags: readonly string[] }[] = [
@@ -59,15 +60,20 @@ Content-Transfer-Encoding: 8bit
 /** An account `u1` (password `secret`) whose INBOX has `messages`, a day apart from 17-Jul-1996 on. */
 export async function seedAccount(services: FakeServices): Promise<Principal> {
   const { who } = services.store.addAccount("u1@pabal.test");
+  await seedMessages(services, who);
+  return who;
+}
+
+/** Appends `messages` to the INBOX, a day apart from 17-Jul-1996 on. */
+export async function seedMessages(services: GatewayServices, who: Principal): Promise<void> {
   for (const [at, { text, flags }] of messages.entries()) {
     await addMessage(services, who, "INBOX", text, flags, 837_596_665_000 + at * 86_400_000);
   }
-  return who;
 }
 
 /** Appends behind the protocol's back, as a delivery would. */
 export async function addMessage(
-  services: FakeServices,
+  services: GatewayServices,
   who: Principal,
   mailbox: string,
   text: string,
