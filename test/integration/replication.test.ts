@@ -256,3 +256,16 @@ describe("sessions that survive a restart of the primary", () => {
     await until(() => !isHeld(), "the lock is let go");
   });
 });
+
+describe("starting a node", () => {
+  test("on a port in use fails with the system's error and lets the data folder go", async () => {
+    const running = await start();
+    const name = running.secondaryOf(0);
+    const taken = running.node(running.primaryOf(0)).cluster.port;
+    await running.stopNode(name);
+    await expect(running.startNode(name, taken)).rejects.toMatchObject({ code: "EADDRINUSE" });
+    await running.startNode(name);
+    const who = await running.addAccount(0);
+    expect(await deliver(running.gateway.store, who)).toBe(1);
+  });
+});

@@ -101,7 +101,7 @@ export class MailCluster {
     return this.config(shard).secondaries[0]?.node ?? "none";
   }
 
-  async startNode(name: string): Promise<MailNode> {
+  async startNode(name: string, port = 0): Promise<MailNode> {
     const folder = join(this.folder, name);
     await mkdir(folder, { recursive: true });
     const index = await openIndex(join(folder, "index"));
@@ -109,6 +109,7 @@ export class MailCluster {
     const node = await MailNode.start(
       {
         ...this.#member(name),
+        listen: { ...loopback, port },
         disk: realDisk(folder),
         index,
         onFatal: (error) => {

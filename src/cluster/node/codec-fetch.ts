@@ -5,7 +5,7 @@ import { uid, uidMax } from "../../mail/ids.ts";
 import type { FetchChunk, FetchItems, FetchRequest, FetchSection } from "../../mail/mail-store.ts";
 import type { RpcReply } from "../link/rpc.ts";
 import { asMailboxId, decodeUidSet, encodeUidSet } from "./codec-values.ts";
-import { asArray, asBoolean, asCount, asListOf, asOptional, asText, malformed } from "./decode.ts";
+import { asArray, asCount, asListOf, asOptional, asText, malformed } from "./decode.ts";
 
 const itemNames = [
   "flags",
@@ -148,9 +148,4 @@ export function decodeChunk(reply: RpcReply): FetchChunk {
     return { uid: uid(asCount(value, "uid", uidMax)), bytes, more };
   });
   return { parts };
-}
-
-/** For requests that carry a flag only when it is set. */
-export function asFlag(value: unknown, what: string): boolean {
-  return asOptional(value, what, asBoolean) === true;
 }

@@ -65,9 +65,3 @@ export function asHex32(value: unknown, what: string): string {
   if (typeof value === "string" && /^[0-9a-f]{32}$/.test(value)) return value;
   throw malformed(what);
 }
-
-/** A member's name as in the configuration. */
-export function asMemberName(value: unknown, what: string): string {
-  if (typeof value === "string" && /^[a-z][a-z0-9-]{0,31}$/.test(value)) return value;
-  throw malformed(what);
-}

@@ -63,14 +63,15 @@ export class MailNode {
    */
   static async start(options: MailNodeOptions, signal: AbortSignal): Promise<MailNode> {
     const cluster = new ClusterClient(options, "node");
+    let node: MailNode | undefined;
     try {
       await cluster.join(signal);
       const made = await openNodeStore(options, cluster);
-      const node = new MailNode(cluster, made.opened, made.journal, made.shelf);
+      node = new MailNode(cluster, made.opened, made.journal, made.shelf);
       await node.#serve(options, signal);
       return node;
     } catch (error) {
-      await cluster.close();
+      await (node === undefined ? cluster.close() : node.abandon());
       throw error;
     }
   }
