@@ -117,7 +117,8 @@ export function stateOf(message: FakeMessage): FlagState {
  * no doubles, no \Recent.
  */
 export function normaliseFlags(mailbox: FakeMailbox, flags: readonly string[]): readonly string[] {
-  const wanted = new Map(flags.map((flag) => [flag.toLowerCase(), flag]));
+  // Reversed, so that of several spellings the first stays.
+  const wanted = new Map([...flags].reverse().map((flag) => [flag.toLowerCase(), flag]));
   const result = systemFlags.filter((flag) => wanted.has(flag.toLowerCase()));
   for (const [lower, flag] of wanted) {
     if (flag.startsWith("\\")) continue;
