@@ -267,9 +267,14 @@ export class RowStream {
     for (const shard of session.sent.keys()) {
       const epoch = this.#store.serving(shard);
       if (epoch === undefined || session.dirty.has(shard)) continue;
-      // Served again before a tick has seen it: what was missed meanwhile comes first.
-      if (this.#serving.get(shard)?.epoch !== epoch) continue;
-      const at = lsn(Math.max(this.#store.appliedLsn(shard), session.sent.get(shard) ?? 0));
+      const sent = session.sent.get(shard) ?? lsn(0);
+      // Not served for a while, and served again: what was missed meanwhile comes first.
+      if (this.#ring(shard).after(sent, 1)?.length !== 0) {
+        session.dirty.add(shard);
+        session.markDue = true;
+        continue;
+      }
+      const at = lsn(Math.max(this.#store.appliedLsn(shard), sent));
       session.sent.set(shard, at);
       shards.push({ shard, epoch, lsn: at });
     }
