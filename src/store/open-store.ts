@@ -68,6 +68,7 @@ export interface OpenedStore extends StoreParts {
   readonly store: LocalMailStore;
   readonly journal: Journal;
   readonly upkeep: Upkeep;
+  readonly garbage: BodyGarbage;
   /** Makes everything applied durable in the index and moves CHECKPOINT. */
   checkpoint(): Promise<void>;
   /** Waits for what is under way, writes a last checkpoint, closes log and index. */
@@ -117,8 +118,9 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
   const parts: StoreParts = { engine, log, blobs, bodies: new LogBodies(log, blobs), storeId: id };
   const { journal, bodies } = await journalFor(options, parts);
   engine.attach(journal, bodies);
+  const garbage = new BodyGarbage(rows);
   const upkeep = new Upkeep(
-    { engine, log, blobs, garbage: new BodyGarbage(rows), onFatal: options.onFatal },
+    { engine, log, blobs, garbage, onFatal: options.onFatal },
     options.checkpointEveryMs ?? 5000,
   );
   upkeep.start();
@@ -127,6 +129,7 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
     store: new LocalMailStore(engine),
     journal,
     upkeep,
+    garbage,
     checkpoint: async () => {
       await log.checkpoint();
     },
