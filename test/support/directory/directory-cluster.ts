@@ -150,7 +150,11 @@ export class DirectoryCluster {
 
 /** Waits for the condition; the test's own time limit ends it. */
 export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1));
+  while (!condition()) {
+    await new Promise((resolve) => {
+      setTimeout(resolve, 1);
+    });
+  }
 }
 
 export const soon = (): AbortSignal => AbortSignal.timeout(8000);

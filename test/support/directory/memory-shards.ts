@@ -1,6 +1,7 @@
 // Shards of a directory in RAM, as all nodes' copies at once: who is primary, what is applied. Entries
 // can be lost, left undecided, or committed while their answer is lost. For tests of the directory.
 
+import { Buffer } from "node:buffer";
 import type { Registration } from "../../../src/mail/account.ts";
 import { MailError } from "../../../src/mail/errors.ts";
 import { epoch, lsn, shardId } from "../../../src/mail/ids.ts";

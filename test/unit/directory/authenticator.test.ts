@@ -224,7 +224,13 @@ describe("the hash queue", () => {
   test("refuses what is too much and forgets who gave up", async () => {
     const queue = new HashQueue(1, 1);
     let release: () => void = () => undefined;
-    const first = queue.run(() => new Promise<void>((resolve) => (release = resolve)), signal);
+    const first = queue.run(
+      () =>
+        new Promise<void>((resolve) => {
+          release = resolve;
+        }),
+      signal,
+    );
     const stop = new AbortController();
     const second = queue.run(() => Promise.resolve("second"), stop.signal);
     await expect(queue.run(() => Promise.resolve(), signal)).rejects.toThrow(MailError);
