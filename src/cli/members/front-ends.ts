@@ -7,7 +7,7 @@ import { defaultPop3Limits } from "../../gateway/pop3/limits.ts";
 import { startPop3 } from "../../gateway/pop3/listener.ts";
 import type { GatewayServices, Listener } from "../../gateway/services.ts";
 import type { SmtpKind } from "../../gateway/smtp/context.ts";
-import type { SmtpLimits } from "../../gateway/smtp/limits.ts";
+import { defaultSmtpLimits, type SmtpLimits } from "../../gateway/smtp/limits.ts";
 import { startSmtp } from "../../gateway/smtp/start.ts";
 import type { Config } from "../config/schema.ts";
 import { type ListenerConfig, type ListenerName, listenFailure } from "./listeners.ts";
@@ -65,6 +65,7 @@ function starters(
 
 function smtpLimits({ limits }: Config): SmtpLimits {
   return {
+    ...defaultSmtpLimits,
     messageBytesMax: limits.messageBytes,
     recipientsMax: limits.recipients,
     hopsMax: limits.hops,

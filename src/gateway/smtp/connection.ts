@@ -1,19 +1,37 @@
-// One SMTP, submission or LMTP connection: smtp-server's session (greeting, STARTTLS, SASL, XCLIENT,
-// PROXY, timeouts) with our own parser, MAIL, RCPT, DATA, BDAT and EHLO. This is the one file that
-// knows smtp-server's insides; docs/decisions/0003 says why it is kept and what is replaced.
+// One SMTP, submission or LMTP connection: smtp-server's session (socket, greeting, STARTTLS, SASL,
+// XCLIENT) with our own parser, commands, replies and deadlines. This file and server.ts are the only
+// ones that know smtp-server's insides; docs/decisions/0003 says why it is kept and what is replaced.
 
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { SMTPServer } from "smtp-server";
 import { SMTPConnection, type SMTPConnectionOptions } from "smtp-server/lib/smtp-connection.js";
+import { extensionLines } from "./capabilities.ts";
+import type { SmtpListenerContext, Ticked } from "./context.ts";
+import { Deadlines } from "./deadlines.ts";
 import { SmtpInput } from "./input.ts";
-import type { SmtpListenerContext } from "./context.ts";
-import { type Receiving, type SmtpClient, SmtpTransaction } from "./transaction.ts";
+import type { SmtpClient } from "./message.ts";
+import { SmtpTransaction, type Started } from "./transaction.ts";
 
-export class PabalConnection extends SMTPConnection {
+const heldRepliesMax = 4096;
+const webVerbs: ReadonlySet<string> = new Set(
+  "GET HEAD POST PUT DELETE OPTIONS TRACE CONNECT PATCH".split(" "),
+);
+/** RFC 5321 §4.2.4: known, but not offered. */
+const absentVerbs: ReadonlySet<string> = new Set(
+  "EXPN TURN ETRN SEND SOML SAML XFORWARD BURL".split(" "),
+);
+
+export class PabalConnection extends SMTPConnection implements Ticked {
   readonly #context: SmtpListenerContext;
   readonly #transaction: SmtpTransaction;
+  readonly #deadlines: Deadlines;
+  /** The address under which this connection is counted; undefined: not admitted, or gone. */
+  #countedAs: string | undefined;
+  /** Replies that wait until the input is empty. RFC 2920 §3.2 */
+  #replies = "";
   #badCommands = 0;
+  #handshaking: Socket | undefined;
 
   constructor(
     context: SmtpListenerContext,
@@ -23,7 +41,8 @@ export class PabalConnection extends SMTPConnection {
   ) {
     super(server, socket, options);
     this.#context = context;
-    this.#transaction = new SmtpTransaction(context);
+    this.#transaction = new SmtpTransaction(context, () => this.#client());
+    this.#deadlines = new Deadlines(context.limits, context.kind === "submission");
   }
 
   /** No message is under way, so that a drain may end the session at once. */
@@ -33,235 +52,314 @@ export class PabalConnection extends SMTPConnection {
 
   /** smtp-server waits 100 ms for early talkers and looks the address up; we wait only where configured. */
   override init(): void {
-    const refusal = this.#context.admit(this.remoteAddress);
+    const address = this.remoteAddress;
+    const refusal = this.#context.draining
+      ? "4.3.2 Server shutting down"
+      : this.#context.enter(this, address);
+    if (refusal === undefined) this.#countedAs = address;
     this._setListeners(() => {
-      if (refusal !== undefined) {
-        this.send(421, refusal);
-        return;
-      }
       const delay = this.#context.limits.greetingDelayMs;
-      if (delay === 0) this.connectionReady();
+      if (refusal !== undefined) this.send(421, refusal);
+      else if (delay === 0) this.connectionReady();
       else this.#context.services.clock.after(delay, () => this.connectionReady());
     });
-    this._socket.once("close", () => {
-      if (refusal === undefined) this.#context.leave(this.remoteAddress);
-    });
   }
 
+  tick(ms: number): void {
+    if (this._closing || this._closed) return;
+    const input = this._parser instanceof SmtpInput ? this._parser : undefined;
+    const verdict = this.#deadlines.tick(ms, {
+      waitsFor: this._upgrading ? "handshake" : (input?.waitsFor ?? "us"),
+      authenticated: this.#userNow() !== undefined,
+      dataFed: input?.dataFed ?? 0,
+    });
+    if (verdict === undefined) return;
+    // A handshake is torn down from its top: from below it would take the process along.
+    if (verdict === "handshake") this.#handshaking?.destroy();
+    else this.#answer(verdict);
+  }
+
+  override _armTimeout(socket: Socket = this._socket): void {
+    if (this._upgrading) this.#handshaking = socket;
+    super._armTimeout(socket);
+  }
+
+  /** The base class calls this from its constructor, before our fields are there; the handlers run later. */
   override _createParser(): SmtpInput {
-    // The base class calls this from its constructor, before our fields are there.
-    const input = new SmtpInput(() => this.#lineBytesMax());
-    input.oncommand = (line, next) => this._onCommand(line, next);
-    input.on("error", (error: Error) => {
-      this.send(500, `5.5.2 ${error.message}`);
-      this.close();
+    return new SmtpInput({
+      line: (line, next) => this.#onLine(line, next),
+      longLine: (next) => {
+        this.#deadlines.clientActed();
+        this._nextHandler = false; // RFC 4954 §4: the exchange has failed.
+        this.#answer("500 5.5.6 Line too long (limits.smtpLineBytes, limits.authLineBytes)");
+        next();
+      },
+      empty: () => this.#flush(),
+      failed: (error) => this.#crash(error),
+      lineBytesMax: (begun) => this.#lineBytesMax(begun),
     });
-    return input;
   }
 
-  /** Texts that begin with an enhanced status code go out as they are. RFC 2034 §4 */
+  /** The library's own replies. Texts that begin with an enhanced status code go out as they are. RFC 2034 §4 */
   override send(code: number, data?: string | string[] | null, context?: string | false): void {
+    this.#flush();
+    if ((code === 535 || isBad(code)) && this.#tooManyBad()) {
+      super.send(421, tooManyBad.slice(4), false);
+      return;
+    }
     const coded = typeof data === "string" && /^[245]\.\d{1,3}\.\d{1,3} /.test(data);
     super.send(code, data, coded ? false : context);
-    if (code >= 500 && code <= 504) this.#countBadCommand();
   }
 
-  override handler_EHLO(command: Buffer, callback: () => void): void {
-    const { limits, kind, services } = this.#context;
-    const words = command.toString("utf8").trim().split(/\s+/);
-    const name = words[1] ?? "";
-    if (words.length !== 2 || name.length > 255 || /[\u0000-\u001f\u007f]/.test(name)) {
-      this.send(501, `5.5.4 Syntax: ${kind === "lmtp" ? "LHLO" : "EHLO"} hostname`);
-      return callback();
-    }
-    this.hostNameAppearsAs = name.toLowerCase();
-    this._resetSession();
-    this.#transaction.reset();
-    const tls = services.secureContext() !== undefined;
-    this.send(
-      250,
-      [
-        services.hostName,
-        "PIPELINING",
-        `SIZE ${limits.messageBytesMax}`,
-        "8BITMIME",
-        "SMTPUTF8",
-        "ENHANCEDSTATUSCODES",
-        "CHUNKING",
-        "BINARYMIME",
-        // RFC 9422 §4: what we limit anyway.
-        `LIMITS RCPTMAX=${limits.recipientsMax}`,
-        ...(tls && !this.secure ? ["STARTTLS"] : []),
-        ...(this.#authPossible() ? ["AUTH PLAIN LOGIN"] : []),
-        ...(this._proxyCommandAllowed("XCLIENT", "useXClient")
-          ? ["XCLIENT NAME ADDR PORT PROTO HELO LOGIN"]
-          : []),
-      ],
-      false,
-    );
-    return callback();
+  override close(): void {
+    this.#flush();
+    super.close();
   }
 
-  override handler_HELO(command: Buffer, callback: () => void): void {
-    this.#transaction.reset();
-    super.handler_HELO(command, callback);
-  }
-
-  override handler_RSET(_command: Buffer, callback: () => void): void {
-    this.#transaction.reset();
-    this._resetSession();
-    this.send(250, "2.0.0 Flushed");
-    callback();
-  }
-
-  override handler_VRFY(_command: Buffer, callback: () => void): void {
-    this.send(252, "2.1.5 Send some mail, we'll try our best"); // RFC 5321 §7.3
-    callback();
-  }
-
-  override handler_HELP(_command: Buffer, callback: () => void): void {
-    this.send(
-      214,
-      "2.0.0 EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY STARTTLS AUTH QUIT, see RFC 5321",
-    );
-    callback();
-  }
-
-  override handler_AUTH(command: Buffer, callback: () => void): void {
-    if (!this.#authPossible()) {
-      const why =
-        this.#context.kind !== "submission"
-          ? "503 5.5.1 AUTH is for the submission ports"
-          : "538 5.7.11 Encryption required";
-      this.#reply(why);
-      return callback();
-    }
-    if (this.#transaction.open) {
-      this.send(503, "5.5.1 AUTH is not allowed in a mail transaction"); // RFC 4954 §4
-      return callback();
-    }
-    super.handler_AUTH(command, callback);
-  }
-
-  override handler_STARTTLS(command: Buffer, callback: () => void): void {
-    this.#transaction.reset(); // RFC 3207 §4.2
-    super.handler_STARTTLS(command, callback);
-  }
-
-  override handler_MAIL(command: Buffer, callback: () => void): void {
-    this.#later(this.#transaction.mail(command.toString("utf8"), this.#client()), callback);
-  }
-
-  override handler_RCPT(command: Buffer, callback: () => void): void {
-    this.#later(this.#transaction.rcpt(command.toString("utf8"), this.#client()), callback);
-  }
-
-  override handler_DATA(command: Buffer, callback: () => void): void {
-    const started = this.#transaction.data(command.toString("latin1"), this.#client());
-    if (!started.ok) {
-      this.#reply(started.reply);
-      return callback();
-    }
-    this.send(354, "End data with <CR><LF>.<CR><LF>");
-    this.#receive(started, callback);
-    return undefined;
-  }
-
-  /** BDAT size [LAST]. RFC 3030 §2 */
-  handler_BDAT(command: Buffer, callback: () => void): void {
-    const started = this.#transaction.bdat(command.toString("latin1"), this.#client());
-    if (!started.ok) {
-      // How many bytes follow is unknown, and they must not be taken for commands.
-      this.#reply(started.reply);
-      this.close();
-      return callback();
-    }
-    this.#receive(started, callback);
-    return undefined;
-  }
-
-  // Jokes and extensions of the library that have no place here.
-  override handler_WIZ(_command: Buffer, callback: () => void): void {
-    this.#unknown(callback);
-  }
-  override handler_SHELL(_command: Buffer, callback: () => void): void {
-    this.#unknown(callback);
-  }
-  override handler_KILL(_command: Buffer, callback: () => void): void {
-    this.#unknown(callback);
+  override _proxyCommandAllowed(_command: string, _option: "useXClient" | "useXForward"): boolean {
+    return !this._xClient.has("ADDR") && this.#context.proxies.has(this._originalRemoteAddress);
   }
 
   override _onClose(): void {
     super._onClose();
-    this.#transaction.abort();
+    this.#transaction.reset();
+    const address = this.#countedAs;
+    if (address === undefined) return;
+    this.#countedAs = undefined;
+    this.#context.leave(this, address);
+    const { kind, services } = this.#context;
+    const messages = this._transactionCounter;
+    services.log.info({ session: this.id, kind, address, messages }, "smtp session ended");
   }
 
-  #receive(started: Receiving, callback: () => void): void {
-    const input = this._parser;
-    if (!(input instanceof SmtpInput)) return callback();
-    this.#context.watchRate(this, () => started.receivedBytes());
-    started.finished.then(
-      (replies) => {
-        this.#context.unwatchRate(this);
-        this._transactionCounter++;
-        this._resetSession();
-        for (const reply of replies) this.#reply(reply);
-        callback();
-      },
-      (error: unknown) => this.#crash(error, callback),
-    );
-    input.startData(started.sink);
+  #onLine(line: Buffer, next: () => void): void {
+    if (this._upgrading) return next();
+    this._handlerPending = true;
+    this.#deadlines.clientActed();
+    if (this.#context.draining) return this.#answer("421 4.3.2 Server shutting down");
+    if (!this._ready) return this.#answer("421 5.5.1 You talk too soon"); // RFC 5321 §3.1
+    const continued = this._nextHandler;
+    if (continued !== false) {
+      this._nextHandler = false;
+      return continued.call(this, line, () => this.#goOn(next));
+    }
+    const space = line.indexOf(0x20);
+    const verb = line.toString("latin1", 0, space === -1 ? line.length : space).toUpperCase();
+    const { log } = this.#context.services;
+    if (log.isLevelEnabled("trace")) {
+      const shown = verb === "AUTH" ? "AUTH …" : line.toString("utf8");
+      log.trace({ session: this.id, line: shown }, "smtp command");
+    }
+    return this.#dispatch(verb, line, next);
+  }
+
+  #dispatch(verb: string, line: Buffer, next: () => void): void {
+    switch (verb) {
+      case "MAIL":
+        if (this.hostNameAppearsAs === false) return this.#reply(this.#helloFirst(), next);
+        return this.#later(this.#transaction.mail(line.toString("utf8"), this.#userNow()), next);
+      case "RCPT":
+        return this.#later(this.#transaction.rcpt(line.toString("utf8")), next);
+      case "DATA":
+        return this.#start(this.#transaction.data(line.toString("latin1")), true, next);
+      case "BDAT":
+        return this.#start(this.#transaction.bdat(line.toString("latin1")), false, next);
+      case "RSET":
+        this.#transaction.reset();
+        return this.#reply("250 2.0.0 Flushed", next);
+      case "EHLO":
+      case "LHLO":
+      case "HELO":
+        return this.#hello(verb, line, next);
+      case "AUTH":
+        return this.#auth(line, next);
+      case "STARTTLS":
+        return this.#startTls(line, next);
+      case "XCLIENT":
+        return this.#xclient(line, next);
+      case "QUIT":
+        this.handler_QUIT(line, next);
+        return undefined;
+      case "NOOP":
+        return this.#replyNow("250 2.0.0 OK", next);
+      case "HELP":
+        return this.#replyNow(help, next);
+      case "VRFY": // RFC 5321 §7.3
+        return this.#replyNow(
+          space(line)
+            ? "252 2.0.0 Can't say, but will take mail if the address is ours"
+            : "501 5.5.4 Syntax: VRFY address",
+          next,
+        );
+      default:
+        return this.#strange(verb, next);
+    }
+  }
+
+  #strange(verb: string, next: () => void): void {
+    // A web page that makes a browser post mail, or a proxy that we don't trust.
+    if (webVerbs.has(verb)) return this.#answer("421 5.7.0 This is not a web server");
+    if (verb === "PROXY") return this.#answer("421 5.7.0 PROXY is not accepted from this address");
+    if (absentVerbs.has(verb)) return this.#replyNow(`502 5.5.1 ${verb} is not offered`, next);
+    return this.#replyNow("500 5.5.1 Command not recognised", next);
+  }
+
+  #hello(verb: "EHLO" | "LHLO" | "HELO", line: Buffer, next: () => void): void {
+    const { limits, kind, services } = this.#context;
+    // RFC 2033 §4.1: LMTP has LHLO alone, SMTP the other two.
+    if ((kind === "lmtp") !== (verb === "LHLO"))
+      return this.#replyNow(
+        `500 5.5.1 ${verb} is not for ${kind === "lmtp" ? "LMTP" : "SMTP"}`,
+        next,
+      );
+    const [, name = "", ...more] = line.toString("utf8").trim().split(/\s+/);
+    if (name === "" || more.length > 0 || name.length > 255 || unsafe.test(name))
+      return this.#replyNow(`501 5.5.4 Syntax: ${verb} hostname`, next);
+    this.#transaction.reset(); // RFC 5321 §4.1.4
+    this.openingCommand = verb;
+    this.hostNameAppearsAs = name.toLowerCase();
+    this._resetSession();
+    if (verb === "HELO") return this.#replyNow(`250 ${services.hostName}`, next);
+    const lines = extensionLines({
+      messageBytesMax: limits.messageBytesMax,
+      recipientsMax: limits.recipientsMax,
+      startTls: !this.secure && services.secureContext() !== undefined,
+      auth: this.#whyNoAuth() === undefined,
+      xclient: this._proxyCommandAllowed("XCLIENT", "useXClient"),
+    });
+    this.send(250, [services.hostName, ...lines], false);
+    return this.#goOn(next);
+  }
+
+  #auth(line: Buffer, next: () => void): void {
+    const why = this.hostNameAppearsAs === false ? this.#helloFirst() : this.#whyNoAuth();
+    if (why !== undefined) return this.#replyNow(why, next);
+    if (this.#transaction.open)
+      return this.#replyNow("503 5.5.1 AUTH is not allowed in a mail transaction", next); // RFC 4954 §4
+    super.handler_AUTH(line, () => this.#goOn(next));
     return undefined;
   }
 
-  #later(reply: string | Promise<string>, callback: () => void): void {
-    if (typeof reply === "string") {
-      this.#reply(reply);
-      return callback();
+  #whyNoAuth(): string | undefined {
+    const { kind, services } = this.#context;
+    if (kind !== "submission") return "503 5.5.1 AUTH is for the submission ports";
+    if (this.#userNow() !== undefined) return "503 5.5.1 Already authenticated"; // RFC 4954 §4
+    if (this.secure || services.plaintextLoginAllowed(this.remoteAddress)) return undefined;
+    return "538 5.7.11 Encryption required: STARTTLS first";
+  }
+
+  #startTls(line: Buffer, next: () => void): void {
+    if (this.#context.services.secureContext() === undefined)
+      return this.#replyNow("502 5.5.1 STARTTLS is not offered", next);
+    if (!this.secure && line.length <= "STARTTLS".length) this.#transaction.reset(); // RFC 3207 §4.2
+    // Afterwards this input is retired with all that it holds; `next` only lets it notice.
+    super.handler_STARTTLS(line, () => this.#goOn(next));
+    return undefined;
+  }
+
+  #xclient(line: Buffer, next: () => void): void {
+    if (this.#transaction.open) return this.#replyNow("503 5.5.1 Not in a mail transaction", next);
+    if (/\sLOGIN=(?!\[UNAVAILABLE\])/i.test(line.toString("latin1")))
+      return this.#replyNow("501 5.5.4 XCLIENT LOGIN is not supported", next);
+    super.handler_XCLIENT(line, () => this.#goOn(next));
+    return undefined;
+  }
+
+  #start(started: Started, data: boolean, next: () => void): void {
+    if (started.kind === "refused") {
+      this.#answer(started.reply);
+      return started.fatal ? this.close() : this.#goOn(next);
     }
-    reply.then(
-      (text) => {
-        this.#reply(text);
-        callback();
+    if (data) this.#answer("354 End data with <CR><LF>.<CR><LF>");
+    this.#flush();
+    started.finished.then(
+      (replies) => {
+        for (const reply of replies) this.#answer(reply);
+        if (!this.#transaction.open) this.#messageDone(replies);
+        this.#goOn(next);
       },
-      (error: unknown) => this.#crash(error, callback),
+      (error: unknown) => this.#crash(error),
+    );
+    if (started.sink !== undefined && this._parser instanceof SmtpInput) {
+      this.#deadlines.dataBegins(this._parser.dataFed);
+      this._parser.startData(started.sink);
+    }
+    return undefined;
+  }
+
+  #messageDone(replies: readonly string[]): void {
+    if (replies.some((reply) => reply.startsWith("250"))) {
+      this._transactionCounter++;
+      this.#badCommands = 0;
+    }
+    this.#flush();
+    if (this.#context.draining) this.#answer("421 4.3.2 Server shutting down");
+  }
+
+  #later(reply: string | Promise<string>, next: () => void): void {
+    if (typeof reply === "string") return this.#reply(reply, next);
+    reply.then(
+      (text) => this.#reply(text, next),
+      (error: unknown) => this.#crash(error),
     );
     return undefined;
   }
 
   /** A handler threw: this session ends, the process lives. */
-  #crash(error: unknown, callback: () => void): void {
+  #crash(error: unknown): void {
     this.#context.services.log.error({ err: error, session: this.id }, "smtp session failed");
-    this.send(421, "4.3.0 Internal error");
-    callback();
+    this.#answer("421 4.3.0 Internal error");
   }
 
-  #reply(text: string): void {
-    this.send(Number(text.slice(0, 3)), text.slice(4));
+  #replyNow(text: string, next: () => void): void {
+    this.#answer(text);
+    this.#flush();
+    this.#goOn(next);
   }
 
-  #unknown(callback: () => void): void {
-    this.send(500, "5.5.1 Command not recognised");
-    callback();
+  #reply(text: string, next: () => void): void {
+    this.#answer(text);
+    this.#goOn(next);
   }
 
-  #countBadCommand(): void {
-    this.#badCommands++;
-    if (this.#badCommands === this.#context.limits.badCommandsMax) {
-      this.send(421, "4.7.0 Too many bad commands (limits.badCommands)");
-    }
+  /** Asks for the next line, unless the client does not take its replies. */
+  #goOn(next: () => void): void {
+    this._handlerPending = false;
+    if (this._socket.writableNeedDrain) this._whenWritable(next);
+    else next();
   }
 
-  #authPossible(): boolean {
-    const { kind, services } = this.#context;
-    if (kind !== "submission" || (this.session.user !== undefined && this.session.user !== false))
-      return false;
-    return this.secure || services.plaintextLoginAllowed(this.remoteAddress);
+  /** Queues a reply; 421 closes. RFC 5321 §3.8 */
+  #answer(reply: string): void {
+    const text = isBad(Number(reply.slice(0, 3))) && this.#tooManyBad() ? tooManyBad : reply;
+    this.#replies += `${text}\r\n`;
+    if (text.startsWith("421")) this.close();
+    else if (this.#replies.length > heldRepliesMax) this.#flush();
   }
 
-  #lineBytesMax(): number {
+  #flush(): void {
+    if (this.#replies === "") return;
+    const replies = this.#replies;
+    this.#replies = "";
+    if (!this._upgrading && this._socket.writable) this._socket.write(replies, "latin1");
+  }
+
+  #tooManyBad(): boolean {
+    return ++this.#badCommands >= this.#context.limits.badCommandsMax;
+  }
+
+  #helloFirst(): string {
+    return `503 5.5.1 ${this.#context.kind === "lmtp" ? "LHLO" : "EHLO"} first`;
+  }
+
+  #userNow(): SmtpClient["user"] {
+    return this.#context.userOf(this.session);
+  }
+
+  #lineBytesMax(begun: Buffer): number {
     const { limits } = this.#context;
-    return this._nextHandler === false ? limits.lineBytesMax : limits.authLineBytesMax;
+    const auth = this._nextHandler !== false || /^AUTH /i.test(begun.toString("latin1", 0, 5));
+    return auth ? limits.authLineBytesMax : limits.lineBytesMax;
   }
 
   #client(): SmtpClient {
@@ -269,10 +367,31 @@ export class PabalConnection extends SMTPConnection {
     return {
       address: this.remoteAddress,
       helo: this.hostNameAppearsAs === false ? "" : this.hostNameAppearsAs,
-      protocol: this._transmissionType(),
+      protocol: this.#protocol(),
       tls: cipher === undefined ? undefined : `${cipher.version} ${cipher.name}`,
-      user: this.#context.userOf(this.session),
-      sessionId: this.id,
+      user: this.#userNow(),
     };
   }
+
+  /** RFC 3848, RFC 6531 §4.3 */
+  #protocol(): string {
+    if (this.openingCommand === "HELO") return "SMTP";
+    const lmtp = this.#context.kind === "lmtp";
+    const utf8 = this.#transaction.smtpUtf8;
+    const base = utf8 ? (lmtp ? "UTF8LMTP" : "UTF8SMTP") : lmtp ? "LMTP" : "ESMTP";
+    return `${base}${this.secure ? "S" : ""}${this.#userNow() === undefined ? "" : "A"}`;
+  }
+}
+
+const tooManyBad = "421 4.7.0 Too many bad commands (limits.badCommands)";
+const help = "214 2.0.0 EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY STARTTLS AUTH QUIT, see RFC 5321";
+const unsafe = /[\u0000-\u001f\u007f-\u009f\ufffd]/;
+
+function isBad(code: number): boolean {
+  return code >= 500 && code <= 504;
+}
+
+/** True when the line has an argument. */
+function space(line: Buffer): boolean {
+  return line.toString("latin1").trim().includes(" ");
 }

@@ -1,33 +1,53 @@
-// What the connections of one listener share: its kind, limits, who is connected from where, and the
-// watch over clients that send a message too slowly.
+// What the connections of one listener share: its kind, limits, trusted networks, who is connected from
+// where, whether it is draining, and the tick by which connections measure how long clients take.
 
 import type { DirectoryRow } from "../../mail/account.ts";
+import type { Timer } from "../../lib/clock.ts";
+import { addressGroup, isLoopback } from "../imap/client-address.ts";
+import type { TrustedNetworks } from "../proxy-protocol.ts";
 import type { GatewayServices } from "../services.ts";
+import type { HeaderPolicy } from "./header-gate.ts";
+import { relayPolicy } from "./header-policy.ts";
 import type { SmtpLimits } from "./limits.ts";
 
 /** `relay` (port 25), `submission` (587, 465) or `lmtp`. */
 export type SmtpKind = "relay" | "submission" | "lmtp";
 
-interface Receiver {
-  send(code: number, text: string): void;
+/** A connection, as far as the tick goes. */
+export interface Ticked {
+  /** `ms` more have passed. */
+  tick(ms: number): void;
 }
 
-const rateCheckMs = 60_000;
+/** How exactly deadlines are kept. */
+export const tickMs = 1000;
 
 export class SmtpListenerContext {
   readonly kind: SmtpKind;
   readonly services: GatewayServices;
   readonly limits: SmtpLimits;
+  readonly proxies: TrustedNetworks;
+  /** Policy of messages that nobody logged in for. */
+  readonly relayPolicy: HeaderPolicy;
   readonly #byAddress = new Map<string, number>();
-  readonly #receivers = new Map<Receiver, { readonly bytes: () => number; last: number }>();
+  readonly #connections = new Set<Ticked>();
   readonly #users = new WeakMap<object, DirectoryRow>();
   readonly #stop = new AbortController();
+  #timer: Timer;
+  #draining = false;
 
-  constructor(kind: SmtpKind, services: GatewayServices, limits: SmtpLimits) {
+  constructor(
+    kind: SmtpKind,
+    services: GatewayServices,
+    limits: SmtpLimits,
+    proxies: TrustedNetworks,
+  ) {
     this.kind = kind;
     this.services = services;
     this.limits = limits;
-    this.#watch();
+    this.proxies = proxies;
+    this.relayPolicy = relayPolicy(limits.hopsMax);
+    this.#timer = this.#startTimer();
   }
 
   /** Aborts when the listener's time is over; deliveries under way then stop waiting. */
@@ -35,62 +55,63 @@ export class SmtpListenerContext {
     return this.#stop.signal;
   }
 
+  /** No new work is taken: each command is answered with 421. */
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  drain(): void {
+    this.#draining = true;
+  }
+
   stop(): void {
+    this.#draining = true;
+    this.#timer.cancel();
     this.#stop.abort();
   }
 
-  /** Counts a connection in. Returns why it is refused, if so. Loopback has no limit. */
-  admit(address: string): string | undefined {
-    if (isLoopback(address)) return undefined;
-    const count = this.#byAddress.get(address) ?? 0;
-    if (count >= this.limits.connectionsPerAddressMax) {
-      return "4.7.0 Too many connections from your address (limits.sessionsPerAddress)";
+  /** Takes a connection in. Returns why it is refused, if so; else `leave` it once with the same address. */
+  enter(connection: Ticked, address: string): string | undefined {
+    if (!this.#isExempt(address)) {
+      const group = addressGroup(address);
+      const count = this.#byAddress.get(group) ?? 0;
+      const most = this.limits.connectionsPerAddressMax;
+      if (count >= most)
+        return `4.7.0 More than ${most} connections from your address (limits.sessionsPerAddress)`;
+      this.#byAddress.set(group, count + 1);
     }
-    this.#byAddress.set(address, count + 1);
+    this.#connections.add(connection);
     return undefined;
   }
 
-  leave(address: string): void {
-    const count = this.#byAddress.get(address);
-    if (count === undefined) return;
-    if (count <= 1) this.#byAddress.delete(address);
-    else this.#byAddress.set(address, count - 1);
+  leave(connection: Ticked, address: string): void {
+    this.#connections.delete(connection);
+    if (this.#isExempt(address)) return;
+    const group = addressGroup(address);
+    const left = (this.#byAddress.get(group) ?? 1) - 1;
+    if (left > 0) this.#byAddress.set(group, left);
+    else this.#byAddress.delete(group);
   }
 
   /** Remembers who logged in on a session. */
   setUser(session: object, row: DirectoryRow): void {
     this.#users.set(session, row);
   }
+
   userOf(session: { readonly user?: unknown }): DirectoryRow | undefined {
     return session.user === undefined || session.user === false
       ? undefined
       : this.#users.get(session);
   }
 
-  /** From now on the receiver must get at least `dataBytesPerMinuteMin` a minute. */
-  watchRate(receiver: Receiver, bytes: () => number): void {
-    this.#receivers.set(receiver, { bytes, last: 0 });
-  }
-  unwatchRate(receiver: Receiver): void {
-    this.#receivers.delete(receiver);
+  #isExempt(address: string): boolean {
+    return isLoopback(address) || this.proxies.has(address);
   }
 
-  #watch(): void {
-    this.services.clock.after(rateCheckMs, () => {
-      if (this.#stop.signal.aborted) return;
-      for (const [receiver, watched] of this.#receivers) {
-        const now = watched.bytes();
-        if (now - watched.last < this.limits.dataBytesPerMinuteMin) {
-          this.#receivers.delete(receiver);
-          receiver.send(421, "4.4.2 Message comes too slowly");
-        }
-        watched.last = now;
-      }
-      this.#watch();
+  #startTimer(): Timer {
+    return this.services.clock.after(tickMs, () => {
+      for (const connection of this.#connections) connection.tick(tickMs);
+      if (!this.signal.aborted) this.#timer = this.#startTimer();
     });
   }
-}
-
-function isLoopback(address: string): boolean {
-  return address === "::1" || address.startsWith("127.");
 }

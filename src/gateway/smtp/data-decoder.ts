@@ -5,7 +5,6 @@
 export type BareNewlines = "normalise" | "reject";
 
 export interface DataLimits {
-  readonly bareNewlines: BareNewlines;
   /** Bytes of the longest acceptable line, its CRLF apart. */
   readonly lineBytesMax: number;
   /** False for BDAT, which counts its bytes: dots mean nothing there. RFC 3030 §2 */
@@ -20,7 +19,7 @@ export interface DataFaults {
 
 /** One piece of decoded data. `consumed` bytes of the chunk were used; the rest follows the end of data. */
 export interface DataStep {
-  readonly bytes: Uint8Array;
+  readonly bytes: Buffer;
   readonly consumed: number;
   readonly ended: boolean;
 }
@@ -32,143 +31,175 @@ const dot = 0x2e;
 const lineStart = 0;
 const inLine = 1;
 const afterCr = 2;
+/** Behind a dot that began a line; it is not in the output. */
 const afterDot = 3;
+/** Behind a CR that followed such a dot; neither is in the output. */
 const afterDotCr = 4;
 
 /** RFC 5321 §4.5.2 (transparency) and §2.3.8 (only CRLF ends a line, only CRLF.CRLF ends the data). */
 export class DataDecoder {
   readonly faults: DataFaults = { bareNewline: false, longLine: false };
-  readonly #limits: DataLimits;
+  readonly #dots: boolean;
+  readonly #lineBytesMax: number;
   #state = lineStart;
+  /** Bytes of the line that earlier chunks began. */
   #lineBytes = 0;
 
   constructor(limits: DataLimits) {
-    this.#limits = limits;
+    this.#dots = limits.dots;
+    this.#lineBytesMax = limits.lineBytesMax;
   }
 
-  /** Decodes what it can of `chunk`. Bytes pass through as a view when nothing had to change. */
-  push(chunk: Uint8Array): DataStep {
-    const out = new Output(chunk);
-    let state = this.#state;
-    let line = this.#lineBytes;
+  /** Decodes what it can of `chunk`. Bytes pass through as a view when nothing inside had to change. */
+  push(chunk: Buffer): DataStep {
     const { length } = chunk;
-    for (let i = 0; i < length; i++) {
-      const byte = chunk[i] ?? 0;
-      if (state === inLine && byte > cr) {
-        line++;
-        continue;
-      }
+    const out = new Kept(chunk);
+    let state = this.#state;
+    let lineFrom = -this.#lineBytes;
+    let i = 0;
+    while (i < length) {
+      let byte = chunk[i] ?? 0;
       switch (state) {
-        case afterDot:
+        case lineStart:
+          lineFrom = i;
+          state = inLine;
+          if (byte !== dot || !this.#dots) continue;
+          out.cut(i, i + 1);
+          state = afterDot;
+          break;
+        case inLine:
+          while (byte !== cr && byte !== lf && ++i < length) byte = chunk[i] ?? 0;
+          if (i === length) continue;
+          this.#endLine(i - lineFrom);
+          lineFrom = i + 1;
           if (byte === cr) {
-            state = afterDotCr;
-            out.drop(i);
+            state = afterCr;
+            if (i + 1 === length || chunk[i + 1] !== lf) break;
+            // The common case at once: a whole CRLF.
+            state = lineStart;
+            i += 2;
+            continue;
+          } else {
+            // A bare LF becomes CRLF and begins no line: a dot behind it is neither stuffed nor the end.
+            this.faults.bareNewline = true;
+            out.insert(i, cr);
+          }
+          break;
+        case afterCr:
+          if (byte === lf) {
+            state = lineStart;
+            break;
+          }
+          // A bare CR becomes CRLF, and begins no line either. This byte is looked at again.
+          this.faults.bareNewline = true;
+          out.insert(i, lf);
+          lineFrom = i;
+          state = inLine;
+          continue;
+        case afterDot:
+          if (byte !== cr) {
+            // A stuffed dot; what follows it is the line.
+            state = inLine;
             continue;
           }
-          // A stuffed dot: the first dot was dropped, what follows is the line.
-          state = inLine;
-          break;
-        case afterDotCr:
-          if (byte === lf) {
-            out.drop(i);
-            this.#state = lineStart;
-            return { bytes: out.finish(i), consumed: i + 1, ended: true };
-          }
-          // `.` CR without LF is content: the dropped CR comes back, as a bare one.
-          state = afterCr;
-          out.restoreCr(i);
+          out.cut(i, i + 1);
+          state = afterDotCr;
           break;
         default:
-          break;
-      }
-      if (state === afterCr) {
-        if (byte === lf) {
-          if (line > this.#limits.lineBytesMax) this.faults.longLine = true;
-          line = 0;
-          state = lineStart;
+          if (byte === lf) {
+            this.#state = lineStart;
+            this.#lineBytes = 0;
+            return { bytes: out.finish(i), consumed: i + 1, ended: true };
+          }
+          // Dot, CR, no LF: the dot was a stuffed one, and the CR is content, a bare one.
+          out.insert(i, cr);
+          state = afterCr;
           continue;
-        }
-        this.faults.bareNewline = true;
-        out.insert(i, lf); // A bare CR becomes CRLF, and does not start a line: no dot is undone after it.
-        line = 0;
-        state = inLine;
       }
-      if (state === lineStart && byte === dot && this.#limits.dots) {
-        out.drop(i);
-        state = afterDot;
-      } else if (byte === cr) {
-        state = afterCr;
-      } else if (byte === lf) {
-        this.faults.bareNewline = true;
-        out.insert(i, cr);
-        line = 0;
-        state = inLine;
-      } else {
-        state = inLine;
-        line++;
-      }
+      i++;
     }
-    if (line > this.#limits.lineBytesMax) this.faults.longLine = true;
     this.#state = state;
-    this.#lineBytes = line;
+    this.#lineBytes = Math.max(0, length - lineFrom);
+    if (state === inLine) this.#endLine(length - lineFrom);
     return { bytes: out.finish(length), consumed: length, ended: false };
+  }
+
+  /** What is to be added when counted data end here: the LF of a CR at the very end. */
+  finish(): Buffer | undefined {
+    if (this.#state !== afterCr) return undefined;
+    this.#state = lineStart;
+    this.faults.bareNewline = true;
+    return Buffer.of(lf);
+  }
+
+  #endLine(bytes: number): void {
+    if (bytes > this.#lineBytesMax) this.faults.longLine = true;
   }
 }
 
-/** The chunk with some bytes dropped or inserted: a view while nothing changed, then a copy. */
-class Output {
-  readonly #chunk: Uint8Array;
-  #copy: Uint8Array | undefined;
-  #length = 0;
-  /** First byte of the chunk that is not yet in the copy. */
+/** What is kept of a chunk: a view as long as it is one piece, else a copy. */
+class Kept {
+  readonly #chunk: Buffer;
+  #copy: Buffer | undefined;
+  #copied = 0;
+  /** The first piece; empty while there is none. */
+  #firstFrom = 0;
+  #firstEnd = 0;
+  /** Where the piece begins that is not yet noted. */
   #from = 0;
 
-  constructor(chunk: Uint8Array) {
+  constructor(chunk: Buffer) {
     this.#chunk = chunk;
   }
 
-  drop(index: number): void {
-    this.#take(index);
-    this.#from = index + 1;
+  /** Leaves out the bytes from `end` up to `next`. */
+  cut(end: number, next: number): void {
+    this.#keep(end);
+    this.#from = next;
   }
 
-  /** Puts `byte` before the byte at `index`. */
-  insert(index: number, byte: number): void {
-    this.#take(index);
-    this.#put(byte);
+  /** Puts `byte` before the byte at `at`. */
+  insert(at: number, byte: number): void {
+    this.#keep(at);
+    this.#from = at;
+    const copy = this.#roomForRest();
+    copy[this.#copied++] = byte;
   }
 
-  /** Puts back a CR that was dropped before `index`. */
-  restoreCr(index: number): void {
-    this.insert(index, cr);
+  finish(end: number): Buffer {
+    this.#keep(end);
+    return this.#copy === undefined
+      ? this.#chunk.subarray(this.#firstFrom, this.#firstEnd)
+      : this.#copy.subarray(0, this.#copied);
   }
 
-  finish(end: number): Uint8Array {
-    if (this.#copy === undefined) return this.#chunk.subarray(this.#from, end);
-    this.#take(end);
-    return this.#copy.subarray(0, this.#length);
+  #keep(end: number): void {
+    if (end <= this.#from) return;
+    if (this.#copy === undefined && this.#firstEnd === this.#firstFrom) {
+      this.#firstFrom = this.#from;
+      this.#firstEnd = end;
+      return;
+    }
+    const copy = this.#copy ?? this.#roomForRest();
+    let to = this.#copied;
+    if (end - this.#from > 32) to += this.#chunk.copy(copy, to, this.#from, end);
+    else for (let i = this.#from; i < end; i++) copy[to++] = this.#chunk[i] ?? 0;
+    this.#copied = to;
   }
 
-  #take(end: number): void {
-    const run = end - this.#from;
-    const copy = this.#room(run);
-    if (run > 24) copy.set(this.#chunk.subarray(this.#from, end), this.#length);
-    else for (let i = 0; i < run; i++) copy[this.#length + i] = this.#chunk[this.#from + i] ?? 0;
-    this.#length += Math.max(0, run);
-    this.#from = Math.max(this.#from, end);
-  }
-
-  #put(byte: number): void {
-    this.#room(1)[this.#length] = byte;
-    this.#length++;
-  }
-
-  #room(more: number): Uint8Array {
-    const wanted = this.#length + more;
+  /** The copy, with room for one byte and all that may still be kept, and the first piece in it. */
+  #roomForRest(): Buffer {
     const old = this.#copy;
-    if (old !== undefined && wanted <= old.length) return old;
-    const copy = Buffer.allocUnsafe(Math.max(wanted, this.#chunk.length + 64, 2 * this.#length));
-    if (old !== undefined) copy.set(old.subarray(0, this.#length));
+    const rest = this.#chunk.length - this.#from;
+    if (old === undefined) {
+      const copy = Buffer.allocUnsafe(this.#chunk.length + 64);
+      this.#copied = this.#chunk.copy(copy, 0, this.#firstFrom, this.#firstEnd);
+      this.#copy = copy;
+      return copy;
+    }
+    if (this.#copied + 1 + rest <= old.length) return old;
+    const copy = Buffer.allocUnsafe(this.#copied + 1 + 2 * rest);
+    old.copy(copy, 0, 0, this.#copied);
     this.#copy = copy;
     return copy;
   }

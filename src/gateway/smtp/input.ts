@@ -10,20 +10,37 @@ export interface DataSink {
   push(chunk: Buffer): {
     readonly consumed: number;
     readonly ended: boolean;
-    readonly wait?: Promise<void>;
+    readonly wait?: Promise<void> | undefined;
   };
+}
+
+/** What the connection does with the input. `next` (a field of the input) asks for the next line. */
+export interface InputHandlers {
+  /** A command line without its CRLF. Call `next` once when it is dealt with. */
+  readonly line: (line: Buffer, next: () => void) => void;
+  /** A line was longer than allowed and has been skipped. Call `next` as for a line. */
+  readonly longLine: (next: () => void) => void;
+  /** All that came is dealt with: replies held back must go out. RFC 2920 §3.2 */
+  readonly empty: () => void;
+  /** A handler or sink threw. */
+  readonly failed: (error: unknown) => void;
+  /** The longest acceptable line, given what has come of it. */
+  readonly lineBytesMax: (begun: Buffer) => number;
 }
 
 const commandsWithoutYield = 100;
 const lf = 0x0a;
 const cr = 0x0d;
+const nothing: Buffer = Buffer.alloc(0);
 
-/** Speaks the interface of smtp-server's SMTPStream: `oncommand(line, next)`, `isClosed`, `_dataMode`. */
+/** smtp-server pipes its socket into this, and sets `isClosed` when no more may be done. */
 export class SmtpInput extends SMTPStream {
-  readonly #lineBytesMax: () => number;
-  #chunk: Buffer = Buffer.alloc(0);
+  readonly #handlers: InputHandlers;
+  #chunk = nothing;
   #offset = 0;
-  #partial: Buffer = Buffer.alloc(0);
+  #partial = nothing;
+  /** The rest of an overlong line is being skipped. */
+  #skipping = false;
   #sink: DataSink | undefined;
   /** A command waits for its reply. */
   #busy = false;
@@ -32,20 +49,39 @@ export class SmtpInput extends SMTPStream {
   #pumping = false;
   #again = false;
   #commands = 0;
+  #dataFed = 0;
   #done: ((error?: Error) => void) | undefined;
 
-  /** `lineBytesMax` is asked for each line: an authentication exchange may have longer ones. */
-  constructor(lineBytesMax: () => number) {
+  constructor(handlers: InputHandlers) {
     super();
-    this.#lineBytesMax = lineBytesMax;
+    this.#handlers = handlers;
   }
 
-  /** Bytes from here on go to `sink` until it says that they ended. Called from within `oncommand`. */
+  /** Whom we wait for: the client's next command or message bytes, or ourselves. */
+  get waitsFor(): "command" | "data" | "us" {
+    if (this.#sink !== undefined) return this.#held ? "us" : "data";
+    return this.#busy ? "us" : "command";
+  }
+
+  /** Message bytes given to sinks so far. */
+  get dataFed(): number {
+    return this.#dataFed;
+  }
+
+  /** Bytes from here on go to `sink` until it says that they ended. Called while a line is dealt with. */
   startData(sink: DataSink): void {
     this.#sink = sink;
-    this._dataMode = true; // smtp-server tells a slow client from a slow handler by it.
     this.#pump();
   }
+
+  /** The line is dealt with; the next one may come. */
+  readonly next = (): void => {
+    this.#busy = false;
+    this.#commands++;
+    // One client's flood of commands must not keep the others waiting.
+    if (this.#commands % commandsWithoutYield === 0) setImmediate(this.#pump);
+    else this.#pump();
+  };
 
   override _write(
     chunk: Buffer,
@@ -58,7 +94,7 @@ export class SmtpInput extends SMTPStream {
     this.#pump();
   }
 
-  #pump(): void {
+  readonly #pump = (): void => {
     if (this.#pumping) {
       this.#again = true;
       return;
@@ -69,10 +105,15 @@ export class SmtpInput extends SMTPStream {
         this.#again = false;
         while (this.#step());
       } while (this.#again);
+    } catch (error) {
+      this.isClosed = true;
+      this.#handlers.failed(error);
     } finally {
       this.#pumping = false;
     }
-  }
+    if (this.isClosed) this.#finish();
+    else if (!this.#busy && this.#offset >= this.#chunk.length) this.#handlers.empty();
+  };
 
   /** @returns true when there may be more to do at once. */
   #step(): boolean {
@@ -87,10 +128,8 @@ export class SmtpInput extends SMTPStream {
     if (this.#offset >= this.#chunk.length) return this.#finish();
     const { consumed, ended, wait } = sink.push(this.#chunk.subarray(this.#offset));
     this.#offset += consumed;
-    if (ended) {
-      this.#sink = undefined;
-      this._dataMode = false;
-    }
+    this.#dataFed += consumed;
+    if (ended) this.#sink = undefined;
     if (wait === undefined) return true;
     this.#held = true;
     const goOn = (): void => {
@@ -103,42 +142,48 @@ export class SmtpInput extends SMTPStream {
 
   #readLine(): boolean {
     const end = this.#chunk.indexOf(lf, this.#offset);
+    const piece = this.#chunk.subarray(this.#offset, end === -1 ? undefined : end);
+    this.#offset = end === -1 ? this.#chunk.length : end + 1;
     if (end === -1) {
-      const rest = this.#chunk.subarray(this.#offset);
-      this.#partial =
-        this.#partial.length === 0 ? Buffer.from(rest) : Buffer.concat([this.#partial, rest]);
-      if (this.#partial.length > this.#lineBytesMax()) return this.#fail();
-      this.#offset = this.#chunk.length;
+      this.#keep(piece);
       return this.#finish();
     }
-    let line = this.#chunk.subarray(this.#offset, end);
-    this.#offset = end + 1;
-    if (this.#partial.length > 0) {
-      line = Buffer.concat([this.#partial, line]);
-      this.#partial = Buffer.alloc(0);
-    }
-    if (line.length > this.#lineBytesMax()) return this.#fail();
-    if (line.at(-1) === cr) line = line.subarray(0, -1);
+    let line = this.#partial.length === 0 ? piece : Buffer.concat([this.#partial, piece]);
+    this.#partial = nothing;
+    const tooLong = this.#skipping || this.#isTooLong(line);
+    this.#skipping = false;
     this.#busy = true;
-    this.oncommand(line, () => {
-      this.#busy = false;
-      this.#commands++;
-      if (this.#commands % commandsWithoutYield === 0) setImmediate(() => this.#pump());
-      else this.#pump();
-    });
+    if (tooLong) {
+      this.#handlers.longLine(this.next);
+    } else {
+      if (line.at(-1) === cr) line = line.subarray(0, -1);
+      this.#handlers.line(line, this.next);
+    }
     return !this.#busy && this.#commands % commandsWithoutYield !== 0;
   }
 
-  #fail(): boolean {
-    this.#partial = Buffer.alloc(0);
-    return this.#finish(new Error("Command line too long (limits.smtpLineBytes)"));
+  /** The beginning of a line waits for its end, as long as it is not too long. */
+  #keep(piece: Buffer): void {
+    if (this.#skipping || piece.length === 0) return;
+    this.#partial = Buffer.concat([this.#partial, piece]);
+    if (!this.#isTooLong(this.#partial)) return;
+    this.#skipping = true;
+    this.#partial = nothing;
   }
 
-  #finish(error?: Error): boolean {
+  #isTooLong(line: Buffer): boolean {
+    // RFC 5321 §4.5.3.1.4 wants 512 at least; below that nobody needs to ask.
+    return line.length > 512 && line.length > this.#handlers.lineBytesMax(line);
+  }
+
+  #finish(): boolean {
     const done = this.#done;
     this.#done = undefined;
-    if (error === undefined) done?.();
-    else done?.(error);
+    if (done !== undefined) {
+      this.#chunk = nothing;
+      this.#offset = 0;
+      done();
+    }
     return false;
   }
 }

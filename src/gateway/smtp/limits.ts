@@ -5,16 +5,41 @@ import type { BareNewlines } from "./data-decoder.ts";
 export interface SmtpLimits {
   readonly messageBytesMax: number;
   readonly recipientsMax: number;
+  /** Recipients that don't exist, in one connection. */
+  readonly unknownRecipientsMax: number;
   readonly hopsMax: number;
   readonly badCommandsMax: number;
   readonly lineBytesMax: number;
   readonly authLineBytesMax: number;
   readonly textLineBytesMax: number;
+  /** Connections of an IPv4 address or an IPv6 /64; loopback and trusted proxies are exempt. */
   readonly connectionsPerAddressMax: number;
   readonly commandTimeoutMs: number;
+  /** From the greeting to a good login, on submission ports. */
+  readonly authenticationMs: number;
+  /** TLS handshake, and a PROXY header that has begun. */
+  readonly tlsHandshakeMs: number;
   /** Least bytes a minute that a client must send of a message. */
   readonly dataBytesPerMinuteMin: number;
   readonly bareNewlines: BareNewlines;
   /** Wait before the greeting that shows who talks too early; 0 for trusted networks. */
   readonly greetingDelayMs: number;
 }
+
+export const defaultSmtpLimits: SmtpLimits = {
+  messageBytesMax: 50 * 1024 * 1024,
+  recipientsMax: 1000,
+  unknownRecipientsMax: 100,
+  hopsMax: 50,
+  badCommandsMax: 10,
+  lineBytesMax: 2048,
+  authLineBytesMax: 16 * 1024,
+  textLineBytesMax: 64 * 1024,
+  connectionsPerAddressMax: 50,
+  commandTimeoutMs: 300_000,
+  authenticationMs: 60_000,
+  tlsHandshakeMs: 10_000,
+  dataBytesPerMinuteMin: 6000,
+  bareNewlines: "normalise",
+  greetingDelayMs: 0,
+};

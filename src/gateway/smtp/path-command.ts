@@ -1,6 +1,6 @@
 // MAIL FROM and RCPT TO: the path and its parameters. Pure. Leaves what an address means to others.
 
-/** `path` is without its angle brackets and source route; parameters have upper-case names. */
+/** `path` is without its angle brackets; parameters have upper-case names. */
 export interface PathCommand {
   readonly path: string;
   readonly parameters: ReadonlyMap<string, string>;
@@ -10,7 +10,9 @@ export type PathResult =
   | { readonly ok: true; readonly command: PathCommand }
   | { readonly ok: false; readonly reply: string };
 
-const controls = /[\u0000-\u001f\u007f-\u009f]/;
+const noParameters: ReadonlyMap<string, string> = new Map();
+// Lone surrogates can't come out of UTF-8; U+FFFD stands for bytes that were none.
+const controls = /[\u0000-\u001f\u007f-\u009f\ufffd]/;
 
 /**
  * Parses what follows `MAIL FROM:` or `RCPT TO:`. Tolerates spaces before the path and a path without
@@ -19,20 +21,29 @@ const controls = /[\u0000-\u001f\u007f-\u009f]/;
 export function parsePathCommand(line: string, verb: "MAIL FROM" | "RCPT TO"): PathResult {
   const syntax = `501 5.5.4 Syntax: ${verb}:<address>`;
   const colon = line.indexOf(":");
-  if (colon === -1 || line.slice(0, colon).trim().replace(/\s+/, " ").toUpperCase() !== verb)
+  const words = line.slice(0, Math.max(0, colon));
+  if (words !== verb && words.trim().replace(/\s+/, " ").toUpperCase() !== verb)
     return refuse(syntax);
   const rest = line.slice(colon + 1).trim();
-  if (controls.test(rest)) return refuse("501 5.5.2 Control characters are not allowed");
+  if (controls.test(rest))
+    return refuse("501 5.5.2 Control characters and broken UTF-8 are not allowed");
   const end = endOfPath(rest);
   if (end === -1) return refuse(syntax);
   const bracketed = rest.startsWith("<");
   const path = bracketed ? rest.slice(1, end - 1) : rest.slice(0, end);
   if (!bracketed && path === "") return refuse(syntax);
+  if (end === rest.length) return { ok: true, command: { path, parameters: noParameters } };
+  // RFC 5321 §4.1.2: a blank stands between the path and its parameters.
+  if (rest[end] !== " ") return refuse(syntax);
   const parameters = parseParameters(rest.slice(end));
   if (typeof parameters === "string") return refuse(parameters);
-  // RFC 5321 §4.1.2: a source route is accepted and ignored.
-  const routed = /^@[^\s,:@]+(?:,@[^\s,:@]+)*:(.*)$/.exec(path);
-  return { ok: true, command: { path: routed?.[1] ?? path, parameters } };
+  return { ok: true, command: { path, parameters } };
+}
+
+/** A reverse path without its source route, which is to be ignored. RFC 5321 §4.1.2, §C */
+export function withoutSourceRoute(path: string): string {
+  if (!path.startsWith("@")) return path;
+  return /^@[^\s,:@]+(?:,@[^\s,:@]+)*:(.*)$/.exec(path)?.[1] ?? path;
 }
 
 function refuse(reply: string): PathResult {

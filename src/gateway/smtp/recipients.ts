@@ -31,8 +31,8 @@ export async function resolveRecipient(
 ): Promise<RecipientVerdict> {
   const full =
     path.toLowerCase() === "postmaster" ? `postmaster@${rules.domains[0] ?? rules.hostName}` : path;
-  const trick = routingTrick(full);
-  if (trick !== undefined) return refuse("553 5.7.1 Routed addresses are not relayed");
+  // RFC 5321 §3.6.1: source routes and the like may be refused, and are.
+  if (routingTrick(full) !== undefined) return refuse("553 5.7.1 Routed addresses are not relayed");
   if (!rules.smtpUtf8 && /[^\u0000-\u007f]/.test(full))
     return refuse("553 5.6.7 Address needs SMTPUTF8");
   const address = parseAddress(full);

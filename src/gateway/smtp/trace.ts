@@ -22,18 +22,23 @@ export function traceHeaders(facts: TraceFacts): Buffer {
   const address = facts.address.includes(":") ? `IPv6:${facts.address}` : facts.address;
   const tls = facts.tls === undefined ? "" : ` (${clean(facts.tls)})`;
   const recipient =
-    facts.onlyRecipient === undefined ? "" : `\r\n\tfor <${clean(facts.onlyRecipient)}>`;
+    facts.onlyRecipient === undefined ? "" : `\r\n\tfor <${cleanPath(facts.onlyRecipient)}>`;
   return Buffer.from(
-    `Return-Path: <${clean(facts.sender)}>\r\n` +
-      `Received: from ${clean(facts.helo) || "unknown"} ([${clean(address)}])${tls}\r\n` +
-      `\tby ${clean(facts.hostName)} with ${facts.protocol} id ${facts.deliveryId}${recipient};\r\n` +
+    `Return-Path: <${cleanPath(facts.sender)}>\r\n` +
+      `Received: from ${clean(facts.helo) || "unknown"} ([${address}])${tls}\r\n` +
+      `\tby ${facts.hostName} with ${facts.protocol} id ${facts.deliveryId}${recipient};\r\n` +
       `\t${rfc5322Date(facts.dateMs)}\r\n`,
   );
 }
 
-/** Without control characters, comment brackets and line ends, and not longer than a line may be. */
+/** Without what could end a word, a comment or a line, and not longer than a line may be. */
 function clean(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f()\\]/g, "").slice(0, 320);
+  return text.replace(/[\u0000-\u001f\u007f-\u009f()<>\\;,"]/g, "").slice(0, 320);
+}
+
+/** Paths were parsed before, quotes are part of them; all that is left to fear are line ends. */
+function cleanPath(path: string): string {
+  return path.replace(/[\u0000-\u001f\u007f-\u009f]/g, "").slice(0, 400);
 }
 
 let lastSecond = -1;

@@ -1,0 +1,148 @@
+// One message being received: decoded, its header checked, its size watched, handed to the intake.
+// Leaves commands and their order to the transaction.
+
+import type { DirectoryRow } from "../../mail/account.ts";
+import type { DeliveryId } from "../../mail/ids.ts";
+import type { SmtpListenerContext } from "./context.ts";
+import { DataDecoder } from "./data-decoder.ts";
+import { HeaderGate } from "./header-gate.ts";
+import { submissionPolicy } from "./header-policy.ts";
+import { Intake } from "./intake.ts";
+import type { Recipient } from "./recipients.ts";
+import { traceHeaders } from "./trace.ts";
+
+/** The other end, as trace headers and rules need it. */
+export interface SmtpClient {
+  readonly address: string;
+  readonly helo: string;
+  /** `ESMTPSA`, `UTF8SMTP`, `LMTP` … RFC 3848 */
+  readonly protocol: string;
+  readonly tls: string | undefined;
+  readonly user: DirectoryRow | undefined;
+}
+
+export interface Envelope {
+  /** Reverse path without brackets; empty for bounces. */
+  readonly sender: string;
+  /** BODY=BINARYMIME: bytes are stored as they are. RFC 3030 §3 */
+  readonly binary: boolean;
+  readonly smtpUtf8: boolean;
+  /** Present on submission: whose message it is. */
+  readonly user: DirectoryRow | undefined;
+  readonly recipients: Recipient[];
+}
+
+export class Message {
+  readonly envelope: Envelope;
+  readonly deliveryId: DeliveryId;
+  readonly #context: SmtpListenerContext;
+  readonly #decoder: DataDecoder;
+  readonly #gate: HeaderGate;
+  readonly #intake: Intake;
+  #received = 0;
+  #refusal: string | undefined;
+
+  constructor(
+    context: SmtpListenerContext,
+    envelope: Envelope,
+    client: SmtpClient,
+    mode: "data" | "bdat",
+  ) {
+    const { services, limits } = context;
+    this.#context = context;
+    this.envelope = envelope;
+    this.deliveryId = services.nextDeliveryId();
+    const nowMs = services.clock.nowMs();
+    this.#decoder = new DataDecoder({
+      lineBytesMax: limits.textLineBytesMax,
+      dots: mode === "data",
+    });
+    const { user, recipients } = envelope;
+    this.#gate = new HeaderGate(
+      user === undefined
+        ? context.relayPolicy
+        : submissionPolicy({
+            hopsMax: limits.hopsMax,
+            user,
+            messageId: `<${this.deliveryId}@${services.hostName}>`,
+            nowMs,
+          }),
+    );
+    const head = traceHeaders({
+      sender: envelope.sender,
+      helo: client.helo,
+      address: client.address,
+      hostName: services.hostName,
+      protocol: client.protocol,
+      deliveryId: this.deliveryId,
+      onlyRecipient: recipients.length === 1 ? recipients[0]?.path : undefined,
+      dateMs: nowMs,
+      tls: client.tls,
+    });
+    const { signal } = context;
+    this.#intake = new Intake({ services, deliveryId: this.deliveryId, recipients, head, signal });
+  }
+
+  /** Decoded bytes so far. RFC 1870 §5 counts them so: without stuffed dots. */
+  get received(): number {
+    return this.#received;
+  }
+
+  /** Why the message can't be taken; its bytes are swallowed until it ends. */
+  get refusal(): string | undefined {
+    if (this.#refusal !== undefined) return this.#refusal;
+    const { limits } = this.#context;
+    if (this.#received > limits.messageBytesMax)
+      return `552 5.3.4 Message larger than ${limits.messageBytesMax} bytes (limits.messageBytes)`;
+    const { faults } = this.#decoder;
+    if (faults.longLine)
+      return `554 5.6.0 Line longer than ${limits.textLineBytesMax} bytes (limits.textLineBytes)`;
+    if (faults.bareNewline && limits.bareNewlines === "reject")
+      return "554 5.6.0 Bare CR or LF in the message";
+    return this.#gate.refusal;
+  }
+
+  /** Bytes behind DATA, up to the lone dot. */
+  push(chunk: Buffer): { readonly consumed: number; readonly ended: boolean } {
+    const { bytes, consumed, ended } = this.#decoder.push(chunk);
+    this.#take(bytes);
+    return { consumed, ended };
+  }
+
+  /** Bytes of a BDAT chunk. */
+  pushCounted(chunk: Buffer): void {
+    this.#take(this.envelope.binary ? chunk : this.#decoder.push(chunk).bytes);
+  }
+
+  /** A promise asks to wait with further bytes until it resolves. */
+  get room(): Promise<void> | undefined {
+    return this.#intake.room;
+  }
+
+  /** The message is whole: delivers it, or says why not. One reply per recipient. */
+  async finish(): Promise<readonly string[]> {
+    const end = this.envelope.binary ? undefined : this.#decoder.finish();
+    if (end !== undefined) this.#take(end);
+    const rest = this.#refusal === undefined ? this.#gate.finish() : undefined;
+    const { refusal } = this;
+    if (refusal !== undefined) {
+      this.abort();
+      return this.envelope.recipients.map(() => refusal);
+    }
+    if (rest !== undefined) this.#intake.push(rest);
+    return this.#intake.deliver();
+  }
+
+  abort(): void {
+    this.#intake.abort();
+  }
+
+  #take(bytes: Buffer): void {
+    this.#received += bytes.length;
+    if (this.#refusal !== undefined) return;
+    const passed = this.#gate.push(bytes);
+    this.#refusal = this.refusal;
+    if (this.#refusal !== undefined) this.abort();
+    else if (passed !== undefined) this.#intake.push(passed);
+  }
+}
