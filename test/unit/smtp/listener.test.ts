@@ -1,13 +1,14 @@
 // SMTP listeners over the fake store: dialogues, and what ends up stored.
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { SmtpKind } from "../../../src/gateway/smtp/context.ts";
+import { defaultSmtpLimits } from "../../../src/gateway/smtp/limits.ts";
 import { startSmtp } from "../../../src/gateway/smtp/start.ts";
 import type { Listener } from "../../../src/gateway/services.ts";
 import { runDialogueFile } from "../../support/dialogue.ts";
 import { type FakeServices, fakeServices } from "../../support/fake-services.ts";
 import { testSecureContext } from "../../support/test-certificate.ts";
 
-const limits = {
+const limits = { ...defaultSmtpLimits,
   messageBytesMax: 1_000_000,
   recipientsMax: 3,
   hopsMax: 50,
@@ -31,7 +32,7 @@ async function start(kind: SmtpKind): Promise<void> {
 
 beforeEach(async () => {
   services = fakeServices({ secureContext: await testSecureContext() });
-  for (const name of ["u1@pabal.test", "u2@pabal.test"]) services.store.addAccount(name, "secret");
+  for (const name of ["u1@pabal.test", "u2@pabal.test"]) services.store.addAccount(name);
 });
 afterEach(async () => {
   await listener.close(AbortSignal.abort());
