@@ -27,8 +27,8 @@ export function applyToAccount(account: AccountState, ops: readonly Op[]): void 
       case "counters": {
         const mailbox = account.mailboxes.get(op.mailbox);
         if (mailbox === undefined) break;
+        if (mailbox.counters.modSeq !== op.counters.modSeq) changed.add(mailbox);
         setCounters(mailbox, op.counters);
-        changed.add(mailbox);
         break;
       }
       case "keywords":

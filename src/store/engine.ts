@@ -4,7 +4,7 @@
 import { assert } from "../lib/assert.ts";
 import type { Clock } from "../lib/clock.ts";
 import { MailError } from "../mail/errors.ts";
-import type { AccountId, ShardId } from "../mail/ids.ts";
+import type { AccountId, OpId, ShardId } from "../mail/ids.ts";
 import { AccountLock } from "./account-lock.ts";
 import { AccountCache } from "./account-cache.ts";
 import { isOverQuota } from "./account-state.ts";
@@ -25,6 +25,8 @@ export interface EngineParts {
   readonly clock: Clock;
   readonly limits: StoreLimits;
   readonly feed: RegistrationFeed;
+  /** Ids for the few changes that no request asks for. */
+  readonly nextOpId: () => OpId;
 }
 
 /** On whose behalf: a Principal, or without credVersion an operator, who may touch disabled accounts. */
@@ -39,6 +41,7 @@ export class Engine {
   readonly clock: Clock;
   readonly limits: StoreLimits;
   readonly feed: RegistrationFeed;
+  readonly nextOpId: () => OpId;
   readonly accounts: AccountCache;
   readonly pending = new PendingOps();
   /** One change of a shard's names or account list at a time. */
@@ -51,6 +54,7 @@ export class Engine {
     this.clock = parts.clock;
     this.limits = parts.limits;
     this.feed = parts.feed;
+    this.nextOpId = parts.nextOpId;
     this.accounts = new AccountCache(parts.rows, parts.limits);
   }
 

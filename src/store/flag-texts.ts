@@ -1,4 +1,4 @@
-// ` FLAGS (…)` as bytes, one buffer per distinct flags number: a mailbox has few.
+// The FLAGS item of a FETCH answer as bytes, one buffer per distinct flags number: a mailbox has few.
 
 import type { MailboxSummary } from "./mailbox-state.ts";
 

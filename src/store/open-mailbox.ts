@@ -1,12 +1,16 @@
 // SELECT and EXAMINE: a mailbox's figures, its UIDs, and which messages are \Recent for the opener.
 
-import { seenBit } from "./flags.ts";
-import { recentSince } from "./apply-ram.ts";
+import { MailError } from "../mail/errors.ts";
 import type { OpenMailbox, Principal } from "../mail/mail-store.ts";
+import type { AccountState } from "./account-state.ts";
+import { recentSince } from "./apply-ram.ts";
+import { background } from "./background.ts";
 import type { Columns } from "./columns.ts";
 import type { Engine } from "./engine.ts";
+import { seenBit } from "./flags.ts";
 import { infoOf, mailboxNamed } from "./list.ts";
 import type { MailboxState } from "./mailbox-state.ts";
+import { proposeChange } from "./propose.ts";
 
 /** @see MailStore.openMailbox */
 export function openMailbox(
@@ -20,7 +24,7 @@ export function openMailbox(
       engine.check(account, who);
       const info = infoOf(account, mailbox);
       const recentFrom = mailbox.counters.recentFrom;
-      if (request.claimRecent) claimRecent(mailbox);
+      if (request.claimRecent) claimRecent(engine, account, mailbox);
       return {
         info,
         uids: summary.columns.uids(),
@@ -32,11 +36,27 @@ export function openMailbox(
   });
 }
 
-/** Everything that happened to `account` stays; the marker itself is logged with the mailbox's next change. */
-function claimRecent(mailbox: MailboxState): void {
-  // RFC 9051 dropped \Recent; for RFC 3501 clients a lost marker only shows messages as recent again.
-  mailbox.counters = claimed(mailbox.counters, mailbox.counters.uidNext);
-  mailbox.next = claimed(mailbox.next, mailbox.counters.uidNext);
+/**
+ * Moves the marker at once in RAM, and in the log without waiting: a lost one only shows messages as
+ * \Recent again, which RFC 9051 no longer knows. While a change has the account to itself the marker
+ * goes with the mailbox's next entry.
+ */
+function claimRecent(engine: Engine, account: AccountState, mailbox: MailboxState): void {
+  const { uidNext, recentFrom } = mailbox.counters;
+  if (recentFrom === uidNext) return;
+  const toldOf = mailbox.counters.recent > 0;
+  mailbox.counters = claimed(mailbox.counters, uidNext);
+  mailbox.next = claimed(mailbox.next, uidNext);
+  if (!toldOf || !account.lock.tryShared()) return;
+  try {
+    const op = { kind: "counters", mailbox: mailbox.id, counters: mailbox.next } as const;
+    background(proposeChange(engine, account, engine.nextOpId(), { ops: [op] }));
+  } catch (error) {
+    // Not the primary any more, or the log is full: the marker is not worth failing a SELECT.
+    if (!(error instanceof MailError)) throw error;
+  } finally {
+    account.lock.releaseShared();
+  }
 }
 
 function claimed(counters: MailboxState["counters"], recentFrom: number): MailboxState["counters"] {

@@ -5,9 +5,10 @@ import { Level } from "level";
 import { assert } from "../lib/assert.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Disk } from "../lib/disk.ts";
+import { opIdMaker } from "../lib/id-maker.ts";
 import type { Random } from "../lib/random.ts";
 import { MailError } from "../mail/errors.ts";
-import { storeId } from "../mail/ids.ts";
+import { opId, storeId } from "../mail/ids.ts";
 import type { ShardId, StoreId } from "../mail/ids.ts";
 import { BodyGarbage } from "./body-garbage.ts";
 import type { BodySource } from "./body-source.ts";
@@ -101,7 +102,14 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
     onFailure: options.onFatal,
   });
   const id = await identify(disk, rows, random);
-  const engine = new Engine({ rows, clock, limits, feed: new RegistrationFeed() });
+  const makeOpId = opIdMaker(random);
+  const engine = new Engine({
+    rows,
+    clock,
+    limits,
+    feed: new RegistrationFeed(),
+    nextOpId: () => opId(makeOpId()),
+  });
   const log = await openSegmentLog(disk, "log", {
     storeId: id,
     clock,

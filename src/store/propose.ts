@@ -117,7 +117,7 @@ export function proposeChange(
   engine: Engine,
   account: AccountState,
   opId: OpId,
-  evaluated: Evaluated<Outcome>,
+  evaluated: Omit<Evaluated<Outcome>, "outcome"> & { readonly outcome?: Outcome },
 ): Promise<void> {
   const { ops, outcome, parts = [], statics = [], body } = evaluated;
   const change: ChangePayload = {
@@ -126,7 +126,7 @@ export function proposeChange(
     parts,
     statics,
     ops,
-    outcome: encodeOutcome(outcome),
+    outcome: outcome === undefined ? new Uint8Array(0) : encodeOutcome(outcome),
   };
   const blobs = parts.flatMap((part) => (part.kind === "blob" ? [part.id] : []));
   const committed = propose(engine, {

@@ -162,7 +162,13 @@ export function makeStore(
       throw error;
     },
   });
-  const engine = new Engine({ rows, clock, limits, feed: new RegistrationFeed() });
+  const engine = new Engine({
+    rows,
+    clock,
+    limits,
+    feed: new RegistrationFeed(),
+    nextOpId: nextOp,
+  });
   journal.apply = engine.apply;
   engine.attach(journal, journal);
   return { engine, store: new LocalMailStore(engine), journal, db, clock, limits };
