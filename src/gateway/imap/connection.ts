@@ -21,9 +21,6 @@ export interface ConnectionOwner {
   closed(connection: Connection): void;
 }
 
-/** Time in which a session that was told to end must be gone. */
-const graceMs = 5000;
-
 export class Connection implements SessionHost {
   readonly address: string;
   readonly session: Session;
@@ -35,7 +32,7 @@ export class Connection implements SessionHost {
   #user: AccountId | undefined;
   #served = false;
   #closed = false;
-  /** While set, the connection is cut when this time has passed. */
+  /** Once set, the connection is cut when this time has passed. */
   #cutAtMs: number | undefined;
   #keepAliveAtMs = 0;
   #takenBytes = 0;
@@ -77,19 +74,25 @@ export class Connection implements SessionHost {
       if (nowMs > this.#cutAtMs) this.destroy();
       return;
     }
+    if (this.#served) {
+      // The client may still be taking what was written; then only its hang-up is waited for.
+      if (this.pendingBytes() > 0) this.#checkProgress(nowMs);
+      else this.#cutAtMs = nowMs + this.#owner.limits.closeGraceMs;
+      return;
+    }
     if (nowMs > this.session.deadlineMs) {
       const slow = this.session.user === undefined ? "Login took too long" : "Idle for too long";
-      this.end(slow, nowMs);
+      this.end(slow, nowMs + this.#owner.limits.closeGraceMs);
       return;
     }
     this.#checkProgress(nowMs);
     this.#keepAlive(nowMs);
   }
 
-  /** Tells the session to end, and cuts it if it doesn't. */
-  end(text: string, nowMs: number): void {
+  /** Tells the session to end, and cuts it if it has not by `cutAtMs`. */
+  end(text: string, cutAtMs: number): void {
     this.session.endWith(text);
-    this.#cutAtMs = nowMs + graceMs;
+    this.#cutAtMs = cutAtMs;
   }
 
   destroy(): void {
@@ -142,7 +145,6 @@ export class Connection implements SessionHost {
     this.#served = true;
     this.#releaseUser();
     this.#socket.end();
-    this.#cutAtMs = this.#owner.services.clock.monotonicMs() + graceMs;
     // Nothing is read any more, but the end of the stream must be seen.
     this.#socket.off("data", this.#onData).resume();
   }

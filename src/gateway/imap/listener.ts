@@ -81,8 +81,8 @@ class ImapListener implements Listener, ConnectionOwner {
     const text = "The server is shutting down, connect again";
     for (const { session } of this.#connections) session.endWhenQuiet(text);
     const onAbort = (): void => {
-      const nowMs = this.services.clock.monotonicMs();
-      for (const connection of this.#connections) connection.end(text, nowMs - tickMs);
+      const cutAtMs = this.services.clock.monotonicMs() + tickMs;
+      for (const connection of this.#connections) connection.end(text, cutAtMs);
     };
     if (signal.aborted) onAbort();
     else signal.addEventListener("abort", onAbort, { once: true });

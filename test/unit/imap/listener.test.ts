@@ -9,7 +9,7 @@ import type { Principal } from "../../../src/mail/mail-store.ts";
 import { fakeServices } from "../../support/fake-services.ts";
 import type { FakeServices } from "../../support/fake-services.ts";
 import { LineClient } from "../../support/line-client.ts";
-import { seedAccount } from "./support.ts";
+import { addMessage, seedAccount } from "./support.ts";
 
 let services: FakeServices;
 let who: Principal;
@@ -162,6 +162,25 @@ describe("connections", () => {
     expect(await client.readLine()).toBe("b NO [OVERQUOTA] Over quota, the limit is 2000 bytes");
     expect(await client.readLine()).toBe("c OK NOOP completed");
     client.close();
+  });
+
+  test("a slow reader that has logged out still gets everything", async () => {
+    const port = await start({ closeGraceMs: 50, idleKeepAliveMs: 900 });
+    const size = 8_000_000;
+    await addMessage(services, who, "INBOX", "Subject: x\r\n\r\n".padEnd(size, "y"));
+    const client = await selected(port);
+    client.pause();
+    client.send("a FETCH 4 BODY.PEEK[]\r\nb LOGOUT\r\n");
+    // Longer than the timer's tick and the grace, while nothing is read.
+    const other = await selected(port);
+    other.send("n IDLE\r\n");
+    await skipTo(other, "* OK Still here");
+    other.close();
+    client.resume();
+    await skipTo(client, "* 4 FETCH");
+    expect((await client.readBytes(size)).length).toBe(size);
+    expect(await skipTo(client, "b ")).toBe("b OK LOGOUT completed");
+    await client.readEnd();
   });
 
   test("IDLE says now and then that it is there", async () => {

@@ -23,7 +23,6 @@ export const star = 0x2a;
 export const colon = 0x3a;
 export const comma = 0x2c;
 export const dot = 0x2e;
-export const dash = 0x2d;
 export const less = 0x3c;
 export const greater = 0x3e;
 export const dollar = 0x24;
