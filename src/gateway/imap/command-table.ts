@@ -6,6 +6,8 @@ import { authenticate } from "./commands/authenticate.ts";
 import { capability } from "./commands/capability.ts";
 import { close, unselect } from "./commands/close.ts";
 import { copy, move, uidCopy, uidMove } from "./commands/copy.ts";
+import { create } from "./commands/create.ts";
+import { remove } from "./commands/delete.ts";
 import { enable } from "./commands/enable.ts";
 import { expunge, uidExpunge } from "./commands/expunge.ts";
 import { fetch, uidFetch } from "./commands/fetch.ts";
@@ -14,15 +16,16 @@ import { idle } from "./commands/idle.ts";
 import { list, lsub } from "./commands/list.ts";
 import { login } from "./commands/login.ts";
 import { logout } from "./commands/logout.ts";
-import { create, remove, rename, subscribe, unsubscribe } from "./commands/mailboxes.ts";
 import { namespace } from "./commands/namespace.ts";
 import { check, noop } from "./commands/noop.ts";
 import { getQuota, getQuotaRoot } from "./commands/quota.ts";
+import { rename } from "./commands/rename.ts";
 import { search, uidSearch } from "./commands/search.ts";
 import { examine, select } from "./commands/select.ts";
 import { starttls } from "./commands/starttls.ts";
 import { status } from "./commands/status.ts";
 import { store, uidStore } from "./commands/store.ts";
+import { subscribe, unsubscribe } from "./commands/subscribe.ts";
 
 const commands: readonly Command[] = [
   append,

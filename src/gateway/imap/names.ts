@@ -21,6 +21,14 @@ export function parseMailbox(cursor: Cursor, session: Session): MailboxArgument 
   return () => mailboxName(text, utf8);
 }
 
+/** Arguments of a command that has one mailbox name and nothing else. */
+export function parseOnlyMailbox(cursor: Cursor, session: Session): MailboxArgument {
+  cursor.space();
+  const mailbox = parseMailbox(cursor, session);
+  cursor.end();
+  return mailbox;
+}
+
 /** The stored form of what a client sent. @throws MailError BAD_MAILBOX_NAME */
 export function mailboxName(text: string, utf8: boolean): string {
   const decoded = utf8 ? text : decodeModifiedUtf7(text);

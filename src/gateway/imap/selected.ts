@@ -27,7 +27,8 @@ export interface SyncOptions {
 
 export class Selected {
   readonly id: MailboxId;
-  readonly name: string;
+  /** As at SELECT, or as this session renamed it. */
+  #name: string;
   readonly readOnly: boolean;
   readonly uidValidity: number;
   readonly view: View;
@@ -51,7 +52,7 @@ export class Selected {
 
   constructor(open: OpenMailbox, readOnly: boolean) {
     this.id = open.info.id;
-    this.name = open.info.name;
+    this.#name = open.info.name;
     this.readOnly = readOnly;
     this.uidValidity = open.info.uidValidity;
     this.view = new View(open.uids);
@@ -61,6 +62,9 @@ export class Selected {
     this.#uidNext = open.info.uidNext;
   }
 
+  get name(): string {
+    return this.#name;
+  }
   get highestModSeq(): ModSeq {
     return this.#modSeq;
   }
@@ -86,6 +90,13 @@ export class Selected {
     this.#watch?.abort();
     this.#watch = undefined;
     this.onMoved = undefined;
+  }
+
+  /** This session renamed a mailbox. RFC 9051 §6.3.6: INBOX stays, and its messages move out. */
+  renamed(from: string, to: string): void {
+    if (this.#name === "INBOX") this.#stale = true;
+    else if (this.#name === from) this.#name = to;
+    else if (this.#name.startsWith(`${from}/`)) this.#name = to + this.#name.slice(from.length);
   }
 
   /** Something changed that the events may not have told yet. */
