@@ -91,7 +91,7 @@ function explain(
       return at(offsetOf(document, [...issue.path, key], true), message);
     });
   }
-  const missing = !document.hasIn(issue.path.map(String));
+  const missing = issue.code !== "custom" && !document.hasIn(issue.path.map(String));
   const message = missing
     ? `"${name}" is missing`
     : `"${name}": ${issue.message.replace(/^Invalid input: /, "")}`;

@@ -2,6 +2,7 @@
 // `pabal config show`, docs/config.md and the JSON Schema are made from.
 
 import { z } from "zod";
+import { crossChecks } from "./cross-checks.ts";
 import { parseDuration, parseSize } from "./units.ts";
 
 const duration = (text: string, about: string) =>
@@ -53,46 +54,57 @@ const listener = (about: string) =>
     .optional()
     .meta({ description: about });
 
-const cluster = z.strictObject({
-  id: text("Name of the cluster; members of another one are refused"),
-  minCopies: z
-    .union([z.literal(1), z.literal(2)])
-    .prefault(2)
-    .meta({
-      description:
-        "Machines on which a message must be fsynced before it is acknowledged. 1 risks mail: an acknowledged message may exist on one machine only",
+const cluster = z
+  .strictObject({
+    id: text("Name of the cluster; members of another one are refused"),
+    minCopies: z
+      .union([z.literal(1), z.literal(2)])
+      .prefault(2)
+      .meta({
+        description:
+          "Machines on which a message must be fsynced before it is acknowledged. 1 risks mail: an acknowledged message may exist on one machine only",
+      }),
+    shardsPerNode: count(16, "Shards per node at `init`; fixed afterwards"),
+    allowSameMachine: z.boolean().prefault(false).meta({
+      description: "Let both copies of a shard lie in one failure domain (tests, one machine)",
     }),
-  shardsPerNode: count(16, "Shards per node at `init`; fixed afterwards"),
-  allowSameMachine: z.boolean().prefault(false).meta({
-    description: "Let both copies of a shard lie in one failure domain (tests, one machine)",
-  }),
-  coordinator: z.strictObject({
-    kind: z
-      .literal("embedded")
-      .prefault("embedded")
-      .meta({ description: "embedded: one process with its own fsynced log" }),
-    member: memberName.prefault("c1").meta({ description: "Member id of the coordinator process" }),
-    address: hostPort.meta({ description: "Link address of the coordinator process" }),
-  }),
-  link: z
-    .strictObject({
-      plaintext: z
-        .boolean()
-        .prefault(false)
-        .meta({ description: "No TLS between members; allowed on loopback addresses only" }),
-      ca: text("Certificate authority of the cluster (PEM file)").optional(),
-      cert: text("This member's certificate (PEM file)").optional(),
-      key: text("This member's private key (PEM file)").optional(),
-    })
-    .prefault({}),
-});
+    coordinator: z
+      .strictObject({
+        kind: z
+          .literal("embedded")
+          .prefault("embedded")
+          .meta({ description: "embedded: one process with its own fsynced log" }),
+        member: memberName
+          .prefault("c1")
+          .meta({ description: "Member id of the coordinator process" }),
+        address: hostPort.meta({ description: "Link address of the coordinator process" }),
+      })
+      .meta({ description: "Where the shard table is kept" }),
+    link: z
+      .strictObject({
+        plaintext: z
+          .boolean()
+          .prefault(false)
+          .meta({ description: "No TLS between members; allowed on loopback addresses only" }),
+        ca: text("Certificate authority of the cluster (PEM file)").optional(),
+        cert: text("This member's certificate (PEM file)").optional(),
+        key: text("This member's private key (PEM file)").optional(),
+      })
+      .prefault({})
+      .meta({ description: "TLS between members (mutual, TLS 1.3, the cluster's own authority)" }),
+  })
+  .meta({ description: "The cluster that this member belongs to; the same in all its files" });
 
-const member = z.strictObject({
-  id: memberName.meta({ description: "Name of this member, unique in the cluster" }),
-  role: z.enum(["gateway", "node", "coordinator"]).meta({ description: "What this process is" }),
-  dataDir: text("Folder that this member alone uses"),
-  failureDomain: text("Machine, rack or site; the copies of a shard never share one").optional(),
-});
+const member = z
+  .strictObject({
+    id: memberName.meta({ description: "Name of this member, unique in the cluster" }),
+    role: z.enum(["gateway", "node", "coordinator"]).meta({ description: "What this process is" }),
+    dataDir: text("Folder that this member alone uses"),
+    failureDomain: text(
+      "Machine, rack or site; the copies of a shard never share one. The machine's name when absent",
+    ).optional(),
+  })
+  .meta({ description: "This process" });
 
 const listen = z
   .strictObject({
@@ -107,7 +119,8 @@ const listen = z
     http: listener("Health, metrics and admin API"),
     link: listener("Links between members (coordinator and nodes)"),
   })
-  .prefault({});
+  .prefault({})
+  .meta({ description: "Where to listen; what is absent is not listened for" });
 
 const auth = z
   .strictObject({
@@ -125,14 +138,16 @@ const auth = z
       "Wrong passwords a minute per address and per account before delays",
     ),
   })
-  .prefault({});
+  .prefault({})
+  .meta({ description: "Passwords and logins" });
 
 const directory = z
   .strictObject({
     cacheMax: count(100_000, "Directory rows kept in memory"),
     freshness: duration("1s", "Age of a shard's stream up to which `no such user` may be said"),
   })
-  .prefault({});
+  .prefault({})
+  .meta({ description: "The replica of all accounts that every gateway has" });
 
 const limits = z
   .strictObject({
@@ -159,52 +174,58 @@ const limits = z
     drain: duration("5s", "Time that sessions get at shutdown"),
     rpc: duration("30s", "How long a command waits for a mail node to come back"),
   })
-  .prefault({});
+  .prefault({})
+  .meta({ description: "What one client, user or message may take; a refusal names the key" });
 
 /** The whole configuration of one member. */
-export const configSchema = z.strictObject({
-  cluster,
-  member,
-  listen,
-  hostName: text("Host name in greetings and Received; the machine's own when absent").optional(),
-  tls: z
-    .strictObject({
-      cert: text("Certificate chain for clients (PEM file)"),
-      key: text("Private key for it (PEM file)"),
-    })
-    .optional()
-    .meta({ description: "TLS towards clients; without it no STARTTLS is offered" }),
-  domains: z
-    .array(z.string().regex(/^[^\s@]+\.?[^\s@]*$/, { error: "wants a domain name" }))
-    .prefault([])
-    .meta({ description: "Mail domains; the first completes a bare login" }),
-  directory,
-  auth,
-  limits,
-  groups: z
-    .strictObject({
-      folder: text("Folder of announcements; follows the locale when absent").optional(),
-    })
-    .prefault({}),
-  locale: z
-    .enum(["en", "ko"])
-    .prefault("en")
-    .meta({ description: "Language of default folder names" }),
-  log: z
-    .strictObject({
-      level: z
-        .enum(["error", "warn", "info", "debug", "trace"])
-        .prefault("info")
-        .meta({ description: "Least severe lines to log" }),
-      pretty: z.boolean().prefault(false).meta({ description: "For people instead of JSON" }),
-    })
-    .prefault({}),
-  admin: z
-    .strictObject({
-      url: text("Where the command line finds the admin API").optional(),
-      tokenFile: text("File with the admin token; without it the admin API is off").optional(),
-    })
-    .prefault({}),
-});
+export const configSchema = z
+  .strictObject({
+    cluster,
+    member,
+    listen,
+    hostName: text("Host name in greetings and Received; the machine's own when absent").optional(),
+    tls: z
+      .strictObject({
+        cert: text("Certificate chain for clients (PEM file)"),
+        key: text("Private key for it (PEM file)"),
+      })
+      .optional()
+      .meta({ description: "TLS towards clients; without it no STARTTLS is offered" }),
+    domains: z
+      .array(z.string().regex(/^[^\s@]+\.?[^\s@]*$/, { error: "wants a domain name" }))
+      .prefault([])
+      .meta({ description: "Mail domains; the first completes a bare login" }),
+    directory,
+    auth,
+    limits,
+    groups: z
+      .strictObject({
+        folder: text("Folder of announcements; follows the locale when absent").optional(),
+      })
+      .prefault({})
+      .meta({ description: "Announcements" }),
+    locale: z
+      .enum(["en", "ko"])
+      .prefault("en")
+      .meta({ description: "Language of default folder names" }),
+    log: z
+      .strictObject({
+        level: z
+          .enum(["error", "warn", "info", "debug", "trace"])
+          .prefault("info")
+          .meta({ description: "Least severe lines to log" }),
+        pretty: z.boolean().prefault(false).meta({ description: "For people instead of JSON" }),
+      })
+      .prefault({})
+      .meta({ description: "Log, JSON lines on standard output" }),
+    admin: z
+      .strictObject({
+        url: text("Where the command line finds the admin API").optional(),
+        tokenFile: text("File with the admin token; without it the admin API is off").optional(),
+      })
+      .prefault({})
+      .meta({ description: "Admin API, on the http listener of gateways" }),
+  })
+  .superRefine(crossChecks);
 
 export type Config = z.output<typeof configSchema>;

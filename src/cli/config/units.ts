@@ -16,6 +16,10 @@ const sizeUnits: Readonly<Record<string, number>> = {
   TiB: 1024 ** 4,
 };
 
+/** For JSON Schema: what parseDuration and parseSize take. */
+export const durationPattern = patternOf(durationUnits);
+export const sizePattern = patternOf(sizeUnits);
+
 /** `500ms 10s 5m 2h 30d` to milliseconds; undefined when the text is no duration. */
 export function parseDuration(text: string): number | undefined {
   return withUnit(text, durationUnits);
@@ -34,6 +38,10 @@ export function formatDuration(ms: number): string {
 /** Bytes as the shortest exact text, `50MiB` or `1000B`. */
 export function formatSize(bytes: number): string {
   return shortest(bytes, sizeUnits);
+}
+
+function patternOf(units: Readonly<Record<string, number>>): string {
+  return `^\\s*\\d+(\\.\\d+)?\\s?(${Object.keys(units).join("|")})\\s*$`;
 }
 
 function withUnit(text: string, units: Readonly<Record<string, number>>): number | undefined {

@@ -13,8 +13,8 @@ import {
 
 const good = `cluster:
   id: test
-  coordinator:
-    address: 127.0.0.1:4000
+  coordinator: { address: 127.0.0.1:4000 }
+  link: { plaintext: true }
 member:
   id: g1
   role: gateway
@@ -92,6 +92,70 @@ describe("configuration", () => {
     ],
   ])("%s", (_name, text, expected) => {
     expect(problemsOf(text).join("\n")).toMatch(expected);
+  });
+
+  test.each([
+    [
+      "links without certificates",
+      good.replace("  link: { plaintext: true }\n", ""),
+      /^p\.yaml:2:3: "cluster\.link": wants ca, cert and key .*pabal cluster certificates/m,
+    ],
+    [
+      "half the certificates",
+      good.replace("{ plaintext: true }", "{ ca: x, cert: y }"),
+      /^p\.yaml:4:9: "cluster\.link": wants ca, cert and key/m,
+    ],
+    [
+      "plaintext links to another machine",
+      good.replace("127.0.0.1:4000", "10.0.0.1:4000"),
+      /^p\.yaml:4:22: "cluster\.link\.plaintext": is for loopback only, but the coordinator is at 10\.0\.0\.1$/m,
+    ],
+    [
+      "plaintext links that others could reach",
+      `${good}listen: { link: { address: "::", port: 1 } }\n`,
+      /"cluster\.link\.plaintext": is for loopback only, but listen\.link is ::$/m,
+    ],
+    [
+      "plaintext and certificates",
+      good.replace("plaintext: true", "plaintext: true, ca: x"),
+      /"cluster\.link\.plaintext": is true, but certificates are given too/m,
+    ],
+    [
+      "a gateway without domains",
+      good.replace("[pabal.test]", "[]"),
+      /^p\.yaml:9:10: "domains": a gateway needs/m,
+    ],
+    [
+      "implicit TLS without a certificate",
+      `${good}listen: { imaps: { port: 993 } }\n`,
+      /"listen\.imaps": needs tls\.cert and tls\.key/m,
+    ],
+    [
+      "one port for two listeners",
+      `${good}listen: { imap: { port: 143 }, pop3: { port: 143 } }\n`,
+      /"listen\.pop3\.port": 127\.0\.0\.1:143 is listen\.imap's already/m,
+    ],
+    [
+      "mail listeners on a node",
+      `${good.replace("role: gateway", "role: node")}listen: { link: { port: 1 }, smtp: { port: 25 } }\n`,
+      /"listen\.smtp": is for gateways; this is a node/m,
+    ],
+    [
+      "a node that nobody can reach",
+      good.replace("role: gateway", "role: node"),
+      /"listen": a node needs listen\.link/m,
+    ],
+    [
+      "a coordinator under another name than the members know",
+      good.replace("role: gateway", "role: coordinator"),
+      /"member\.id": is not that of the coordinator/m,
+    ],
+  ])("%s is refused", (_name, text, expected) => {
+    expect(problemsOf(text).join("\n")).toMatch(expected);
+  });
+
+  test("free ports may be the same number", () => {
+    expect(problemsOf(`${good}listen: { imap: { port: 0 }, pop3: { port: 0 } }\n`)).toEqual([]);
   });
 
   test("every mistake of a file is reported at once", () => {

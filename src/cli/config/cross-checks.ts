@@ -1,0 +1,122 @@
+// What one key of the configuration demands of another: checked after each key by itself is right.
+// Leaves files and ports to start-up and `pabal config check`.
+
+import type { z } from "zod";
+
+interface Listener {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** The part of the configuration that is looked at. */
+interface Checked {
+  readonly cluster: {
+    readonly minCopies: 1 | 2;
+    readonly coordinator: { readonly member: string; readonly address: string };
+    readonly link: {
+      readonly plaintext: boolean;
+      readonly ca?: string | undefined;
+      readonly cert?: string | undefined;
+      readonly key?: string | undefined;
+    };
+  };
+  readonly member: { readonly id: string; readonly role: string };
+  readonly listen: Readonly<Record<string, Listener | undefined>>;
+  readonly tls?: unknown;
+  readonly domains: readonly string[];
+}
+
+type Report = (path: readonly string[], message: string) => void;
+
+const mailListeners = [
+  "smtp",
+  "submission",
+  "submissions",
+  "lmtp",
+  "imap",
+  "imaps",
+  "pop3",
+  "pop3s",
+];
+const implicitTls = ["submissions", "imaps", "pop3s"];
+
+/** For zod's `superRefine`: each problem at the key that is to be changed. */
+export function crossChecks(config: Checked, context: z.core.$RefinementCtx<unknown>): void {
+  const report: Report = (path, message) =>
+    context.addIssue({ code: "custom", path: [...path], message, input: undefined });
+  checkLinks(config, report);
+  checkRole(config, report);
+  checkListeners(config, report);
+}
+
+function checkLinks({ cluster, listen }: Checked, report: Report): void {
+  const { plaintext, ...files } = cluster.link;
+  const given = (["ca", "cert", "key"] as const).filter((name) => files[name] !== undefined);
+  if (!plaintext) {
+    if (given.length === 3) return;
+    report(
+      ["cluster", "link"],
+      "wants ca, cert and key (make them with `pabal cluster certificates`), or plaintext: true where all members are on loopback",
+    );
+    return;
+  }
+  if (given.length > 0) {
+    report(["cluster", "link", "plaintext"], "is true, but certificates are given too: drop one");
+  }
+  const here = listen.link;
+  if (here !== undefined && !isLoopback(here.address)) {
+    report(
+      ["cluster", "link", "plaintext"],
+      `is for loopback only, but listen.link is ${here.address}`,
+    );
+  }
+  const host = cluster.coordinator.address.replace(/:\d+$/, "");
+  if (!isLoopback(host)) {
+    report(
+      ["cluster", "link", "plaintext"],
+      `is for loopback only, but the coordinator is at ${host}`,
+    );
+  }
+}
+
+function checkRole({ cluster, member, listen, domains }: Checked, report: Report): void {
+  const coordinator = cluster.coordinator.member;
+  if (member.role === "coordinator" && member.id !== coordinator) {
+    report(
+      ["member", "id"],
+      `is not that of the coordinator, cluster.coordinator.member: ${coordinator}`,
+    );
+  }
+  if (member.role !== "coordinator" && member.id === coordinator) {
+    report(["member", "id"], "is the coordinator's: choose another one");
+  }
+  if (member.role !== "gateway") {
+    for (const name of mailListeners.filter((key) => listen[key] !== undefined)) {
+      report(["listen", name], `is for gateways; this is a ${member.role}`);
+    }
+    if (listen.link === undefined) report(["listen"], `a ${member.role} needs listen.link`);
+  } else if (domains.length === 0) {
+    report(["domains"], "a gateway needs the mail domains that it serves");
+  }
+}
+
+function checkListeners({ listen, tls }: Checked, report: Report): void {
+  const seen = new Map<string, string>();
+  for (const [name, listener] of Object.entries(listen)) {
+    if (listener === undefined) continue;
+    if (tls === undefined && implicitTls.includes(name)) {
+      report(["listen", name], "needs tls.cert and tls.key");
+    }
+    const place = `${listener.address}:${listener.port}`;
+    const other = seen.get(place);
+    if (listener.port !== 0 && other !== undefined) {
+      report(["listen", name, "port"], `${place} is listen.${other}'s already`);
+    }
+    seen.set(place, name);
+  }
+}
+
+function isLoopback(host: string): boolean {
+  const bare = host.replace(/^\[|\]$/g, "");
+  return bare === "localhost" || bare === "::1" || /^127\.\d+\.\d+\.\d+$/.test(bare);
+}
