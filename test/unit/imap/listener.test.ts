@@ -6,6 +6,7 @@ import type { ImapLimits } from "../../../src/gateway/imap/limits.ts";
 import type { Listener } from "../../../src/gateway/services.ts";
 import { MailError } from "../../../src/mail/errors.ts";
 import type { Principal } from "../../../src/mail/mail-store.ts";
+import { FakeMailStore } from "../../support/fake-mail-store.ts";
 import { fakeServices } from "../../support/fake-services.ts";
 import type { FakeServices } from "../../support/fake-services.ts";
 import { LineClient } from "../../support/line-client.ts";
@@ -191,6 +192,27 @@ describe("connections", () => {
     expect(await client.readLine()).toBe("* OK Still here");
     client.send("DONE\r\n");
     expect(await skipTo(client, "a ")).toBe("a OK IDLE completed");
+    client.close();
+  });
+
+  test("IDLE goes on after the store was away, and nothing is missed", async () => {
+    const port = await start();
+    const real = services.store;
+    let calls = 0;
+    real.watch = (principal, request, signal) => {
+      calls++;
+      if (calls === 1) throw new MailError({ code: "UNAVAILABLE", why: "test" });
+      return FakeMailStore.prototype.watch.call(real, principal, request, signal);
+    };
+    const client = await selected(port);
+    client.send("a IDLE\r\n");
+    await skipTo(client, "+ ");
+    await expect.poll(() => calls).toBe(1);
+    await addMessage(services, who, "INBOX", "x: 1\r\n");
+    expect(await client.readLine()).toBe("* 4 EXISTS");
+    expect(await client.readLine()).toBe("* 4 RECENT");
+    await addMessage(services, who, "INBOX", "x: 2\r\n");
+    expect(await client.readLine()).toBe("* 5 EXISTS");
     client.close();
   });
 
