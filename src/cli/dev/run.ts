@@ -79,11 +79,13 @@ export async function runDev(options: DevOptions): Promise<void> {
     ];
     const initFile = members[0]?.file ?? "";
     const initLimit = AbortSignal.timeout(readyWithinMs);
+    const initDone = new AbortController();
     try {
       await Promise.race([
         initFromConfig(initFile, options.nodes, initLimit),
-        untilFailure(() => cluster.failure),
+        untilFailure(() => cluster.failure, initDone.signal),
       ]);
+      initDone.abort();
       await waitUntilReady(listening, readyWithinMs, () => cluster.failure);
     } catch (error) {
       if (error instanceof NotReady)
@@ -124,11 +126,11 @@ async function untilSignal(): Promise<void> {
 }
 
 /** Rejects once a member has ended at the start. */
-async function untilFailure(failure: () => string | undefined): Promise<never> {
+async function untilFailure(failure: () => string | undefined, limit: AbortSignal): Promise<never> {
   for (;;) {
     const why = failure();
     if (why !== undefined) throw new NotReady(why);
-    await wait(50);
+    await wait(50, undefined, { signal: limit });
   }
 }
 
