@@ -1,5 +1,5 @@
-// `pabal check`: is what the index says true? Checksums of all rows, counters and quota against the
-// messages, each message's static row, owner and body. Reads only; repairing is done from the peer.
+// Whether what the index says is true (the command `pabal check`): checksums of all rows, counters and
+// quota against the messages, each message's static row, owner and body. Reads only; repair is from the peer.
 
 import { MailError } from "../mail/errors.ts";
 import { accountId } from "../mail/ids.ts";

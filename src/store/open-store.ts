@@ -127,10 +127,7 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
   const { journal, bodies } = await journalFor(options, parts);
   engine.attach(journal, bodies);
   const garbage = new BodyGarbage(rows);
-  const upkeep = new Upkeep(
-    { engine, log, blobs, garbage, onFatal: options.onFatal },
-    options.checkpointEveryMs ?? 5000,
-  );
+  const upkeep = new Upkeep({ engine, log, blobs, garbage }, options.checkpointEveryMs ?? 5000);
   upkeep.start();
   return {
     ...parts,

@@ -1,6 +1,7 @@
 // What a store does by itself: checkpoints every few seconds and at each new segment, sweeping after
 // deletions, rewriting segments that are mostly garbage. One job at a time, at leisure.
 
+import { background } from "../lib/background.ts";
 import type { Timer } from "../lib/clock.ts";
 import { shardId } from "../mail/ids.ts";
 import type { BodyGarbage } from "./body-garbage.ts";
@@ -21,7 +22,6 @@ export interface UpkeepParts {
   readonly log: SegmentLog;
   readonly blobs: BlobStore;
   readonly garbage: BodyGarbage;
-  readonly onFatal: (error: unknown) => void;
 }
 
 export class Upkeep {
@@ -53,7 +53,10 @@ export class Upkeep {
         },
         (error: unknown) => {
           this.#running = undefined;
-          if (!this.#stopping.signal.aborted) this.#parts.onFatal(error);
+          if (this.#stopping.signal.aborted) return;
+          // A failed log or index has told onFatal itself; anything else is reported and tried again.
+          background("store upkeep", Promise.reject(asError(error)));
+          this.start();
         },
       );
     });
@@ -109,4 +112,8 @@ export class Upkeep {
       this.#expireMs = now;
     }
   }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error("store upkeep", { cause: error });
 }

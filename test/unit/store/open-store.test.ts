@@ -11,6 +11,7 @@ import { allUids } from "../../../src/mail/uid-set.ts";
 import { createAccount, firstMailboxes } from "../../../src/store/accounts.ts";
 import { openStore } from "../../../src/store/open-store.ts";
 import type { OpenedStore } from "../../../src/store/open-store.ts";
+import { salvage } from "../../../src/store/salvage.ts";
 import type { Database } from "../../../src/store/write-queue.ts";
 import {
   TestClock,
@@ -210,6 +211,50 @@ describe("a store on a disk", () => {
     expect(ofMailbox.filter((key) => key.readUInt32BE(10) === id)).toEqual([]);
     expect(left.filter((key) => key[0] === 0x47)).toEqual([]);
     await opened.close();
+  });
+
+  it("salvages mail from segments alone, also behind a damaged record", async () => {
+    const disk = new SimulatedDisk();
+    const opened = await open(disk, makeDatabase());
+    const who = await addUser(opened);
+    for (let n = 1; n <= 4; n++) {
+      await opened.store.deliver(delivery([who], message(`m${n}`)), never);
+    }
+    const set = { ...change(), mailbox: mailboxId(1), uids: [3, 3] };
+    await opened.store.store(who, { ...set, mode: "add", flags: ["\\Seen", "work"] }, never);
+    await opened.store.move(
+      who,
+      { ...change(), mailbox: mailboxId(1), uids: [4, 4], target: "Trash" },
+      never,
+    );
+    await opened.store.expunge(
+      who,
+      { ...change(), mailbox: mailboxId(1), uids: [1, 1], force: true },
+      never,
+    );
+    await opened.close();
+    const read = async (): Promise<string[]> => {
+      const found: string[] = [];
+      for await (const { accountName, mailbox, flags, body } of salvage(disk, "log")) {
+        const text = body.kind === "bytes" ? Buffer.from(body.bytes).toString() : body.kind;
+        found.push(
+          [accountName, mailbox, flags.join("+"), /m\d/.exec(text)?.[0] ?? text].join(" "),
+        );
+      }
+      return found.sort();
+    };
+    const name = "u@pabal.test";
+    expect(await read()).toEqual([
+      `${name} INBOX  m2`,
+      `${name} INBOX \\Seen+work m3`,
+      `${name} Trash  m4`,
+    ]);
+    const [segment = ""] = await disk.list("log");
+    const file = await disk.open(`log/${segment}`, "write");
+    const bytes = Buffer.from(await file.read(0, await file.size()));
+    await file.writev([Buffer.from("X")], bytes.indexOf("Subject: m2"));
+    await file.close();
+    expect(await read()).toEqual([`${name} INBOX \\Seen+work m3`, `${name} Trash  m4`]);
   });
 
   it("refuses an index that is lost or another's", async () => {
