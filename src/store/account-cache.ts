@@ -1,7 +1,8 @@
 // Accounts and summaries in RAM: loaded when first asked for, kept while in use, then until memory is
 // needed. What is applied while something loads is applied to it again, so loading never blocks apply.
 
-import { MailError } from "../mail/errors.ts";
+import { background } from "../lib/background.ts";
+import { MailError, isMailError } from "../mail/errors.ts";
 import { mailboxId } from "../mail/ids.ts";
 import type { AccountId, MailboxId } from "../mail/ids.ts";
 import { AccountState } from "./account-state.ts";
@@ -120,12 +121,17 @@ export class AccountCache {
   /** Folds when enough changes have gathered, and makes room; called now and then after changes. */
   tidy(account: AccountState, mailbox: MailboxState): void {
     const { summary } = mailbox;
+    const { modSeq } = mailbox.counters;
     if (summary !== undefined) {
       this.#measure(mailbox, summary);
-      const { modSeq } = mailbox.counters;
+      mailbox.foldedNear = modSeq;
       if (modSeq - summary.foldModSeq > this.#limits.unfoldedMax) {
         fold(this.#queue, account.id, mailbox.id, summary, modSeq);
       }
+    } else if (modSeq - mailbox.foldedNear > this.#limits.unfoldedMax && !mailbox.gone) {
+      // Much mail and no reader: loading folds it, so that the next SELECT isn't slow.
+      mailbox.foldedNear = modSeq;
+      background("fold of a mailbox", this.#loadToFold(account, mailbox));
     }
     this.#evict();
   }
@@ -166,6 +172,15 @@ export class AccountCache {
     this.#summaries.set(mailbox, account);
     this.tidy(account, mailbox);
     return summary;
+  }
+
+  async #loadToFold(account: AccountState, mailbox: MailboxState): Promise<void> {
+    try {
+      const summary = await this.pinSummary(account, mailbox);
+      summary.pins--;
+    } catch (error) {
+      if (!isMailError(error, "MAILBOX_GONE")) throw error;
+    }
   }
 
   #measure(mailbox: MailboxState, summary: MailboxSummary): void {

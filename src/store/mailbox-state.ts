@@ -88,6 +88,8 @@ export class MailboxState {
   summary: MailboxSummary | undefined;
   loading: LoadingSummary | undefined;
   gone = false;
+  /** MODSEQ at which changes were last known to be folded, or expected to be. */
+  foldedNear: number;
 
   constructor(row: MailboxRow, counters: Counters) {
     this.id = row.id;
@@ -96,6 +98,7 @@ export class MailboxState {
     this.specialUse = row.specialUse;
     this.counters = counters;
     this.next = counters;
+    this.foldedNear = counters.modSeq;
   }
 }
 
