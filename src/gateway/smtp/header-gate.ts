@@ -36,9 +36,11 @@ export class HeaderGate {
   push(chunk: Buffer): Buffer | undefined {
     if (this.#open) return chunk;
     const end = this.#endOfHeader(chunk);
+    // The same bytes are shown to the policy however they were cut.
+    const room = headerBytesMax - this.#heldBytes;
+    if (Math.max(end, 0) > room || (end === -1 && chunk.length > room))
+      return this.#release(chunk, room, false);
     if (end !== -1) return this.#release(chunk, end, true);
-    if (this.#heldBytes + chunk.length > headerBytesMax)
-      return this.#release(chunk, chunk.length, false);
     this.#held.push(chunk);
     this.#heldBytes += chunk.length;
     this.#tail = (this.#tail + chunk.toString("latin1", Math.max(0, chunk.length - 3))).slice(-3);
