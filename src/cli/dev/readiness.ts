@@ -15,6 +15,7 @@ export async function waitUntilReady(
   members: readonly { readonly id: string; readonly http: number }[],
   limitMs: number,
   giveUp: () => string | undefined,
+  signal: AbortSignal,
 ): Promise<void> {
   const end = performance.now() + limitMs;
   let missing = new Map(members.map((member) => [member.id, "no answer"]));
@@ -31,7 +32,7 @@ export async function waitUntilReady(
         `not ready in ${limitMs / 1000} s: ${[...missing].map(([id, what]) => `${id} (${what})`).join(", ")}`,
       );
     }
-    await wait(50);
+    await wait(50, undefined, { signal });
   }
 }
 

@@ -20,86 +20,97 @@ import { choosePorts, type DevPorts } from "./ports.ts";
 import { devStateFile, type PortsFile, removeDevState, writeJsonAtomically } from "./ports-file.ts";
 import { NotReady, waitUntilReady } from "./readiness.ts";
 
+const clusterId = "pabal-dev";
 const domain = "pabal.test";
 const password = "secret";
 const readyWithinMs = 60_000;
 const stopWithinMs = 8_000;
 
+/** What a start needs, settled before the first process runs. */
+interface Plan {
+  readonly folder: string;
+  readonly ports: DevPorts;
+  readonly token: string;
+  readonly members: readonly MemberFile[];
+  /** Admin API of each gateway. */
+  readonly urls: readonly string[];
+  readonly users: readonly string[];
+}
+
 /** Runs until SIGTERM or SIGINT; resolves after everything has stopped. @throws CommandFailure */
 export async function runDev(options: DevOptions): Promise<void> {
+  const plan = await prepare(options);
+  const { portsJson } = options;
+  let published = false;
+  const publish = (): void => {
+    if (published && portsJson !== undefined)
+      writeJsonAtomically(portsJson, portsFile(plan, cluster));
+  };
+  const cluster: DevCluster = new DevCluster({
+    members: plan.members,
+    restartAfterMs: options.restartAfterMs,
+    onLine: logPrinter(process.stdout.isTTY),
+    onPids: publish,
+  });
+  const starting = new AbortController();
+  const stopAsked = untilSignal();
+  try {
+    const started = bringUp(plan, cluster, starting.signal).then(() => {
+      published = true;
+      writeJsonAtomically(devStateFile(), { pid: process.pid, urls: plan.urls, token: plan.token });
+      publish();
+      process.stdout.write(`${banner(portsFile(plan, cluster), plan.folder).join("\n")}\n`);
+    });
+    await Promise.race([started, stopAsked]);
+    await stopAsked;
+  } finally {
+    starting.abort();
+    await stop(cluster);
+    if (portsJson !== undefined) rmSync(portsJson, { force: true });
+    removeDevState(process.pid);
+    if (options.data === undefined) rmSync(plan.folder, { recursive: true, force: true });
+  }
+}
+
+/** Writes what the members read: configuration, certificates, the admin token. */
+async function prepare(options: DevOptions): Promise<Plan> {
   const folder =
     options.data === undefined ? mkdtempSync(join(tmpdir(), "pabal-dev-")) : resolve(options.data);
   mkdirSync(folder, { recursive: true });
   const ports = await choosePorts(options.portBase, options.gateways, options.nodes);
   const token = keptToken(folder);
-  const members = writeMemberFiles({
-    folder,
-    clusterId: "pabal-dev",
-    domain,
-    ports,
-    set: options.set,
-  });
-  await writeCertificates(
-    folder,
-    "pabal-dev",
-    members.map(({ id }) => id),
-  );
+  const members = writeMemberFiles({ folder, clusterId, domain, ports, set: options.set });
+  const names = members.map(({ id }) => id);
+  await writeCertificates(folder, clusterId, names);
   const urls = ports.gateways.map(({ http }) => `http://127.0.0.1:${http}`);
   const users = Array.from({ length: options.users }, (_, index) => `u${index + 1}@${domain}`);
-  const describe = (cluster: DevCluster): PortsFile =>
-    portsFile({ cluster, members, ports, folder, users, url: urls[0] ?? "", token });
+  return { folder, ports, token, members, urls, users };
+}
 
-  let published = false;
-  const print = logPrinter(process.stdout.isTTY);
-  const cluster: DevCluster = new DevCluster({
-    members,
-    restartAfterMs: options.restartAfterMs,
-    onLine: print,
-    onPids: () => {
-      if (published && options.portsJson !== undefined)
-        writeJsonAtomically(options.portsJson, describe(cluster));
-    },
-  });
-  const stopAsked = untilSignal();
+/** Resolves once every member serves and the users are there. @throws CommandFailure when one can't. */
+async function bringUp(plan: Plan, cluster: DevCluster, signal: AbortSignal): Promise<void> {
+  const { ports } = plan;
+  const listening = [
+    { id: "c1", http: ports.coordinator.http },
+    ...ports.nodes.map(({ http }, index) => ({ id: `n${index + 1}`, http })),
+    ...ports.gateways.map(({ http }, index) => ({ id: `g${index + 1}`, http })),
+  ];
+  const initDone = new AbortController();
+  const initLimit = AbortSignal.any([signal, AbortSignal.timeout(readyWithinMs)]);
   try {
-    await Promise.race([start(), stopAsked]);
-    await stopAsked;
-  } finally {
-    await stop(cluster);
-    if (options.portsJson !== undefined) rmSync(options.portsJson, { force: true });
-    removeDevState(process.pid);
-    if (options.data === undefined) rmSync(folder, { recursive: true, force: true });
+    await Promise.race([
+      initFromConfig(plan.members[0]?.file ?? "", ports.nodes.length, initLimit),
+      untilFailure(() => cluster.failure, AbortSignal.any([signal, initDone.signal])),
+    ]);
+    initDone.abort();
+    await waitUntilReady(listening, readyWithinMs, () => cluster.failure, signal);
+  } catch (error) {
+    if (!(error instanceof NotReady)) throw error;
+    throw new CommandFailure(error.message, exitStatus.unavailable, { cause: error });
   }
-
-  async function start(): Promise<void> {
-    const listening = [
-      { id: "c1", http: ports.coordinator.http },
-      ...ports.nodes.map(({ http }, index) => ({ id: `n${index + 1}`, http })),
-      ...ports.gateways.map(({ http }, index) => ({ id: `g${index + 1}`, http })),
-    ];
-    const initFile = members[0]?.file ?? "";
-    const initLimit = AbortSignal.timeout(readyWithinMs);
-    const initDone = new AbortController();
-    try {
-      await Promise.race([
-        initFromConfig(initFile, options.nodes, initLimit),
-        untilFailure(() => cluster.failure, initDone.signal),
-      ]);
-      initDone.abort();
-      await waitUntilReady(listening, readyWithinMs, () => cluster.failure);
-    } catch (error) {
-      if (error instanceof NotReady)
-        throw new CommandFailure(error.message, exitStatus.unavailable, { cause: error });
-      throw error;
-    }
-    cluster.markServing();
-    const client = new AdminClient({ admin: urls[0] ?? "", adminToken: token });
-    await createUsers(client, users, await hashPassword(password));
-    published = true;
-    writeJsonAtomically(devStateFile(), { pid: process.pid, urls, token });
-    if (options.portsJson !== undefined) writeJsonAtomically(options.portsJson, describe(cluster));
-    process.stdout.write(`${banner(describe(cluster), folder).join("\n")}\n`);
-  }
+  cluster.markServing();
+  const client = new AdminClient({ admin: plan.urls[0] ?? "", adminToken: plan.token });
+  await createUsers(client, plan.users, await hashPassword(password));
 }
 
 async function stop(cluster: DevCluster): Promise<void> {
@@ -142,25 +153,8 @@ function keptToken(folder: string): string {
   return readFileSync(file, "utf8").trim();
 }
 
-interface PortsFileParts {
-  readonly cluster: DevCluster;
-  readonly members: readonly MemberFile[];
-  readonly ports: DevPorts;
-  readonly folder: string;
-  readonly users: readonly string[];
-  readonly url: string;
-  readonly token: string;
-}
-
-function portsFile({
-  cluster,
-  members,
-  ports,
-  folder,
-  users,
-  url,
-  token,
-}: PortsFileParts): PortsFile {
+function portsFile(plan: Plan, cluster: DevCluster): PortsFile {
+  const { ports, members, folder, users, urls, token } = plan;
   const dataOf = (id: string): string => members.find((member) => member.id === id)?.dataDir ?? "";
   return {
     version: 1,
@@ -180,6 +174,6 @@ function portsFile({
       data: dataOf(`n${index + 1}`),
     })),
     coordinator: { kind: "embedded", pid: cluster.pid("c1") },
-    admin: { url, token },
+    admin: { url: urls[0] ?? "", token },
   };
 }

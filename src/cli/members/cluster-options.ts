@@ -1,9 +1,8 @@
 // What nodes and gateways need of the configuration to join the cluster.
 
 import type { Logger } from "pino";
-import type { ClusterOptions } from "../../cluster/node/cluster-client.ts";
+import type { ClusterClient, ClusterOptions } from "../../cluster/node/cluster-client.ts";
 import { readCluster } from "../../cluster/node/init-cluster.ts";
-import type { ClusterClient } from "../../cluster/node/cluster-client.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { systemRandom } from "../../lib/random.ts";
 import { isMailError } from "../../mail/errors.ts";

@@ -18,7 +18,7 @@ import { systemClock } from "../../lib/clock.ts";
 import { lockFolder } from "../../lib/folder-lock.ts";
 import { opIdMaker, ulidMaker } from "../../lib/id-maker.ts";
 import { systemRandom } from "../../lib/random.ts";
-import { deliveryId, type MemberId, opId } from "../../mail/ids.ts";
+import { deliveryId, type MemberId, type OpId, opId } from "../../mail/ids.ts";
 import { normaliseDomain } from "../../mail/address.ts";
 import type { Config } from "../config/schema.ts";
 import { CommandFailure, exitStatus } from "../failure.ts";
@@ -93,41 +93,12 @@ async function startParts(
   directory.follow(nodesOf(shards));
   shards.onChange(() => directory.follow(nodesOf(shards)));
   const nextOpId = opIdMaker(systemRandom);
-  const makeOpId = (): ReturnType<typeof opId> => opId(nextOpId());
-  const hash = { memoryBytes: config.auth.hashMemory, passes: config.auth.hashPasses };
+  const makeOpId = (): OpId => opId(nextOpId());
   const loadOf = (node: MemberId): LoadFigures | undefined => {
     const figures = links.loads().get(node);
     return figures === undefined ? undefined : decodeLoad(figures);
   };
-  const primaries = primariesOf(shards);
-  const accounts = new AccountAdminClient({
-    directory,
-    links,
-    primaries,
-    placement: new Placement({
-      shardCount,
-      primaries,
-      loadOf: freshLoads(() => links.loads(), systemClock),
-      random: systemRandom,
-    }),
-    shardCount,
-    domains,
-    clock: systemClock,
-    nextOpId: makeOpId,
-    hash,
-  });
-  const auth = new DirectoryAuthenticator({
-    directory,
-    domains,
-    clock: systemClock,
-    log,
-    hash,
-    queueMax: config.auth.hashQueueMax,
-    cache: { most: config.auth.verifiedCacheMax, ageMs: config.auth.verifiedCacheAge },
-    guessesPerMinute: config.auth.guessesPerMinute,
-    currentRow: (row, limit) => accounts.currentRow(row, limit),
-    replaceHash: (row, better, limit) => accounts.replaceHash(row, better, limit),
-  });
+  const { accounts, auth } = identity(config, gateway, directory, domains, makeOpId, log);
   const nextDeliveryId = ulidMaker(systemClock, systemRandom);
   const services: GatewayServices = {
     store,
@@ -143,6 +114,50 @@ async function startParts(
     plaintextLoginAllowed: (address) => config.auth.plaintextOnLoopback && isLoopback(address),
   };
   return { directory, accounts, services, loadOf, stopping: false };
+}
+
+/** Accounts and logins, over the directory. */
+function identity(
+  config: Config,
+  { cluster }: GatewayCluster,
+  directory: GatewayDirectory,
+  domains: readonly string[],
+  nextOpId: () => OpId,
+  log: Logger,
+): { readonly accounts: AccountAdminClient; readonly auth: DirectoryAuthenticator } {
+  const { links, shards } = cluster;
+  const shardCount = shards.count;
+  const hash = { memoryBytes: config.auth.hashMemory, passes: config.auth.hashPasses };
+  const primaries = primariesOf(shards);
+  const accounts = new AccountAdminClient({
+    directory,
+    links,
+    primaries,
+    placement: new Placement({
+      shardCount,
+      primaries,
+      loadOf: freshLoads(() => links.loads(), systemClock),
+      random: systemRandom,
+    }),
+    shardCount,
+    domains,
+    clock: systemClock,
+    nextOpId,
+    hash,
+  });
+  const auth = new DirectoryAuthenticator({
+    directory,
+    domains,
+    clock: systemClock,
+    log,
+    hash,
+    queueMax: config.auth.hashQueueMax,
+    cache: { most: config.auth.verifiedCacheMax, ageMs: config.auth.verifiedCacheAge },
+    guessesPerMinute: config.auth.guessesPerMinute,
+    currentRow: (row, limit) => accounts.currentRow(row, limit),
+    replaceHash: (row, better, limit) => accounts.replaceHash(row, better, limit),
+  });
+  return { accounts, auth };
 }
 
 async function startWeb(
