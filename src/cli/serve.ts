@@ -25,6 +25,8 @@ export async function serve(configFile: string): Promise<void> {
     log.fatal({ err: error }, "our bug: the process ends, its peers go on");
     process.exit(exitStatus.software);
   });
+  // A start that waits for the coordinator has only timers that do not hold the process.
+  const alive = setInterval(() => undefined, 2 ** 30);
   const starting = new AbortController();
   const stopAsked = untilStop(starting);
   log.info({ role: config.member.role, version: version(), pid: process.pid }, "member starts");
@@ -33,6 +35,7 @@ export async function serve(configFile: string): Promise<void> {
     running = await start(config, log, starting.signal);
   } catch (error) {
     if (starting.signal.aborted) process.exit(0);
+    clearInterval(alive);
     throw explain(error, config);
   }
   await stopAsked;
