@@ -59,7 +59,7 @@ export async function initFromConfig(
       throw new CommandFailure(error.message, exitStatus.failed, { cause: error });
     throw error;
   } finally {
-    await coordinator.close();
+    coordinator.close();
     links.close();
   }
 }

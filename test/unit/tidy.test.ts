@@ -73,7 +73,7 @@ describe("borders", () => {
 
 describe("every source file", () => {
   test("opens with a comment that says what it is for", () => {
-    const bare = sources.filter(({ text }) => !/^(#!.*\n)?\s*(\/\/ ?\w|\/\*)/.test(text));
+    const bare = sources.filter(({ text }) => !/^(#!.*\n)?\s*(\/\/ ?["`\w]|\/\*)/.test(text));
     expect(bare.map(({ path }) => path)).toEqual([]);
   });
 
