@@ -121,7 +121,7 @@ export function rfcTable(root: string): string {
       file: relative(root, path).replaceAll(sep, "/"),
     })),
   );
-  const numbers = [...new Set(references.map(({ rfc }) => rfc))].toSorted(
+  const numbers = [...new Set(references.map(({ rfc }) => rfc))].sort(
     (a, b) => Number(a) - Number(b),
   );
   return [
@@ -160,9 +160,9 @@ function chapter(rfc: string, all: readonly Reference[]): readonly string[] {
     "| section | files |",
     "|---|---|",
     ...[...bySection]
-      .toSorted(([a], [b]) => compareSections(a, b))
+      .sort(([a], [b]) => compareSections(a, b))
       .map(([section, files]) => {
-        const links = [...files].toSorted().map((file) => `[${file.slice(4)}](../${file})`);
+        const links = [...files].sort().map((file) => `[${file.slice(4)}](../${file})`);
         return `| ${section === "" ? "" : `§${section}`} | ${links.join(", ")} |`;
       }),
     "",
@@ -177,5 +177,5 @@ function sourceFiles(folder: string): readonly string[] {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
     .map((entry) => join(entry.parentPath, entry.name))
-    .toSorted();
+    .sort();
 }

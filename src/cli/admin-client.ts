@@ -2,9 +2,10 @@
 // sentences. Every command but `serve`, `dev`, `config`, `check` and `salvage` goes through here.
 
 import { readFileSync } from "node:fs";
+import type { z } from "zod";
 import { loadConfig } from "./config/load.ts";
 import { readDevState } from "./dev/ports-file.ts";
-import { CommandFailure, exitStatus } from "./failure.ts";
+import { CommandFailure, exitStatus, fileFailure } from "./failure.ts";
 
 export interface AdminOptions {
   readonly admin?: string;
@@ -50,10 +51,22 @@ export class AdminClient {
       return decode(response);
     }
     throw new CommandFailure(
-      `no gateway answers at ${this.#target.urls.join(", ")} (${reason(last)})`,
+      `no gateway answers at ${this.#target.urls.join(", ")} (${reason(last)}): is it running?`,
       exitStatus.unavailable,
     );
   }
+}
+
+/** The answer in the shape that this version knows. @throws CommandFailure */
+export function decodeAnswer<T>(schema: z.ZodType<T>, answer: unknown): T {
+  const result = schema.safeParse(answer);
+  if (result.success) return result.data;
+  const [first] = result.error.issues;
+  throw new CommandFailure(
+    `the gateway's answer is not understood (${first?.path.join(".") ?? ""}: ${first?.message ?? ""}): is it of another version?`,
+    exitStatus.failed,
+    { cause: result.error },
+  );
 }
 
 async function decode(response: Response): Promise<unknown> {
@@ -63,7 +76,7 @@ async function decode(response: Response): Promise<unknown> {
     value = text === "" ? undefined : JSON.parse(text);
   } catch {
     throw new CommandFailure(
-      `the admin API answered ${response.status} without JSON`,
+      `${response.url} answered ${response.status} without JSON: is it Pabal's admin API?`,
       exitStatus.failed,
     );
   }
@@ -72,26 +85,26 @@ async function decode(response: Response): Promise<unknown> {
     typeof value === "object" && value !== null && "message" in value
       ? String(value.message)
       : `the admin API answered ${response.status}`;
-  const status =
-    response.status === 404
-      ? exitStatus.notFound
-      : response.status === 503
-        ? exitStatus.unavailable
-        : exitStatus.failed;
+  const status = statuses.get(response.status) ?? exitStatus.failed;
   throw new CommandFailure(message, status);
 }
 
+const statuses: ReadonlyMap<number, number> = new Map([
+  [401, exitStatus.noPermission],
+  [404, exitStatus.notFound],
+  [503, exitStatus.unavailable],
+]);
+
+/** Options first, then the environment, then --config, then the development cluster started last. */
 function findTarget(options: AdminOptions): Target {
-  const url = options.admin ?? process.env.PABAL_ADMIN;
+  const url = checkedUrl(options.admin ?? process.env.PABAL_ADMIN);
   const token = options.adminToken ?? process.env.PABAL_ADMIN_TOKEN;
   if (url !== undefined && token !== undefined) return { urls: [url], token };
   if (options.config !== undefined) {
     const { admin } = loadConfig(options.config);
-    if (admin.url !== undefined && admin.tokenFile !== undefined) {
-      return {
-        urls: [url ?? admin.url],
-        token: token ?? readFileSync(admin.tokenFile, "utf8").trim(),
-      };
+    const found = url ?? checkedUrl(admin.url);
+    if (found !== undefined && (token !== undefined || admin.tokenFile !== undefined)) {
+      return { urls: [found], token: token ?? readToken(admin.tokenFile ?? "") };
     }
     throw new CommandFailure(
       `${options.config} names no admin.url and admin.tokenFile`,
@@ -102,10 +115,32 @@ function findTarget(options: AdminOptions): Target {
   if (state !== undefined) {
     return { urls: url === undefined ? state.urls : [url], token: token ?? state.token };
   }
+  if (url !== undefined) {
+    throw new CommandFailure(
+      "no token: say --admin-token TOKEN, PABAL_ADMIN_TOKEN or --config FILE",
+      exitStatus.usage,
+    );
+  }
   throw new CommandFailure(
     "no cluster found: start one with `pabal dev`, or say --admin URL --admin-token TOKEN, or --config FILE",
     exitStatus.usage,
   );
+}
+
+function checkedUrl(text: string | undefined): string | undefined {
+  if (text === undefined || (URL.canParse(text) && /^https?:/.test(text))) return text;
+  throw new CommandFailure(
+    `"${text}" is no URL of an admin API, such as http://127.0.0.1:8025`,
+    exitStatus.usage,
+  );
+}
+
+function readToken(file: string): string {
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch (error) {
+    throw fileFailure(file, error);
+  }
 }
 
 function reason(error: unknown): string {

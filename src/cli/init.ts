@@ -34,9 +34,9 @@ export async function initFromConfig(
     for (;;) {
       signal.throwIfAborted();
       try {
-        const present = await readCluster(coordinator);
+        const present = await before(signal, readCluster(coordinator));
         if (present !== undefined) return { shards: present.shards, nodes, existed: true };
-        const registered = await registeredNodes(coordinator);
+        const registered = await before(signal, registeredNodes(coordinator));
         if (registered.length >= nodes) {
           const made = await initCluster(coordinator, {
             clusterId: config.cluster.id,
@@ -61,5 +61,25 @@ export async function initFromConfig(
   } finally {
     coordinator.close();
     links.close();
+  }
+}
+
+/** What `promise` gives, unless `signal` aborts first: then its reason is thrown. */
+async function before<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  const stop = new AbortController();
+  // A timer of its own: the links' don't keep the process alive while the coordinator is away.
+  const aborted = async (): Promise<never> => {
+    for (;;) {
+      signal.throwIfAborted();
+      await wait(50, undefined, { signal: stop.signal });
+    }
+  };
+  const watching = aborted();
+  watching.catch(() => undefined);
+  promise.catch(() => undefined);
+  try {
+    return await Promise.race([promise, watching]);
+  } finally {
+    stop.abort();
   }
 }

@@ -1,8 +1,10 @@
 // The command line: which commands there are and how their failures end the process.
 
 import { Command, CommanderError } from "commander";
+import { addCheckCommand } from "./commands/check.ts";
 import { addClusterCommands } from "./commands/cluster.ts";
 import { addConfigCommands } from "./commands/config.ts";
+import { examples } from "./commands/options.ts";
 import { addUserCommands } from "./commands/user.ts";
 import { ConfigError } from "./config/load.ts";
 import { type RawDevOptions, devOptions } from "./dev/options.ts";
@@ -10,9 +12,13 @@ import { CommandFailure, exitStatus } from "./failure.ts";
 
 /** Runs one command line (`process.argv`). Never throws: sets the exit status. */
 export async function runProgram(argv: readonly string[], version: string): Promise<void> {
-  const program = build(version);
+  // `pabal user list | head`: the reader has what it wanted.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0);
+    throw error;
+  });
   try {
-    await program.parseAsync([...argv]);
+    await build(version).parseAsync([...argv]);
   } catch (error) {
     process.exitCode = report(error);
   }
@@ -26,7 +32,34 @@ function build(version: string): Command {
     .version(version)
     .showHelpAfterError("(try --help)")
     .exitOverride();
+  examples(program, [
+    ["pabal dev", "a whole cluster on this machine, to try"],
+    ["pabal serve --config /etc/pabal/g1.yaml", "one member of a real one"],
+    ["pabal user add kim@example.org", "asks for the password"],
+    ["pabal cluster status --watch", "who is up, who holds what"],
+  ]);
+  program.addHelpText(
+    "after",
+    "\nExit status: see docs/cli.md. 0: done, 64: wrong usage, 69: try again.",
+  );
+  addDevCommand(program);
   program
+    .command("serve")
+    .description("Run one member of a cluster until SIGTERM, which drains it")
+    .requiredOption("--config <file>", "its configuration")
+    .action(async ({ config }: { config: string }) => {
+      const { serve } = await import("./serve.ts");
+      await serve(config);
+    });
+  addUserCommands(program);
+  addClusterCommands(program);
+  addConfigCommands(program);
+  addCheckCommand(program);
+  return program;
+}
+
+function addDevCommand(program: Command): void {
+  const dev = program
     .command("dev")
     .description("Run a whole cluster on this machine, ready to use")
     .option(
@@ -49,18 +82,11 @@ function build(version: string): Command {
       const { runDev } = await import("./dev/run.ts");
       await runDev(devOptions(raw));
     });
-  program
-    .command("serve")
-    .description("Run one member of a cluster")
-    .requiredOption("--config <file>", "its configuration")
-    .action(async ({ config }: { config: string }) => {
-      const { serve } = await import("./serve.ts");
-      await serve(config);
-    });
-  addUserCommands(program);
-  addClusterCommands(program);
-  addConfigCommands(program);
-  return program;
+  examples(dev, [
+    ["pabal dev", "two gateways, three nodes, ten users"],
+    ["pabal dev --data ./data --port-base 20000", "keeps mail and ports"],
+    ["pabal dev --set limits.messageBytes=1MiB log.level=debug", "other settings"],
+  ]);
 }
 
 function report(error: unknown): number {

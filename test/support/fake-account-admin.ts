@@ -91,7 +91,7 @@ export class FakeAccountAdmin implements AccountAdmin {
     return this.#run(() =>
       [...this.accounts.values()]
         .map(({ row }) => row)
-        .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+        .sort((a, b) => (a.name < b.name ? -1 : 1))
         .filter(({ name }) => name > after)
         .slice(0, most),
     );

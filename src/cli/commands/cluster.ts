@@ -1,11 +1,13 @@
-// `pabal cluster status`: members, shards, links and load, once or as a live view.
+// `pabal cluster …`: makes a cluster (certificates, init) and shows it (status, once or as a live view).
 
 import { setTimeout as wait } from "node:timers/promises";
 import type { Command } from "commander";
 import { z } from "zod";
-import { AdminClient, type AdminOptions } from "../admin-client.ts";
-import { print, table } from "../output.ts";
-import { withAdminOptions } from "./user.ts";
+import { AdminClient, type AdminOptions, decodeAnswer } from "../admin-client.ts";
+import { parseDuration } from "../config/units.ts";
+import { CommandFailure, exitStatus } from "../failure.ts";
+import { type OutputOptions, print, table } from "../output.ts";
+import { countOption, examples, withAdminOptions } from "./options.ts";
 
 /** What `GET /admin/v1/status` answers. Fields are only ever added. */
 export const clusterStatus = z.looseObject({
@@ -27,20 +29,108 @@ export const clusterStatus = z.looseObject({
 export type ClusterStatus = z.infer<typeof clusterStatus>;
 
 export function addClusterCommands(program: Command): void {
-  const cluster = program.command("cluster").description("Look at the cluster");
+  const cluster = program.command("cluster").description("Make a cluster, look at it");
+  addStatus(cluster);
+  addInit(cluster);
+  addCertificates(cluster);
+}
+
+function addStatus(cluster: Command): void {
   withAdminOptions(cluster.command("status").description("Members, shards, links and load"))
-    .option("--watch", "print it anew every second until interrupted")
+    .option("--watch", "print it anew every second until interrupted; with --json a line each")
     .action(async (options: AdminOptions & { json?: boolean; watch?: boolean }) => {
       const client = new AdminClient(options);
-      for (;;) {
-        const status = clusterStatus.parse(await client.request("GET", "/admin/v1/status"));
-        if (options.watch === true && process.stdout.isTTY)
-          process.stdout.write("\u001b[2J\u001b[H");
+      if (options.watch !== true) {
+        const status = await readStatus(client);
         print(options, status, () => lines(status));
-        if (options.watch !== true) return;
+        return;
+      }
+      for (;;) {
+        await showOnce(client, options.json === true);
         await wait(1000);
       }
     });
+}
+
+async function readStatus(client: AdminClient): Promise<ClusterStatus> {
+  return decodeAnswer(clusterStatus, await client.request("GET", "/admin/v1/status"));
+}
+
+/** A gateway that is away is what one watches for: it is told, and watching goes on. */
+async function showOnce(client: AdminClient, json: boolean): Promise<void> {
+  let shown: readonly string[];
+  try {
+    const status = await readStatus(client);
+    shown = json ? [JSON.stringify(status)] : lines(status);
+  } catch (error) {
+    if (!(error instanceof CommandFailure) || error.status !== exitStatus.unavailable) throw error;
+    shown = json ? [JSON.stringify({ error: error.message })] : [error.message];
+  }
+  const clear = !json && process.stdout.isTTY ? "\u001b[2J\u001b[H" : "";
+  process.stdout.write(`${clear}${shown.join("\n")}\n`);
+}
+
+function addInit(cluster: Command): void {
+  const init = cluster
+    .command("init")
+    .description("Write the shard table, once the mail nodes have registered")
+    .requiredOption("--config <file>", "configuration of any member on this machine")
+    .requiredOption("--nodes <n>", "wait for so many mail nodes", (text) => countOption(text, 1))
+    .option("--wait <duration>", "give up after", "60s")
+    .option("--json", "machine-readable output")
+    .action(async (options: OutputOptions & { config: string; nodes: number; wait: string }) => {
+      const waitMs = parseDuration(options.wait);
+      if (waitMs === undefined) {
+        throw new CommandFailure("--wait wants a duration such as 60s", exitStatus.usage);
+      }
+      const { initFromConfig } = await import("../init.ts");
+      const limit = AbortSignal.timeout(waitMs);
+      const outcome = await initFromConfig(options.config, options.nodes, limit).catch(
+        (error: unknown) => {
+          if (!limit.aborted) throw error;
+          throw new CommandFailure(
+            `fewer than ${options.nodes} mail nodes have registered after ${options.wait}: are the coordinator and the nodes running? Their logs say more`,
+            exitStatus.unavailable,
+            { cause: error },
+          );
+        },
+      );
+      print(options, outcome, () => [
+        outcome.existed
+          ? `the cluster is there already: ${outcome.shards} shards`
+          : `the cluster is made: ${outcome.shards} shards on ${outcome.nodes} nodes`,
+      ]);
+    });
+  examples(init, [["pabal cluster init --config /etc/pabal/c1.yaml --nodes 3", ""]]);
+}
+
+function addCertificates(cluster: Command): void {
+  const command = cluster
+    .command("certificates")
+    .description("Make the certificates with which members speak to each other")
+    .argument("<member...>", "ids of members")
+    .requiredOption("--cluster <id>", "cluster.id of their configuration")
+    .requiredOption("--out <dir>", "where to write; the authority in it is used again")
+    .option("--days <n>", "how long they are valid", (text) => countOption(text, 1), 3650)
+    .option("--json", "machine-readable output")
+    .action(
+      async (
+        members: readonly string[],
+        options: OutputOptions & { cluster: string; out: string; days: number },
+      ) => {
+        const { makeMemberCertificates } = await import("../certificates.ts");
+        const made = await makeMemberCertificates({ ...options, members });
+        print(options, made, () => [
+          ...made.written,
+          "",
+          `Give each member ca.pem and its own two files. Keep ${made.authorityKey} off the members: it can admit anyone.`,
+        ]);
+      },
+    );
+  examples(command, [
+    ["pabal cluster certificates --cluster example --out tls c1 n1 n2 n3 g1 g2", "the first time"],
+    ["pabal cluster certificates --cluster example --out tls n4", "later, for one more"],
+  ]);
 }
 
 function lines(status: ClusterStatus): readonly string[] {
@@ -48,6 +138,9 @@ function lines(status: ClusterStatus): readonly string[] {
   return [
     `cluster ${status.cluster} as seen by ${status.gateway}: ${shards.total} shards, ` +
       `${shards.full} on two nodes, ${shards.oneCopy} on one, ${shards.down} down`,
+    ...(status.directory.missing + status.directory.stale === 0
+      ? []
+      : [`directory: ${status.directory.missing} shards missing, ${status.directory.stale} late`]),
     "",
     ...table([
       ["MEMBER", "ROLE", "LINK", "PRIMARY", "SECONDARY", "CPU", "QUEUE"],

@@ -1,8 +1,9 @@
-// `pabal config check|show`: does what start-up does with a configuration file, and says what came of it.
+// `pabal config check|show|schema`: does what start-up does with a configuration file, and says what came of it.
 
 import type { Command } from "commander";
 import { stringify } from "yaml";
 import { loadConfig } from "../config/load.ts";
+import { configJsonSchema } from "../config/json-schema.ts";
 import { print } from "../output.ts";
 
 export function addConfigCommands(program: Command): void {
@@ -28,5 +29,11 @@ export function addConfigCommands(program: Command): void {
     .action((file: string, options: { json?: boolean }) => {
       const loaded = loadConfig(file);
       print(options, loaded, () => [stringify(loaded).trimEnd()]);
+    });
+  config
+    .command("schema")
+    .description("JSON Schema of configuration files, for editors")
+    .action(() => {
+      print({ json: true }, configJsonSchema(), () => []);
     });
 }

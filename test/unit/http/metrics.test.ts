@@ -101,7 +101,9 @@ describe("metrics", () => {
       { name: "b", help: "b", kind: "gauge", read: (figure) => figure },
     ]);
     await registry.metrics();
-    await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
     const text = await registry.metrics();
     expect(text).toMatch(/^a_total 7$/m);
     expect(text).toMatch(/^b 7$/m);
