@@ -34,6 +34,7 @@ export async function startSmtp(options: SmtpOptions): Promise<Listener> {
     throw error;
   }
   server.removeAllListeners("error");
+  server.server.on("connection", (socket) => services.counters?.watch(socket));
   // Failed handshakes and resets of single connections; the connection has ended already.
   server.on("error", (error: Error) =>
     services.log.debug({ err: error }, "smtp connection failed"),

@@ -200,12 +200,16 @@ export class SmtpTransaction {
   }
 
   async #finish(message: Message): Promise<readonly string[]> {
+    const { kind, services } = this.#context;
+    const startMs = services.clock.monotonicMs();
     // From here on a client that goes away changes nothing.
     const delivering = message.finish();
     this.#message = undefined;
-    const replies = await delivering;
+    const perRecipient = await delivering;
     this.#envelope = undefined;
-    const { kind, services } = this.#context;
+    const replies = kind === "lmtp" ? perRecipient : [oneReply(perRecipient)]; // RFC 2033 §4.2
+    const passedMs = services.clock.monotonicMs() - startMs;
+    services.counters?.message(replies[0] ?? "", message.received, passedMs);
     services.log.info(
       {
         deliveryId: message.deliveryId,
@@ -216,7 +220,7 @@ export class SmtpTransaction {
       },
       "message received",
     );
-    return kind === "lmtp" ? replies : [oneReply(replies)]; // RFC 2033 §4.2
+    return replies;
   }
 }
 

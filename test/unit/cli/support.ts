@@ -30,7 +30,12 @@ export function pabal(args: readonly string[], options: RunOptions = {}): Promis
 
 async function here(args: readonly string[], env: Record<string, string>): Promise<Run> {
   const { stdout, stderr } = process;
-  const kept = { env: process.env, out: stdout.write, err: stderr.write, status: process.exitCode };
+  const kept = {
+    env: process.env,
+    out: stdout.write.bind(stdout),
+    err: stderr.write.bind(stderr),
+    status: process.exitCode,
+  };
   const said = { out: "", err: "" };
   const catching = (to: "out" | "err") => (text: string | Uint8Array) => {
     said[to] += String(text);
