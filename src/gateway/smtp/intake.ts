@@ -128,7 +128,8 @@ export class Intake {
     this.#state = "blobs";
     for (const part of this.#parts) {
       part.blob = new BlobWriter((chunks) =>
-        services.store.writeBlob(part.shard, deliveryId, chunks, signal),
+        // By shard: two of them may be on the same disks, and each has its own to answer for.
+        services.store.writeBlob(part.shard, `${deliveryId}-${part.shard}`, chunks, signal),
       );
     }
     const held = this.#chunks;

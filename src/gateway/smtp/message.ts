@@ -40,7 +40,8 @@ export class Message {
   readonly #gate: HeaderGate;
   readonly #intake: Intake;
   #received = 0;
-  #refusal: string | undefined;
+  /** Refused already: the rest is only counted. */
+  #refused = false;
 
   constructor(
     context: SmtpListenerContext,
@@ -88,9 +89,11 @@ export class Message {
     return this.#received;
   }
 
-  /** Why the message can't be taken; its bytes are swallowed until it ends. */
+  /**
+   * Why the message can't be taken; its bytes are swallowed until it ends. Several faults are ranked, so
+   * that the answer does not depend on how the stream was cut.
+   */
   get refusal(): string | undefined {
-    if (this.#refusal !== undefined) return this.#refusal;
     const { limits } = this.#context;
     if (this.#received > limits.messageBytesMax)
       return `552 5.3.4 Message larger than ${limits.messageBytesMax} bytes (limits.messageBytes)`;
@@ -123,7 +126,7 @@ export class Message {
   async finish(): Promise<readonly string[]> {
     const end = this.envelope.binary ? undefined : this.#decoder.finish();
     if (end !== undefined) this.#take(end);
-    const rest = this.#refusal === undefined ? this.#gate.finish() : undefined;
+    const rest = this.#refused ? undefined : this.#gate.finish();
     const { refusal } = this;
     if (refusal !== undefined) {
       this.abort();
@@ -139,10 +142,10 @@ export class Message {
 
   #take(bytes: Buffer): void {
     this.#received += bytes.length;
-    if (this.#refusal !== undefined) return;
+    if (this.#refused) return;
     const passed = this.#gate.push(bytes);
-    this.#refusal = this.refusal;
-    if (this.#refusal !== undefined) this.abort();
+    this.#refused = this.refusal !== undefined;
+    if (this.#refused) this.abort();
     else if (passed !== undefined) this.#intake.push(passed);
   }
 }

@@ -35,7 +35,9 @@ function pass(message: string, policy: HeaderPolicy, cuts: readonly number[] = [
   const gate = new HeaderGate(policy);
   const bytes = Buffer.from(message);
   const out: Buffer[] = [];
-  const edges = [...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length].sort((a, b) => a - b);
+  const edges = [...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length].sort(
+    (a, b) => a - b,
+  );
   let at = 0;
   for (const edge of edges) {
     const piece = bytes.subarray(at, edge);
@@ -46,10 +48,12 @@ function pass(message: string, policy: HeaderPolicy, cuts: readonly number[] = [
   return { text: Buffer.concat(out).toString(), refusal: gate.refusal };
 }
 
-const spy = (seen: string[]): HeaderPolicy => (header, complete) => {
-  seen.push(`${complete} ${header.toString()}`);
-  return { ok: true, header };
-};
+const spy =
+  (seen: string[]): HeaderPolicy =>
+  (header, complete) => {
+    seen.push(`${complete} ${header.toString()}`);
+    return { ok: true, header };
+  };
 
 describe("the header gate", () => {
   test("hands over exactly the header, at any split, and passes every byte", () => {
@@ -103,7 +107,8 @@ describe("the header gate", () => {
 describe("hops", () => {
   test("Received fields are counted whatever their case, folded lines and lookalikes are not", () => {
     const policy = relayPolicy(2);
-    const ok = "Received: a\r\n received: b\r\nReceived-SPF: c\r\nRECEIVED : d\r\n\r\nReceived: e\r\n";
+    const ok =
+      "Received: a\r\n received: b\r\nReceived-SPF: c\r\nRECEIVED : d\r\n\r\nReceived: e\r\n";
     expect(pass(ok, policy).refusal).toBeUndefined();
     expect(pass(`received: x\r\n${ok}`, policy).refusal).toMatch(/^554 5\.4\.6 Mail loop/);
   });

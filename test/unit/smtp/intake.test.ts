@@ -3,7 +3,15 @@ import { afterEach, describe, expect, test } from "vitest";
 import { MailError } from "../../../src/mail/errors.ts";
 import type { MailStore } from "../../../src/mail/mail-store.ts";
 import type { LineClient } from "../../support/line-client.ts";
-import { deliver, readReply, say, startTestSmtp, type TestSmtp, until, withoutTrace } from "./support.ts";
+import {
+  deliver,
+  readReply,
+  say,
+  startTestSmtp,
+  type TestSmtp,
+  until,
+  withoutTrace,
+} from "./support.ts";
 
 let smtp: TestSmtp;
 afterEach(() => smtp.close());

@@ -8,7 +8,14 @@ import {
   TrustedNetworks,
 } from "../../../src/gateway/proxy-protocol.ts";
 import { LineClient } from "../../support/line-client.ts";
-import { deliver, readReply, say, startTestSmtp, type TestSmtp, type TestSmtpOptions } from "./support.ts";
+import {
+  deliver,
+  readReply,
+  say,
+  startTestSmtp,
+  type TestSmtp,
+  type TestSmtpOptions,
+} from "./support.ts";
 
 const signature = "\r\n\r\n\0\r\nQUIT\n";
 
@@ -28,12 +35,28 @@ const six = Buffer.concat([
 const tlvs = Buffer.from([0x03, 0, 4, 1, 2, 3, 4, 0x01, 0, 2, 0x68, 0x32]);
 
 const good: readonly (readonly [string, Buffer, object])[] = [
-  ["v1 TCP4", Buffer.from("PROXY TCP4 192.0.2.1 10.0.0.1 54321 25\r\n"), { kind: "proxied", address: "192.0.2.1", port: 54321 }],
-  ["v1 TCP6", Buffer.from("PROXY TCP6 2001:DB8:0::1 2001:db8::2 1 25\r\n"), { kind: "proxied", address: "2001:db8::1", port: 1 }],
+  [
+    "v1 TCP4",
+    Buffer.from("PROXY TCP4 192.0.2.1 10.0.0.1 54321 25\r\n"),
+    { kind: "proxied", address: "192.0.2.1", port: 54321 },
+  ],
+  [
+    "v1 TCP6",
+    Buffer.from("PROXY TCP6 2001:DB8:0::1 2001:db8::2 1 25\r\n"),
+    { kind: "proxied", address: "2001:db8::1", port: 1 },
+  ],
   ["v1 UNKNOWN", Buffer.from("PROXY UNKNOWN whatever comes\r\n"), { kind: "local" }],
   ["v2 TCP4", version2(0x21, 0x11, four), { kind: "proxied", address: "192.0.2.1", port: 54321 }],
-  ["v2 TCP4 with TLVs", version2(0x21, 0x11, Buffer.concat([four, tlvs])), { kind: "proxied", address: "192.0.2.1", port: 54321 }],
-  ["v2 TCP6", version2(0x21, 0x21, Buffer.concat([six, tlvs])), { kind: "proxied", address: "2001:db8::1", port: 54321 }],
+  [
+    "v2 TCP4 with TLVs",
+    version2(0x21, 0x11, Buffer.concat([four, tlvs])),
+    { kind: "proxied", address: "192.0.2.1", port: 54321 },
+  ],
+  [
+    "v2 TCP6",
+    version2(0x21, 0x21, Buffer.concat([six, tlvs])),
+    { kind: "proxied", address: "2001:db8::1", port: 54321 },
+  ],
   ["v2 LOCAL", version2(0x20, 0x00, tlvs), { kind: "local" }],
   ["v2 UNSPEC", version2(0x21, 0x00, Buffer.alloc(0)), { kind: "local" }],
   ["v2 Unix socket", version2(0x21, 0x31, Buffer.alloc(216)), { kind: "local" }],
@@ -46,7 +69,11 @@ describe("a PROXY header", () => {
       expect(parseProxyHeader(input.subarray(0, length))).toEqual({ state: "more" });
     }
     for (let length = bytes.length; length <= input.length; length++) {
-      const expected: ProxyParse = { state: "header", header: header as never, bytes: bytes.length };
+      const expected: ProxyParse = {
+        state: "header",
+        header: header as never,
+        bytes: bytes.length,
+      };
       expect(parseProxyHeader(input.subarray(0, length))).toEqual(expected);
     }
   });

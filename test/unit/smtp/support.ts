@@ -144,12 +144,18 @@ export function withoutTrace(stored: string): string {
   return stored.replace(/^Return-Path:.*\r\nReceived:.*\r\n(?:\t.*\r\n)*/, "");
 }
 
+/** One turn of the event loop. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
+
 /** Resolves when `holds` does; checks again after every turn of the loop, up to 5 s. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + 5000;
   while (!(await holds())) {
     if (performance.now() > deadline) throw new Error("what was waited for did not come");
-    await new Promise((resolve) => setImmediate(resolve));
+    await turn();
   }
 }
-
