@@ -8,7 +8,8 @@ import type { Location } from "./journal.ts";
 import {
   accountInKey,
   afterPrefix,
-  blobKey,
+  blobPrefix,
+  bodyOfBlobKey,
   bodyPrefix,
   bodyTable,
   space,
@@ -52,7 +53,11 @@ export class BodyGarbage implements GarbageOwner {
 
   /** True while a body refers to the blob. */
   async blobIsUsed(name: string): Promise<boolean> {
-    return (await this.#queue.get(blobKey(name))) !== undefined;
+    const prefix = blobPrefix(name);
+    for await (const rows of this.#queue.range(prefix, afterPrefix(prefix), 1)) {
+      if (rows.length > 0) return true;
+    }
+    return false;
   }
 
   /** Drops the rows of blob bodies without owners; their files go at the blob store's next sweep. */
@@ -60,13 +65,9 @@ export class BodyGarbage implements GarbageOwner {
     let dropped = 0;
     const prefix = Buffer.from([space.blob]);
     for await (const rows of this.#queue.range(prefix, afterPrefix(prefix))) {
-      for (const [key, value] of rows) {
+      for (const [key] of rows) {
         signal.throwIfAborted();
-        const reader = openRow(key, value);
-        const body = reader.raw(12);
-        const shard = body.readUInt16BE(1);
-        const lsn = body.readUInt16BE(3) * 2 ** 32 + body.readUInt32BE(5);
-        const part = body.readUInt16BE(9);
+        const { shard, lsn, part } = bodyOfBlobKey(key);
         const found = (await this.#rowsOf(shardId(shard), makeLsn(lsn))).find(
           (each) => each.part === part,
         );

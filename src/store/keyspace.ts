@@ -18,7 +18,7 @@ export const space = {
   claim: 0x43,
   /** deleted mailbox (account 8, mailbox 4) → empty, while its messages' rows are not yet swept here. */
   gone: 0x47,
-  /** blob (name) → key of the body that refers to it. */
+  /** blob (name), 0, body (shard 2, lsn 6, part 2) → empty: a body that refers to it. Several may. */
   blob: 0x4c,
 } as const;
 
@@ -52,6 +52,10 @@ export const table = {
   outcome: 13,
   /** delivery id (text) → time, mailbox, UIDVALIDITY, uid. */
   delivery: 14,
+  /** mailbox (4), first uid (4) → copies of the static rows of neighbouring messages. */
+  page: 15,
+  /** mailbox (4) → which pages there are: first uid, last uid, messages. */
+  pages: 16,
 } as const;
 
 /** Tables of a body: `B`, shard (2), lsn (6), part (2), table (1). */
@@ -177,8 +181,27 @@ export function goneKey(account: AccountId, mailbox: MailboxId): Buffer {
   return key;
 }
 
-export function blobKey(name: string): Buffer {
-  return Buffer.concat([Buffer.from([space.blob]), Buffer.from(name)]);
+export function blobKey(name: string, tag: number, lsn: number): Buffer {
+  const prefix = blobPrefix(name);
+  const key = Buffer.allocUnsafe(prefix.length + 10);
+  prefix.copy(key);
+  writeBodyId(key, prefix.length, tag, lsn);
+  return key;
+}
+
+/** Start of the keys of a blob's bodies; names have no zero byte. */
+export function blobPrefix(name: string): Buffer {
+  return Buffer.concat([Buffer.of(space.blob), Buffer.from(name), Buffer.of(0)]);
+}
+
+/** The body that a key of `blobKey` names. */
+export function bodyOfBlobKey(key: Buffer): { shard: number; lsn: number; part: number } {
+  const at = key.length - 10;
+  return {
+    shard: key.readUInt16BE(at),
+    lsn: key.readUInt16BE(at + 2) * 2 ** 32 + key.readUInt32BE(at + 4),
+    part: key.readUInt16BE(at + 8),
+  };
 }
 
 /** Start of the keys of one entry's bodies, all parts, or with a part those of one body. */

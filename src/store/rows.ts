@@ -37,7 +37,7 @@ import {
   table,
 } from "./keyspace.ts";
 import { readRegistration, writeRegistration } from "./registration-codec.ts";
-import { beginRow, endRow } from "./row.ts";
+import { beginRow, emptyRow, endRow } from "./row.ts";
 import type { WriteQueue } from "./write-queue.ts";
 
 /** A registration as it lies in its row. */
@@ -250,14 +250,10 @@ export function putPlace(queue: WriteQueue, tag: number, lsn: number, place: Bod
     out.text(place.sha256);
   }
   queue.put(key, endRow(key));
-  if (place.kind === "blob") queue.put(...blobRow(place.id, key));
-}
-
-/** Says that a body refers to the blob, so that the blob's file stays. */
-function blobRow(id: string, body: Buffer): [Buffer, Buffer] {
-  const key = blobKey(id);
-  beginRow().raw(body);
-  return [key, endRow(key)];
+  if (place.kind !== "blob") return;
+  // Says that the body refers to the blob, so that the blob's file stays.
+  const reference = blobKey(place.id, tag, lsn);
+  queue.put(reference, emptyRow(reference));
 }
 
 export function readPlace(reader: ByteReader): BodyPlace {

@@ -34,6 +34,7 @@ export class BlobStore {
   readonly #disk: Disk;
   readonly #folder: string;
   readonly #clock: Clock;
+  #writers = 0;
   /** When this process first saw a blob that nothing referred to. */
   readonly #unusedSinceMs = new Map<string, number>();
 
@@ -56,15 +57,17 @@ export class BlobStore {
   /** @param name letters, digits, `-` and `_`, at most 64: a deliveryId and a part. */
   async create(name: string): Promise<BlobWriter> {
     const path = this.#path(name);
-    const file = await this.#disk.open(`${path}.part`, "write");
-    await file.truncate(0);
+    // The same blob may come twice at once (sent again, while the first stream is not yet known to be
+    // broken): each has a file of its own, and a name always stands for a whole blob.
+    const part = `${path}.${++this.#writers}.part`;
+    const file = await this.#disk.open(part, "create");
     return new FileWriter(file, {
       finish: async () => {
-        await this.#disk.rename(`${path}.part`, path);
+        await this.#disk.rename(part, path);
         await this.#disk.syncFolder(this.#folder);
         this.#unusedSinceMs.delete(name);
       },
-      abort: () => this.#disk.unlink(`${path}.part`),
+      abort: () => this.#disk.unlink(part),
       name,
     });
   }

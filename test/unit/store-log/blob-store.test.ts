@@ -45,6 +45,26 @@ describe("a blob", () => {
     await expect(again.read("b1", 0, 1)).rejects.toThrow("DAMAGED");
   });
 
+  test("that comes twice at once is whole as soon as one of them is finished", async () => {
+    const disk = new SimulatedDisk();
+    const blobs = await store(disk);
+    const first = await blobs.create("b1");
+    await first.write(content.subarray(0, 200_000));
+    const second = await blobs.create("b1");
+    await second.write(content.subarray(0, 100_000));
+    await first.write(content.subarray(200_000));
+    const info = await first.finish();
+    expect(info.sha256).toBe(sha256);
+    expect(await blobs.isComplete(info)).toBe(true);
+    await second.write(content.subarray(100_000));
+    expect(await second.finish()).toEqual(info);
+    const third = await blobs.create("b1");
+    await third.write(content);
+    await third.abort();
+    expect(await blobs.isComplete(info)).toBe(true);
+    expect(await disk.list("blobs")).toEqual(["b1"]);
+  });
+
   test("that was aborted leaves nothing", async () => {
     const disk = new SimulatedDisk();
     const writer = await (await store(disk)).create("b1");
