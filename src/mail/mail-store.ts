@@ -278,6 +278,18 @@ export type MailboxEvent =
   /** The account was disabled, deleted or got a new password: end the session. */
   | { readonly kind: "revoked" };
 
+/** How a maildrop that was got is getting on. */
+export type MaildropState =
+  /** Held, or held again: nobody else has it. */
+  | { readonly kind: "held" }
+  /** The primary is away or has moved: the maildrop is being taken again. */
+  | { readonly kind: "broken" }
+  /**
+   * Gone for good: IN_USE when another took it meanwhile, STALE_CREDENTIALS, ACCOUNT_DISABLED or
+   * NO_SUCH_ACCOUNT when the account was revoked, UNAVAILABLE when it could not be taken again.
+   */
+  | { readonly kind: "lost"; readonly failure: MailFailure };
+
 /**
  * Changes reject with MailError; when a change resolves it is fsynced on every member of the shard.
  * Common errors of all: NO_SUCH_ACCOUNT, ACCOUNT_DISABLED, STALE_CREDENTIALS, WRONG_NODE (local
@@ -338,10 +350,17 @@ export interface MailStore {
     },
     signal: AbortSignal,
   ): Promise<MailboxChanges>;
-  /** Events until `signal` aborts. A failure of the primary ends it with UNAVAILABLE. */
+  /**
+   * Events until `signal` aborts. A failure of the primary ends it with UNAVAILABLE. `listening` is
+   * called once nothing is missed from then on, and again behind each break: what a caller asks for
+   * earlier may be older than the first event.
+   */
   watch(
     who: Principal,
-    request: { readonly mailboxes: readonly MailboxId[] | "all" },
+    request: {
+      readonly mailboxes: readonly MailboxId[] | "all";
+      readonly listening?: () => void;
+    },
     signal: AbortSignal,
   ): AsyncIterable<MailboxEvent>;
 
@@ -374,7 +393,11 @@ export interface MailStore {
   quota(who: Principal, signal: AbortSignal): Promise<Quota>;
   /**
    * Holds the INBOX as a POP3 maildrop until `signal` aborts or the caller's gateway is gone.
-   * Resolves once held. @throws IN_USE
+   * Resolves once held; what becomes of it later goes to `onState`. @throws IN_USE
    */
-  lockMaildrop(who: Principal, signal: AbortSignal): Promise<void>;
+  lockMaildrop(
+    who: Principal,
+    signal: AbortSignal,
+    onState?: (state: MaildropState) => void,
+  ): Promise<void>;
 }

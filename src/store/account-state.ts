@@ -3,12 +3,19 @@
 
 import type { Registration } from "../mail/account.ts";
 import { MailError } from "../mail/errors.ts";
+import type { MailFailure } from "../mail/errors.ts";
 import type { AccountId, MailboxId, ShardId } from "../mail/ids.ts";
 import type { Quota } from "../mail/mail-store.ts";
 import { AccountLock } from "./account-lock.ts";
 import type { Op, QuotaUse } from "./entry-kind.ts";
 import type { MailboxState } from "./mailbox-state.ts";
 import type { Watchers } from "./watchers.ts";
+
+/** Who has the account's maildrop. */
+export interface MaildropHolder {
+  /** Called when the hold ends before its holder let go. */
+  readonly lost: (failure: MailFailure) => void;
+}
 
 export class AccountState {
   readonly id: AccountId;
@@ -31,8 +38,8 @@ export class AccountState {
   /** Requests that hold references into this state. */
   pins = 0;
   watchers: Watchers | undefined;
-  /** Held as long as this does not abort. */
-  maildrop: AbortSignal | undefined;
+  /** The POP3 session that has the maildrop. */
+  maildrop: MaildropHolder | undefined;
 
   constructor(
     shard: ShardId,

@@ -6,6 +6,7 @@ import { uidSetFromSorted } from "../mail/uid-set.ts";
 import type { AccountState } from "./account-state.ts";
 import { removeUids, setFlagGroups } from "./blocks.ts";
 import type { Counters, Op } from "./entry-kind.ts";
+import { revokeMaildrop } from "./maildrop.ts";
 import { MailboxState } from "./mailbox-state.ts";
 import type { MailboxSummary } from "./mailbox-state.ts";
 import { emptyCounters } from "./entry-kind.ts";
@@ -59,6 +60,7 @@ export function applyToAccount(account: AccountState, ops: readonly Op[]): void 
         const { credVersion, state } = op.registration;
         if (credVersion !== before.credVersion || state !== before.state) {
           account.watchers?.revoked();
+          revokeMaildrop(account);
         }
         break;
       }

@@ -198,7 +198,7 @@ export class Engine {
       account.forgetProposed();
       for (const run of account.onSettled.splice(0)) run();
       account.watchers?.fail("the mailbox is moving");
-      account.maildrop = undefined;
+      account.maildrop?.lost({ code: "UNAVAILABLE", why: "the mailbox is moving" });
     }
   }
 

@@ -18,6 +18,7 @@ import type {
   MailboxEvent,
   MailboxInfo,
   MailboxListing,
+  MaildropState,
   MailStore,
   OpenMailbox,
   Principal,
@@ -124,7 +125,7 @@ export class LocalMailStore implements MailStore {
   }
 
   watch(who: Principal, request: WatchRequest, signal: AbortSignal): AsyncIterable<MailboxEvent> {
-    return watchAccount(this.engine, who, request.mailboxes, signal);
+    return watchAccount(this.engine, who, request, signal);
   }
 
   fetch(who: Principal, request: FetchRequest, signal: AbortSignal): AsyncIterable<FetchChunk> {
@@ -167,7 +168,11 @@ export class LocalMailStore implements MailStore {
     return this.engine.withAccount(who, (account) => Promise.resolve(quotaOf(account)));
   }
 
-  lockMaildrop(who: Principal, signal: AbortSignal): Promise<void> {
-    return lockMaildrop(this.engine, who, signal);
+  lockMaildrop(
+    who: Principal,
+    signal: AbortSignal,
+    onState?: (state: MaildropState) => void,
+  ): Promise<void> {
+    return lockMaildrop(this.engine, who, signal, onState);
   }
 }

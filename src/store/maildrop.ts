@@ -1,22 +1,45 @@
 // The POP3 lock: one session has the maildrop at a time (RFC 1939 §3). It lives in RAM only and dies
-// with its holder's signal or with this node's turn as primary.
+// with its holder's signal, with its account's credentials, or with this node's turn as primary.
 
 import { MailError } from "../mail/errors.ts";
-import type { Principal } from "../mail/mail-store.ts";
+import type { MaildropState, Principal } from "../mail/mail-store.ts";
+import type { AccountState, MaildropHolder } from "./account-state.ts";
 import type { Engine } from "./engine.ts";
 
 /** @see MailStore.lockMaildrop */
-export function lockMaildrop(engine: Engine, who: Principal, signal: AbortSignal): Promise<void> {
+export function lockMaildrop(
+  engine: Engine,
+  who: Principal,
+  signal: AbortSignal,
+  onState?: (state: MaildropState) => void,
+): Promise<void> {
   return engine.withAccount(who, async (account) => {
     signal.throwIfAborted();
     if (account.maildrop !== undefined) throw new MailError({ code: "IN_USE" });
-    account.maildrop = signal;
-    signal.addEventListener(
-      "abort",
-      () => {
-        if (account.maildrop === signal) account.maildrop = undefined;
+    const release = (): void => {
+      signal.removeEventListener("abort", release);
+      if (account.maildrop === holder) account.maildrop = undefined;
+    };
+    const holder: MaildropHolder = {
+      lost: (failure) => {
+        release();
+        onState?.({ kind: "lost", failure });
       },
-      { once: true },
-    );
+    };
+    account.maildrop = holder;
+    signal.addEventListener("abort", release, { once: true });
+  });
+}
+
+/** The account's registration changed: a session with the old password has no business here. */
+export function revokeMaildrop(account: AccountState): void {
+  const { state } = account.registration;
+  account.maildrop?.lost({
+    code:
+      state === "disabled"
+        ? "ACCOUNT_DISABLED"
+        : state === "deleted"
+          ? "NO_SUCH_ACCOUNT"
+          : "STALE_CREDENTIALS",
   });
 }

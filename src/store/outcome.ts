@@ -21,6 +21,8 @@ export type Outcome =
   | {
       readonly kind: "stored";
       readonly highestModSeq: number;
+      /** This operation made `highestModSeq`. */
+      readonly changed: boolean;
       readonly stored: UidSet;
       readonly modified: UidSet;
     }
@@ -50,7 +52,7 @@ export function encodeOutcome(outcome: Outcome): Buffer {
       writer.varints([outcome.mailbox, outcome.uidValidity, outcome.firstUid, outcome.count]);
       break;
     case "stored":
-      writer.u8(3);
+      writer.u8(outcome.changed ? 6 : 3);
       writer.varint(outcome.highestModSeq);
       writer.varints(outcome.stored);
       writer.varints(outcome.modified);
@@ -85,8 +87,10 @@ export function decodeOutcome(reader: ByteReader): Outcome {
       return { kind: "appended", mailbox: mailboxId(mailbox), uidValidity, firstUid, count };
     }
     case 3:
+    case 6: // A STORE that changed something.
       return {
         kind: "stored",
+        changed: kind === 6,
         highestModSeq: reader.varint(),
         stored: reader.varints(),
         modified: reader.varints(),

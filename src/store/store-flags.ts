@@ -41,6 +41,7 @@ export async function storeFlags(
     const mailbox = account.mailbox(request.mailbox);
     return engine.withSummary(account, mailbox, (summary) => ({
       highestModSeq: modSeq(outcome.highestModSeq),
+      changed: outcome.changed,
       stored: statesOf(summary, outcome.stored),
       modified: outcome.modified,
     }));
@@ -90,6 +91,7 @@ function evaluate(
     outcome: {
       kind: "stored",
       highestModSeq,
+      changed: groups.size > 0,
       stored: uidSetFromSorted(stored),
       modified: uidSetFromSorted(modified),
     },

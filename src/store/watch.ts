@@ -2,19 +2,21 @@
 // first read; what happened before is asked for with `changes`.
 
 import { MailError } from "../mail/errors.ts";
-import type { MailboxId } from "../mail/ids.ts";
-import type { MailboxEvent, Principal } from "../mail/mail-store.ts";
+import type { MailboxEvent, MailStore, Principal } from "../mail/mail-store.ts";
 import type { AccountState } from "./account-state.ts";
 import type { Engine } from "./engine.ts";
 import { Watcher, Watchers } from "./watchers.ts";
+
+type WatchRequest = Parameters<MailStore["watch"]>[1];
 
 /** @see MailStore.watch */
 export function watchAccount(
   engine: Engine,
   who: Principal,
-  mailboxes: readonly MailboxId[] | "all",
+  request: WatchRequest,
   signal: AbortSignal,
 ): AsyncIterable<MailboxEvent> {
+  const { mailboxes } = request;
   if (mailboxes !== "all" && mailboxes.length > engine.limits.watchedMailboxesMax) {
     throw new MailError({
       code: "LIMIT",
@@ -22,7 +24,7 @@ export function watchAccount(
       most: engine.limits.watchedMailboxesMax,
     });
   }
-  return new Watch(engine, who, mailboxes, signal);
+  return new Watch(engine, who, request, signal);
 }
 
 /** Finds the account, in RAM at once where it is there, and hands on its watcher's events. */
@@ -32,7 +34,7 @@ class Watch implements AsyncIterableIterator<MailboxEvent> {
   constructor(
     engine: Engine,
     who: Principal,
-    mailboxes: readonly MailboxId[] | "all",
+    { mailboxes, listening }: WatchRequest,
     signal: AbortSignal,
   ) {
     const make = (account: AccountState): Watcher => {
@@ -40,6 +42,7 @@ class Watch implements AsyncIterableIterator<MailboxEvent> {
       if (!signal.aborted) {
         account.watchers ??= new Watchers();
         account.watchers.add(watcher);
+        listening?.();
       }
       return watcher;
     };

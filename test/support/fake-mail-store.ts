@@ -168,7 +168,7 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
 
   watch(
     who: Mail.Principal,
-    request: { readonly mailboxes: readonly MailboxId[] | "all" },
+    request: Parameters<Mail.MailStore["watch"]>[1],
     signal: AbortSignal,
   ): AsyncIterable<Mail.MailboxEvent> {
     const account = this.accountOf(who);
@@ -176,6 +176,7 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
     const queue = new EventQueue<Mail.MailboxEvent>(signal, () => account.watchers.delete(watcher));
     const watcher: accounts.Watcher = { mailboxes, queue };
     if (!signal.aborted) account.watchers.add(watcher);
+    request.listening?.();
     return queue;
   }
 
@@ -318,12 +319,25 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
     return accounts.quotaOf(this.accountOf(who));
   }
 
-  async lockMaildrop(who: Mail.Principal, signal: AbortSignal): Promise<void> {
+  async lockMaildrop(
+    who: Mail.Principal,
+    signal: AbortSignal,
+    onState?: (state: Mail.MaildropState) => void,
+  ): Promise<void> {
     await turn(signal);
     const account = this.accountOf(who);
-    if (account.maildropHeld) throw new MailError({ code: "IN_USE" });
-    account.maildropHeld = true;
-    signal.addEventListener("abort", () => (account.maildropHeld = false), { once: true });
+    if (account.maildrop !== undefined) throw new MailError({ code: "IN_USE" });
+    const holder: accounts.FakeAccount["maildrop"] = {
+      lost: (failure) => {
+        if (account.maildrop === holder) account.maildrop = undefined;
+        onState?.({ kind: "lost", failure });
+      },
+    };
+    account.maildrop = holder;
+    const release = (): void => {
+      if (account.maildrop === holder) account.maildrop = undefined;
+    };
+    signal.addEventListener("abort", release, { once: true });
   }
 
   async #doOnce(

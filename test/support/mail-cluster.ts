@@ -1,5 +1,5 @@
 // A small cluster inside this process for tests: embedded coordinator, mail nodes with real disks in
-// a temporary folder, one gateway, plaintext links on loopback. Members stop, restart and come back.
+// a temporary folder, one gateway or more, plaintext links on loopback. Members stop, restart and come back.
 
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -35,7 +35,7 @@ export class MailCluster {
   readonly coordinator: EmbeddedCoordinator;
   readonly nodes = new Map<string, MailNode>();
   readonly #options: MailClusterOptions;
-  #gateway: GatewayCluster | undefined;
+  readonly #gateways: GatewayCluster[] = [];
   #accounts = 0;
 
   private constructor(
@@ -69,16 +69,22 @@ export class MailCluster {
       minCopies: Math.min(2, options.nodes.length),
       nonce: "test",
     });
-    await cluster.#startGateway();
+    await cluster.startGateway();
     const shards = options.nodes.length * (options.shardsPerNode ?? 1);
-    await until(() => cluster.gateway.cluster.shards.count === shards, "the whole table");
+    await cluster.#knowsTable(cluster.gateway, shards);
     for (const config of cluster.gateway.cluster.shards.all()) await cluster.served(config);
     return cluster;
   }
 
+  /** The first one. */
   get gateway(): GatewayCluster {
-    if (this.#gateway === undefined) throw new Error("no gateway");
-    return this.#gateway;
+    const [gateway] = this.#gateways;
+    if (gateway === undefined) throw new Error("no gateway");
+    return gateway;
+  }
+
+  get gateways(): readonly GatewayCluster[] {
+    return this.#gateways;
   }
 
   node(name: string): MailNode {
@@ -136,12 +142,23 @@ export class MailCluster {
     await node.abandon();
   }
 
-  async #startGateway(): Promise<void> {
+  /** One gateway more; it knows the shard table if the cluster has been initialised. */
+  async startGateway(): Promise<GatewayCluster> {
     const { retryMs } = this.#options;
-    this.#gateway = await GatewayCluster.start(
-      { ...this.#member("g1"), ...(retryMs === undefined ? {} : { retryMs }) },
+    const name = `g${this.#gateways.length + 1}`;
+    const gateway = await GatewayCluster.start(
+      { ...this.#member(name), ...(retryMs === undefined ? {} : { retryMs }) },
       AbortSignal.timeout(10_000),
     );
+    this.#gateways.push(gateway);
+    if (this.#gateways.length > 1) {
+      await this.#knowsTable(gateway, this.gateway.cluster.shards.count);
+    }
+    return gateway;
+  }
+
+  #knowsTable({ cluster }: GatewayCluster, shards: number): Promise<void> {
+    return until(() => cluster.shards.count === shards, "the whole table");
   }
 
   /** Resolves once the shard's primary serves it. */
@@ -176,7 +193,7 @@ export class MailCluster {
   }
 
   async close(): Promise<void> {
-    await this.#gateway?.close();
+    for (const gateway of this.#gateways) await gateway.close();
     for (const name of this.nodes.keys()) await this.killNode(name);
     await this.coordinator.close();
     await rm(this.folder, { recursive: true, force: true });

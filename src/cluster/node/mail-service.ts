@@ -2,6 +2,7 @@
 // the caller knows, before asking the store and again before answering. Forms are in methods-*.ts.
 
 import { MailError } from "../../mail/errors.ts";
+import type { MailFailure } from "../../mail/errors.ts";
 import { epoch as makeEpoch, modSeq, shardId, shardMax, uid, uidMax } from "../../mail/ids.ts";
 import type { Epoch, ShardId } from "../../mail/ids.ts";
 import type { MailboxEvent, MailStore, Principal } from "../../mail/mail-store.ts";
@@ -186,15 +187,25 @@ export class MailService {
     }
   }
 
-  /** One item once the maildrop is held; it is held until the caller or its link is gone. */
+  /**
+   * One item once the maildrop is held; it is held until the caller or its link is gone. Fails when
+   * it is lost here.
+   */
   async *#lock(rpc: RpcRequest): AsyncGenerator<RpcReply, void, undefined> {
     const asked = this.#admit(rpc);
     const hold = new AbortController();
+    const until = AbortSignal.any([rpc.signal, hold.signal]);
+    let failure: MailFailure | undefined;
     try {
-      await this.#store.lockMaildrop(asked.who, AbortSignal.any([rpc.signal, hold.signal]));
+      await this.#store.lockMaildrop(asked.who, until, (state) => {
+        if (state.kind !== "lost") return;
+        failure = state.failure;
+        hold.abort();
+      });
       this.#check(asked);
       yield { head: null };
-      await aborted(rpc.signal);
+      await aborted(until);
+      if (failure !== undefined) throw new MailError(failure);
     } finally {
       hold.abort();
     }

@@ -52,14 +52,17 @@ export const storeMethod: Method<StoreRequest, StoreOutcome> = {
       ...(unchangedSince === undefined ? {} : { unchangedSince }),
     };
   },
-  encodeReply: ({ highestModSeq, stored, modified }) => ({
-    head: [highestModSeq, encodeUidSet(modified)],
+  encodeReply: ({ highestModSeq, changed, stored, modified }) => ({
+    head: [highestModSeq, encodeUidSet(modified), changed ?? null],
     body: packed((out) => writeFlagStates(out, stored)),
   }),
   decodeReply: ({ head, body }) => {
     const fields = asArray(head, "store outcome");
+    // Absent in what older nodes send.
+    const changed = asOptional(fields[2], "changed", asBoolean);
     return {
       highestModSeq: modSeq(asCount(fields[0], "modseq")),
+      ...(changed === undefined ? {} : { changed }),
       modified: decodeUidSet(fields[1]),
       stored: readFlagStates(new WireReader(body)),
     };

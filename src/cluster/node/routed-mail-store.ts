@@ -20,6 +20,7 @@ import type {
   MailboxEvent,
   MailboxInfo,
   MailboxListing,
+  MaildropState,
   MailStore,
   OpenMailbox,
   Principal,
@@ -137,7 +138,7 @@ export class RoutedMailStore implements MailStore {
     signal: AbortSignal,
   ): AsyncIterable<MailboxEvent> {
     const list = (): Promise<MailboxListing> => this.listMailboxes(who, signal);
-    return routedWatch(this.#caller, who, request.mailboxes, list, signal);
+    return routedWatch(this.#caller, who, request, list, signal);
   }
 
   fetch(who: Principal, request: FetchRequest, signal: AbortSignal): AsyncIterable<FetchChunk> {
@@ -189,8 +190,12 @@ export class RoutedMailStore implements MailStore {
     return this.#ask(mailbox.quotaMethod, who, undefined, signal);
   }
 
-  lockMaildrop(who: Principal, signal: AbortSignal): Promise<void> {
-    return routedLock(this.#caller, who, signal);
+  lockMaildrop(
+    who: Principal,
+    signal: AbortSignal,
+    onState?: (state: MaildropState) => void,
+  ): Promise<void> {
+    return routedLock(this.#caller, who, signal, onState);
   }
 
   async #ask<Request, Result>(

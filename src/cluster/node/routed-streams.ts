@@ -9,12 +9,15 @@ import type {
   FetchRequest,
   MailboxEvent,
   MailboxListing,
+  MaildropState,
+  MailStore,
   Principal,
 } from "../../mail/mail-store.ts";
 import type { UidSet } from "../../mail/uid-set.ts";
 import type { RpcReply } from "../link/rpc.ts";
 import { decodeChunk, encodeFetch } from "./codec-fetch.ts";
 import { malformed } from "./decode.ts";
+import { pause } from "./follow-keys.ts";
 import { decodeEvent, headOf, streamNames } from "./mail-service.ts";
 import type { Budget, ShardCaller } from "./shard-caller.ts";
 
@@ -153,7 +156,7 @@ export async function* routedRead(
 export async function* routedWatch(
   caller: ShardCaller,
   who: Principal,
-  mailboxes: readonly MailboxId[] | "all",
+  { mailboxes, listening }: Parameters<MailStore["watch"]>[1],
   list: () => Promise<MailboxListing>,
   signal: AbortSignal,
 ): AsyncGenerator<MailboxEvent, void, undefined> {
@@ -161,14 +164,15 @@ export async function* routedWatch(
   const args = [mailboxes === "all" ? null : mailboxes];
   for (let broken = false; !signal.aborted; broken = true) {
     try {
-      let listening = false;
+      let begun = false;
       for await (const { head } of open(budget, streamNames.watch, who, args, signal)) {
         budget.refill();
-        if (listening) {
+        if (begun) {
           yield decodeEvent(head);
           continue;
         }
-        listening = true;
+        begun = true;
+        listening?.();
         if (broken) yield* missed(mailboxes, await list());
       }
       throw new MailError({ code: "UNAVAILABLE", why: "the watch ended" });
@@ -193,14 +197,23 @@ function* missed(
   yield { kind: "list" };
 }
 
+/** How long an own hold may outlive its broken link at the node, before IN_USE means another session. */
+const ownHoldGoneMs = 5_000;
+const inUsePauseMs = 100;
+
 /** Resolves once the maildrop is held; from then on it is taken again after each break. */
 export async function routedLock(
   caller: ShardCaller,
   who: Principal,
   signal: AbortSignal,
+  onState: (state: MaildropState) => void = ignore,
 ): Promise<void> {
   const held = await takeLock(caller, who, signal);
-  keepLock(caller, who, held, signal).catch(() => undefined); // Taken by another after a long break: its right.
+  keepLock(caller, who, held, signal, onState).catch((error: unknown) => {
+    if (signal.aborted) return;
+    if (!(error instanceof MailError)) throw error; // Our bug: ends the process.
+    onState({ kind: "lost", failure: error.failure });
+  });
 }
 
 async function takeLock(
@@ -221,17 +234,46 @@ async function takeLock(
   }
 }
 
+/** Returns when `signal` aborts. @throws {MailError} why the maildrop is another's, or nobody's */
 async function keepLock(
   caller: ShardCaller,
   who: Principal,
   first: AsyncIterator<RpcReply>,
   signal: AbortSignal,
+  onState: (state: MaildropState) => void,
 ): Promise<void> {
-  for (let lock = first; !signal.aborted; lock = await takeLock(caller, who, signal)) {
+  for (let lock = first; !signal.aborted; ) {
     try {
       await lock.next();
     } catch (error) {
+      // Anything that another try would not mend ends the hold: takeLock decides.
       if (!(error instanceof MailError)) throw error;
     }
+    if (signal.aborted) return;
+    onState({ kind: "broken" });
+    lock = await takeLockAgain(caller, who, signal);
+    onState({ kind: "held" });
   }
+}
+
+/** The node may not have noticed yet that the link which held the lock is gone. */
+async function takeLockAgain(
+  caller: ShardCaller,
+  who: Principal,
+  signal: AbortSignal,
+): Promise<AsyncIterator<RpcReply>> {
+  const untilMs = caller.clock.monotonicMs() + ownHoldGoneMs;
+  for (;;) {
+    try {
+      return await takeLock(caller, who, signal);
+    } catch (error) {
+      const inUse = error instanceof MailError && error.code === "IN_USE";
+      if (!inUse || caller.clock.monotonicMs() > untilMs) throw error;
+      await pause(caller.clock, inUsePauseMs, signal);
+    }
+  }
+}
+
+function ignore(): void {
+  // Nobody asked to be told.
 }

@@ -31,6 +31,10 @@ export class ShardCaller {
     this.#retryMs = options.retryMs ?? 30_000;
   }
 
+  get clock(): Clock {
+    return this.#options.clock;
+  }
+
   /** A budget for one request and its retries. */
   budget(shard: ShardId): Budget {
     return new Budget(shard, this.#options, this.#retryMs);

@@ -241,12 +241,17 @@ export class Selected {
   }
 
   #startWatch(session: Session): void {
+    // What was asked for before the node listened may be older than the first event, and what
+    // happened while it did not listen was not told: look once more.
+    const look = (): void => {
+      if (this.#watch === undefined) return; // It listens at once: nothing was asked for yet.
+      this.#stale = true;
+      this.onMoved?.();
+    };
     this.#watch = watchMailbox(session, this.id, {
+      listening: look,
       event: (event) => this.#onEvent(session, event),
-      interrupted: () => {
-        this.#stale = true; // What happened meanwhile was not told.
-        this.onMoved?.();
-      },
+      interrupted: look,
     });
   }
 

@@ -9,6 +9,8 @@ import { failureReply } from "./reply.ts";
 import type { Session } from "./session.ts";
 
 export interface WatchHandlers {
+  /** From now on nothing is missed; called again behind each interruption. */
+  readonly listening: () => void;
   readonly event: (event: MailboxEvent) => void;
   /** Events may have been missed; watching goes on. */
   readonly interrupted: () => void;
@@ -43,7 +45,8 @@ async function run(
   let retryMs = retryMinMs;
   for (;;) {
     try {
-      for await (const event of store.watch(session.principal, { mailboxes: [mailbox] }, signal)) {
+      const request = { mailboxes: [mailbox], listening: handlers.listening };
+      for await (const event of store.watch(session.principal, request, signal)) {
         retryMs = retryMinMs;
         handlers.event(event);
       }

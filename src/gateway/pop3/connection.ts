@@ -5,6 +5,7 @@
 import type { Socket } from "node:net";
 import { AssertionFailure, assert } from "../../lib/assert.ts";
 import { isMailError } from "../../mail/errors.ts";
+import type { MailFailure } from "../../mail/errors.ts";
 import type { GatewayServices } from "../services.ts";
 import type { Pop3Limits } from "./limits.ts";
 import { LineBuffer } from "./line-buffer.ts";
@@ -35,6 +36,8 @@ export class Pop3Connection {
   readonly #authenticateByMs: number;
   #state: Pop3State;
   #held: HeldMaildrop | undefined;
+  /** Why the maildrop is no longer ours. */
+  #lost: MailFailure | undefined;
   #user = "";
 
   constructor({ services, limits, socket, address, implicitTls }: Pop3ConnectionOptions) {
@@ -100,13 +103,18 @@ export class Pop3Connection {
     const loggedIn = this.#state.maildrop !== undefined;
     const deadlineMs = loggedIn ? commandByMs : Math.min(commandByMs, this.#authenticateByMs);
     for (;;) {
+      if (this.#lost !== undefined) return { kind: "lost", failure: this.#lost };
       const line = this.#lines.next(limit);
       if (line !== undefined) return line;
       await this.#wire.flush();
       const chunk = await this.#wire.read(deadlineMs);
       // RFC 1939 §3: at the timeout the connection closes without a word, and nothing is deleted.
       if (chunk === "timeout" || chunk === "ended") throw new ConnectionLost(chunk);
-      if (chunk === "woken") return { kind: "shutdown" };
+      if (chunk === "woken") {
+        return this.#lost === undefined
+          ? { kind: "shutdown" }
+          : { kind: "lost", failure: this.#lost };
+      }
       this.#lines.push(chunk);
     }
   }
@@ -169,7 +177,11 @@ export class Pop3Connection {
   async #login(user: string, password: string): Promise<Pop3Event> {
     await this.#wire.flush(); // A login may take long: what was answered before goes out first.
     const { lockWaitMs } = this.#limits;
-    const request = { user, password, address: this.#address, lockWaitMs };
+    const onLost = (failure: MailFailure): void => {
+      this.#lost = failure;
+      this.#wire.wake();
+    };
+    const request = { user, password, address: this.#address, lockWaitMs, onLost };
     this.#held = await takeMaildrop(this.#services, request, this.#wire.lost);
     if (this.#held === undefined) return { kind: "refused" };
     this.#user = user;

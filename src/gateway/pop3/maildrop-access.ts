@@ -5,17 +5,20 @@ import type { AuthVerdict } from "../../cluster/directory/directory.ts";
 import { assert } from "../../lib/assert.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { MailError, isMailError } from "../../mail/errors.ts";
+import type { MailFailure } from "../../mail/errors.ts";
 import type { Uid } from "../../mail/ids.ts";
-import type { Principal } from "../../mail/mail-store.ts";
+import type { MaildropState, Principal } from "../../mail/mail-store.ts";
 import { allUids } from "../../mail/uid-set.ts";
 import type { UidSet } from "../../mail/uid-set.ts";
 import type { GatewayServices } from "../services.ts";
 import type { MaildropContents } from "./maildrop.ts";
 
-/** The maildrop is held until `release` runs, or the signal given at the login aborts. */
+/** The maildrop is held until `release` runs, it is lost, or the signal given at the login aborts. */
 export interface HeldMaildrop {
   readonly who: Principal;
   readonly contents: MaildropContents;
+  /** Resolves while it is held; waits while it is taken again behind a failure of the node. @throws MailError why it is lost */
+  confirm(): Promise<void>;
   release(): void;
 }
 
@@ -24,6 +27,8 @@ export interface LoginRequest {
   readonly password: string;
   readonly address: string;
   readonly lockWaitMs: number;
+  /** Called once when the maildrop is no longer this session's: another may have it. */
+  readonly onLost: (failure: MailFailure) => void;
 }
 
 const lockRetryMs = 50;
@@ -37,21 +42,54 @@ export async function takeMaildrop(
   request: LoginRequest,
   signal: AbortSignal,
 ): Promise<HeldMaildrop | undefined> {
-  const { user, password, address, lockWaitMs } = request;
+  const { user, password, address, lockWaitMs, onLost } = request;
   const who = principalOf(await services.auth.verify(user, password, address, signal));
   if (who === undefined) return undefined;
   const holding = new AbortController();
   const held = AbortSignal.any([signal, holding.signal]);
+  const hold = new Hold(onLost);
   try {
-    await lock(services, who, lockWaitMs, held);
+    await lock(services, who, lockWaitMs, held, hold);
+    const contents = await readContents(services, who, held);
     return {
       who,
-      contents: await readContents(services, who, held),
+      contents,
+      confirm: () => hold.confirm(signal),
       release: () => holding.abort(),
     };
   } catch (error) {
     holding.abort();
     throw error;
+  }
+}
+
+/** Follows what becomes of a maildrop that was got. */
+class Hold {
+  #state: MaildropState = { kind: "held" };
+  readonly #onLost: (failure: MailFailure) => void;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(onLost: (failure: MailFailure) => void) {
+    this.#onLost = onLost;
+  }
+
+  readonly change = (state: MaildropState): void => {
+    if (this.#state.kind === "lost") return;
+    this.#state = state;
+    for (const wake of this.#waiting.splice(0)) wake();
+    if (state.kind === "lost") this.#onLost(state.failure);
+  };
+
+  async confirm(signal: AbortSignal): Promise<void> {
+    while (this.#state.kind === "broken") {
+      await new Promise<void>((resolve) => {
+        this.#waiting.push(resolve);
+        if (signal.aborted) resolve();
+        else signal.addEventListener("abort", () => resolve(), { once: true });
+      });
+      signal.throwIfAborted();
+    }
+    if (this.#state.kind === "lost") throw new MailError(this.#state.failure);
   }
 }
 
@@ -97,6 +135,7 @@ export async function updateMaildrop(
   signal: AbortSignal,
 ): Promise<void> {
   const { who, contents } = held;
+  await held.confirm(); // Whoever has it now must not see messages go that are not theirs to delete.
   const change = () => ({ opId: services.nextOpId(), retry: false, mailbox: contents.mailbox });
   if (deleted.length > 0) {
     // RFC 1939 §6. By UID and by force: \Deleted flags of IMAP sessions are not our business.
@@ -133,11 +172,12 @@ async function lock(
   who: Principal,
   waitMs: number,
   signal: AbortSignal,
+  hold: Hold,
 ): Promise<void> {
   const untilMs = clock.monotonicMs() + waitMs;
   for (;;) {
     try {
-      return await store.lockMaildrop(who, signal);
+      return await store.lockMaildrop(who, signal, hold.change);
     } catch (error) {
       if (!isMailError(error, "IN_USE") || clock.monotonicMs() + lockRetryMs > untilMs) throw error;
     }

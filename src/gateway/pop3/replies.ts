@@ -15,6 +15,14 @@ export function updateFailureReply(failure: MailFailure): string {
   return `-ERR ${code}Some deleted messages may not be removed`;
 }
 
+/** The last word of a session whose maildrop is lost, without its CRLF: nothing was deleted. */
+export function lostReply(failure: MailFailure): string {
+  // RFC 2449 §8.1.2: [IN-USE] answers a login only.
+  return failure.code === "IN_USE" || failure.code === "UNAVAILABLE"
+    ? "-ERR [SYS/TEMP] The maildrop was lost, log in again"
+    : failureReply(failure);
+}
+
 /** A failure of the world as a `-ERR` line without its CRLF. */
 export function failureReply(failure: MailFailure): string {
   switch (failure.code) {

@@ -7,7 +7,7 @@ import { unreachable } from "../../lib/assert.ts";
 import { authorizationCommand, continueSasl } from "./authorization.ts";
 import { capabilities } from "./capabilities.ts";
 import { Maildrop } from "./maildrop.ts";
-import { failureReply, updateFailureReply, wrongCredentials } from "./replies.ts";
+import { failureReply, lostReply, updateFailureReply, wrongCredentials } from "./replies.ts";
 import { bad, end, reply, withoutLogin } from "./state.ts";
 import type { Pop3Command, Pop3Event, Pop3Facts, Pop3State, Pop3Step } from "./state.ts";
 import { transactionCommand } from "./transaction.ts";
@@ -45,6 +45,8 @@ export function stepSession(state: Pop3State, event: Pop3Event): Pop3Step {
       return end(state, "+OK Bye");
     case "updateFailed":
       return end(state, updateFailureReply(event.failure));
+    case "lost":
+      return end(state, lostReply(event.failure));
     case "shutdown":
       return end(state, "-ERR [SYS/TEMP] The server is going down, try again");
     default:

@@ -43,6 +43,8 @@ export type Pop3Event =
   | { readonly kind: "retrieved"; readonly number: number }
   | { readonly kind: "updated" }
   | { readonly kind: "updateFailed"; readonly failure: MailFailure }
+  /** The maildrop is no longer this session's: end with a word, delete nothing. */
+  | { readonly kind: "lost"; readonly failure: MailFailure }
   /** The listener closes: end with a word, delete nothing. */
   | { readonly kind: "shutdown" };
 

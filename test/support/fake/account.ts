@@ -2,6 +2,7 @@
 // few rules that belong to one mailbox alone. Leaves names to mailbox-tree.ts, the rest to the store.
 
 import { MailError } from "../../../src/mail/errors.ts";
+import type { MailFailure } from "../../../src/mail/errors.ts";
 import type { DirectoryRow } from "../../../src/mail/account.ts";
 import { mailboxId, modSeq, uid, uidMax, uidValidity } from "../../../src/mail/ids.ts";
 import type { MailboxId, ModSeq, Uid, UidValidity } from "../../../src/mail/ids.ts";
@@ -50,7 +51,7 @@ export interface FakeAccount {
   readonly watchers: Set<Watcher>;
   nextMailboxId: number;
   nextUidValidity: number;
-  maildropHeld: boolean;
+  maildrop: { readonly lost: (failure: MailFailure) => void } | undefined;
 }
 
 export interface Watcher {

@@ -60,7 +60,7 @@ export class FakeAccounts {
       watchers: new Set(),
       nextMailboxId: 1,
       nextUidValidity: 1_700_000_000 + this.#accountCount,
-      maildropHeld: false,
+      maildrop: undefined,
     };
     accounts.addMailbox(account, "INBOX");
     for (const special of specialMailboxes) accounts.addMailbox(account, special, `\\${special}`);
@@ -82,7 +82,11 @@ export class FakeAccounts {
       credVersion: account.row.credVersion + (revoked ? 1 : 0),
       userVersion: account.row.userVersion + 1,
     };
-    if (revoked) accounts.tell(account, { kind: "revoked" });
+    if (revoked) {
+      accounts.tell(account, { kind: "revoked" });
+      const disabled = account.row.state === "disabled";
+      account.maildrop?.lost({ code: disabled ? "ACCOUNT_DISABLED" : "STALE_CREDENTIALS" });
+    }
     return account.row;
   }
 

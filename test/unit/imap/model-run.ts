@@ -10,11 +10,11 @@ import { addMessage } from "./support.ts";
 
 const sessionCount = 5;
 
-/** Runs the sessions over the account u1. Rejects at the first violation; the error names the seed. */
+/** Runs the sessions over the account u1, spread over the listeners. Rejects at the first violation; the error names the seed. */
 export async function runSessions(
   services: GatewayServices,
   who: Principal,
-  port: number,
+  ports: readonly number[],
   seed: number,
   stepCount: number,
 ): Promise<void> {
@@ -23,6 +23,7 @@ export async function runSessions(
   try {
     for (let i = 0; i < sessionCount; i++) {
       const name = String.fromCharCode(97 + i);
+      const port = ports[i % ports.length] ?? 0;
       clients.push(await ModelClient.open(port, name, "INBOX", i % 3 === 2));
     }
     await Promise.all(

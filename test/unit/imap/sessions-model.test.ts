@@ -18,7 +18,7 @@ describe("several sessions on one mailbox", () => {
       implicitTls: false,
     });
     try {
-      await expect(runSessions(services, who, listener.port, seed, 50)).resolves.toBeUndefined();
+      await expect(runSessions(services, who, [listener.port], seed, 50)).resolves.toBeUndefined();
     } finally {
       await listener.close(AbortSignal.abort());
     }
