@@ -34,8 +34,8 @@ export async function append(
   const most = engine.limits.messagesPerAppendMax;
   if (messages.length > most)
     throw new MailError({ code: "LIMIT", limit: "messagesPerAppendMax", most });
-  for (const { source } of messages) await checkSource(engine, source);
   const plain = messages.every(({ flags }) => parseFlags(flags).keywords.length === 0);
+  // Known as under way before anything is waited for: a repetition must find the first try.
   const again = request.retry || engine.pending.has(request.opId);
   const outcome =
     plain && !again
@@ -47,6 +47,7 @@ export async function append(
           "appended",
           async (account) => {
             const mailbox = targetOf(account, request.mailbox);
+            for (const { source } of messages) await checkSource(engine, source);
             return engine.withSummary(account, mailbox, (summary) =>
               evaluate(engine, account, mailbox, messages, summary),
             );
@@ -67,6 +68,7 @@ function appendShared(
   signal: AbortSignal,
 ): Promise<Appended> {
   return engine.withAccount(who, async (account) => {
+    for (const { source } of request.messages) await checkSource(engine, source);
     if (engine.rows.full) await orAborted(engine.rows.room(), signal);
     await account.lock.shared(signal);
     let committed: Promise<void>;
