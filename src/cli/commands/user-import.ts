@@ -30,7 +30,7 @@ export function addUserImport(user: Command): void {
   examples(command, [
     ["pabal user import users.jsonl", ""],
     [
-      `echo '{"name":"kim@example.org","hash":"$2b$12$…"}' | pabal user import -`,
+      `echo '{"name":"kim@example.org","hash":"$6$…"}' | pabal user import -`,
       "from another program",
     ],
   ]);

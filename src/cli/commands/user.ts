@@ -78,7 +78,7 @@ function addAdd(user: Command): void {
   examples(add, [
     ["pabal user add kim@example.org", "asks for the password"],
     ["pabal user add kim@example.org --quota 5GiB --alias postmaster@example.org", ""],
-    ["pabal user add kim@example.org --hash '$2b$12$…'", "takes over a hash"],
+    ["pabal user add kim@example.org --hash '$6$…'", "takes over a hash"],
   ]);
 }
 
@@ -204,7 +204,7 @@ function withSecret(command: Command): Command {
       ).conflicts(["passwordFile", "hash"]),
     )
     .addOption(new Option("--password-file <file>", "its first line").conflicts("hash"))
-    .option("--hash <hash>", "take over a hash: argon2, bcrypt or crypt(3) text")
+    .option("--hash <hash>", "take over a hash: argon2, or crypt(3) SHA-256 or SHA-512")
     .addHelpText(
       "after",
       "\nWithout these the password is asked for, or read from standard input.",

@@ -138,7 +138,7 @@ describe("users", () => {
 describe("import", () => {
   test("goes in batches, tells refused lines, and can be given again", async () => {
     const lines = Array.from({ length: 450 }, (_, index) =>
-      JSON.stringify({ name: `u${index}@pabal.test`, hash: "$2b$12$x" }),
+      JSON.stringify({ name: `u${index}@pabal.test`, hash: "$6$x" }),
     );
     lines.splice(7, 0, "{broken", "", "[1]");
     const first = await pabal(["user", "import", "-", "--json"], {
