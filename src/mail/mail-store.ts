@@ -55,7 +55,10 @@ export interface DeliverRecipient {
 export interface DeliverRequest extends Change {
   readonly shard: ShardId;
   readonly deliveryId: DeliveryId;
-  /** All in `shard`. One body is stored for all of them. */
+  /**
+   * All in `shard`. One body is stored for all of them. An account named more than once gets one
+   * message, where the first of its entries says, and each of these entries has that outcome.
+   */
   readonly recipients: readonly DeliverRecipient[];
   readonly source: MessageSource;
   readonly index: MessageIndex;

@@ -63,6 +63,19 @@ export function messageTests(use: Fixture): void {
       expect((await open(store, who)).info.messages).toBe(1);
     });
 
+    test("an account named twice gets one message, where it was named first", async () => {
+      const { store, who } = await withTarget(use);
+      const other = await use().addAccount();
+      const to = [{ ...who, mailbox: "target" }, other, who];
+      const request = kit.deliverRequest(to, message("once"));
+      const outcomes = await store.deliver(request, never);
+      expect(stored(outcomes[2])).toEqual(stored(outcomes[0]));
+      expect(await store.deliver(again(request), never)).toEqual(outcomes);
+      expect((await open(store, who)).info.messages).toBe(0);
+      expect((await open(store, who, "target")).info.messages).toBe(1);
+      expect((await open(store, other)).info.messages).toBe(1);
+    });
+
     test("many at once, with APPENDs between, get UIDs without gaps or doubles", async () => {
       const { store, addAccount } = use();
       const who = await addAccount();

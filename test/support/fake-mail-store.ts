@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { MailError } from "../../src/mail/errors.ts";
 import { uidSetFromSorted, uidSetHas } from "../../src/mail/uid-set.ts";
-import type { MailboxId, ModSeq, ShardId, Uid } from "../../src/mail/ids.ts";
+import type { AccountId, MailboxId, ModSeq, ShardId, Uid } from "../../src/mail/ids.ts";
 import type * as Mail from "../../src/mail/mail-store.ts";
 import * as accounts from "./fake/account.ts";
 import type { FakeAccount, NewMessage } from "./fake/account.ts";
@@ -45,9 +45,15 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
     await turn(signal);
     return this.#kept.deliver.once(request, () => {
       const message = this.#newMessage({ ...request, flags: [] });
-      return request.recipients.map((recipient) =>
-        deliverTo(this.accounts.get(recipient.account), request.shard, recipient, message),
-      );
+      const done = new Map<AccountId, Mail.DeliverOutcome>();
+      return request.recipients.map((recipient) => {
+        const { account } = recipient;
+        const outcome =
+          done.get(account) ??
+          deliverTo(this.accounts.get(account), request.shard, recipient, message);
+        done.set(account, outcome);
+        return outcome;
+      });
     });
   }
 
