@@ -2,16 +2,8 @@
 // members to kill, the command line beside it. Knows no mail protocol. Every wait has an end, and
 // nothing is left running when the test process ends.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-} from "node:fs";
+import type { ChildProcess } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
@@ -20,12 +12,10 @@ import type { PortsFile } from "../../src/cli/dev/ports-file.ts";
 import {
   type CommandResult,
   isAlive,
-  program,
   runCommand,
-  running,
   ServedMember,
-  signalGroup,
   signalPid,
+  startGroup,
   until,
 } from "./processes.ts";
 
@@ -59,6 +49,7 @@ export class DevCluster {
   readonly portsFile: string;
   readonly logFile: string;
   readonly #child: ChildProcess;
+  readonly #release: () => void;
   readonly #ended: Promise<Ended>;
   readonly #keepData: boolean;
 
@@ -87,20 +78,15 @@ export class DevCluster {
     this.portsFile = join(this.folder, "ports.json");
     this.logFile = join(this.folder, "log");
     mkdirSync(this.data, { recursive: true });
-    const log = openSync(this.logFile, "a", 0o600);
     const started = performance.now();
     const { gateways = 2, nodes = 3, users = 4, restartAfter = "500ms", set = [] } = options;
     const counts = ["--gateways", `${gateways}`, "--nodes", `${nodes}`, "--users", `${users}`];
     const files = ["--ports-json", this.portsFile, "--data", this.data];
     const settings = set.flatMap((pair) => ["--set", pair]);
-    this.#child = spawn(
-      process.execPath,
-      [program, "dev", ...files, ...counts, "--restart-after", restartAfter, ...settings],
-      // A group of its own, so that the members go too if this process has to kill.
-      { stdio: ["ignore", log, log], detached: true, env: this.#environment() },
-    );
-    closeSync(log);
-    running.add(this.#child);
+    const args = ["dev", ...files, ...counts, "--restart-after", restartAfter, ...settings];
+    const { child, release } = startGroup(args, this.logFile, this.#environment());
+    this.#child = child;
+    this.#release = release;
     this.#ended = new Promise((done) => {
       this.#child.once("exit", (code, signal) =>
         done({
@@ -253,8 +239,7 @@ export class DevCluster {
     try {
       if (this.#child.exitCode === null && this.#child.signalCode === null) await this.stop();
     } finally {
-      signalGroup(this.#child, "SIGKILL");
-      running.delete(this.#child);
+      this.#release();
       rmSync(this.folder, { recursive: true, force: true });
       if (!this.#keepData) rmSync(this.data, { recursive: true, force: true });
     }

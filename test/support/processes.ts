@@ -11,11 +11,33 @@ export const root = fileURLToPath(new URL("../..", import.meta.url));
 /** The built program; another build can be named for a run while dist/ is being worked on. */
 export const program = process.env.PABAL_TEST_PROGRAM ?? join(root, "dist", "main.js");
 
-/** Children that die with this process; each is the leader of its own group. */
+/** Short-lived children that die with this process; each is the leader of its own group. */
 export const running = new Set<ChildProcess>();
 process.on("exit", () => {
   for (const child of running) signalGroup(child, "SIGKILL");
 });
+
+/**
+ * Starts `pabal <args>` as leader of a group of its own, with its output in a file. The whole group is
+ * killed when this process ends in any way, or when `release` is called.
+ */
+export function startGroup(
+  args: readonly string[],
+  logFile: string,
+  env: NodeJS.ProcessEnv = process.env,
+): { readonly child: ChildProcess; readonly release: () => void } {
+  const log = openSync(logFile, "a", 0o600);
+  const child = spawn(process.execPath, [program, ...args], {
+    stdio: ["ignore", log, log],
+    detached: true,
+    env,
+  });
+  closeSync(log);
+  // Its input ends with this process, however that ends.
+  const watch = `read line; kill -9 -- -${child.pid ?? 0}`;
+  const guard = spawn("sh", ["-c", watch], { stdio: ["pipe", "ignore", "ignore"], detached: true });
+  return { child, release: () => guard.stdin.end() };
+}
 
 export interface CommandResult {
   readonly status: number;
@@ -26,16 +48,13 @@ export interface CommandResult {
 /** A member run by the test itself. */
 export class ServedMember {
   readonly #child: ChildProcess;
+  readonly #release: () => void;
   readonly #ended: Promise<number>;
 
   constructor(configFile: string, logFile: string) {
-    const log = openSync(logFile, "a", 0o600);
-    this.#child = spawn(process.execPath, [program, "serve", "--config", configFile], {
-      stdio: ["ignore", log, log],
-      detached: true,
-    });
-    closeSync(log);
-    running.add(this.#child);
+    const { child, release } = startGroup(["serve", "--config", configFile], logFile);
+    this.#child = child;
+    this.#release = release;
     this.#ended = new Promise((done) => {
       this.#child.once("exit", (code) => done(code ?? 128));
     });
@@ -52,7 +71,7 @@ export class ServedMember {
       throw new Error("the member did not stop in 15 s");
     });
     const status = await Promise.race([this.#ended, late]);
-    running.delete(this.#child);
+    this.#release();
     return status;
   }
 }

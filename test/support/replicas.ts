@@ -1,0 +1,161 @@
+// What the copies of stopped nodes hold: opens each data folder as `pabal check` does and lists, per
+// shard, every message with its flags and the hash of its bytes, so that copies can be compared.
+
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { systemClock } from "../../src/lib/clock.ts";
+import { realDisk } from "../../src/lib/real-disk.ts";
+import { systemRandom } from "../../src/lib/random.ts";
+import { accountId } from "../../src/mail/ids.ts";
+import type { AccountId, ShardId } from "../../src/mail/ids.ts";
+import type { AccountState } from "../../src/store/account-state.ts";
+import { type Body, readBodies } from "../../src/store/bodies.ts";
+import { checkStore } from "../../src/store/check.ts";
+import { accountInKey, afterPrefix, shardKey, shardTable } from "../../src/store/keyspace.ts";
+import { LocalJournal } from "../../src/store/local-journal.ts";
+import { type OpenedStore, openIndex, openStore } from "../../src/store/open-store.ts";
+
+export interface StoredMessage {
+  readonly user: string;
+  readonly mailbox: string;
+  readonly uid: number;
+  readonly modSeq: number;
+  /** Ascending, by name. */
+  readonly flags: readonly string[];
+  readonly bytes: Buffer;
+}
+
+export interface ShardCopy {
+  readonly lastLsn: number;
+  /** Equal (lastLsn, lastHash): the logs are equal, byte for byte. */
+  readonly lastHash: number;
+  /** One line a message and a mailbox, ascending; equal lists are equal copies. */
+  readonly lines: readonly string[];
+}
+
+export interface NodeCopy {
+  readonly shards: ReadonlyMap<number, ShardCopy>;
+  /** What `pabal check` would say; empty when all is well. */
+  readonly findings: readonly string[];
+}
+
+/**
+ * Reads a stopped node's data folder. Entries that lie in the log count, acknowledged or not.
+ * @param onMessage Sees each message once, with its bytes.
+ */
+export async function readNode(
+  folder: string,
+  onMessage: (message: StoredMessage) => void = () => {},
+): Promise<NodeCopy> {
+  let shards: readonly ShardId[] = [];
+  const opened = await openStore({
+    disk: realDisk(folder),
+    index: await openIndex(join(folder, "index")),
+    clock: systemClock,
+    random: systemRandom,
+    onFatal: (error) => {
+      throw error;
+    },
+    makeJournal: async ({ log, engine, bodies }) => {
+      shards = [...log.shards.keys()];
+      return { journal: await LocalJournal.open(log, shards, engine.apply), bodies };
+    },
+  });
+  try {
+    const findings: string[] = [];
+    const { engine, log } = opened;
+    const options = { shards, damage: log.damage, bodies: true };
+    for await (const finding of checkStore(engine, options, AbortSignal.timeout(120_000)))
+      findings.push(JSON.stringify(finding));
+    const copies = new Map<number, ShardCopy>();
+    for (const shard of shards) {
+      const { lastLsn, lastHash } = log.state(shard);
+      if (lastLsn === 0) continue;
+      copies.set(shard, { lastLsn, lastHash, lines: await readShard(opened, shard, onMessage) });
+    }
+    return { shards: copies, findings };
+  } finally {
+    await opened.close();
+  }
+}
+
+/** Reads all nodes below a cluster's data folder. @returns why the copies differ; empty when they agree. */
+export async function compareReplicas(
+  folders: readonly string[],
+  onMessage?: (node: number, message: StoredMessage) => void,
+): Promise<readonly string[]> {
+  const wrong: string[] = [];
+  const copies: NodeCopy[] = [];
+  for (const [index, folder] of folders.entries()) {
+    const copy = await readNode(folder, (message) => onMessage?.(index, message));
+    copies.push(copy);
+    for (const finding of copy.findings) wrong.push(`${folder}: ${finding}`);
+  }
+  const shards = new Set(copies.flatMap((copy) => [...copy.shards.keys()]));
+  for (const shard of shards) {
+    const held = copies.flatMap((copy) => copy.shards.get(shard) ?? []);
+    const [first, second] = held;
+    if (first === undefined || second === undefined || held.length > 2) {
+      wrong.push(`shard ${shard} has ${held.length} copies`);
+      continue;
+    }
+    if (first.lastLsn !== second.lastLsn || first.lastHash !== second.lastHash)
+      wrong.push(`shard ${shard}: logs end at ${first.lastLsn} and ${second.lastLsn}`);
+    const others = new Set(second.lines);
+    const missing = first.lines.filter((line) => !others.has(line));
+    if (missing.length > 0 || first.lines.length !== second.lines.length)
+      wrong.push(`shard ${shard}: the copies differ, first in ${missing[0] ?? "additions"}`);
+  }
+  return wrong;
+}
+
+async function readShard(
+  opened: OpenedStore,
+  shard: ShardId,
+  onMessage: (message: StoredMessage) => void,
+): Promise<string[]> {
+  const { engine } = opened;
+  const prefix = shardKey(shard, shardTable.account);
+  const ids: AccountId[] = [];
+  for await (const rows of engine.rows.range(prefix, afterPrefix(prefix)))
+    for (const [key] of rows) ids.push(accountId(accountInKey(key, 4)));
+  const lines: string[] = [];
+  for (const id of ids) {
+    const account = await engine.accounts.pin(id);
+    if (account === undefined) continue;
+    lines.push(`${id} ${JSON.stringify(account.registration)} ${JSON.stringify(account.quota)}`);
+    await readAccount(opened, account, lines, onMessage);
+    account.pins--;
+  }
+  return lines.toSorted();
+}
+
+async function readAccount(
+  { engine }: OpenedStore,
+  account: AccountState,
+  lines: string[],
+  onMessage: (message: StoredMessage) => void,
+): Promise<void> {
+  for (const mailbox of account.mailboxes.values()) {
+    const { name, uidValidity, counters } = mailbox;
+    lines.push(`${account.id} ${name} ${uidValidity} ${JSON.stringify(counters)}`);
+    const summary = await engine.accounts.pinSummary(account, mailbox);
+    const { columns, keywords } = summary;
+    for (let at = 0; at < columns.count; at++) {
+      const { uid, modSeq, flags: bits, bodyTag, bodyLsn } = columns.row(at);
+      const [body] = await readBodies(engine, columns, [uid], [{ tag: bodyTag, lsn: bodyLsn }]);
+      if (body === undefined) throw new Error(`no body of ${account.id} ${name} ${uid}`);
+      const bytes = await bytesOf(engine, body);
+      const flags = keywords.list(bits).toSorted();
+      const hash = createHash("sha256").update(bytes).digest("hex");
+      lines.push(`${account.id} ${name} ${uid} ${modSeq} ${flags.join(" ")} ${hash}`);
+      onMessage({ user: account.registration.name, mailbox: name, uid, modSeq, flags, bytes });
+    }
+    summary.pins--;
+  }
+}
+
+async function bytesOf(engine: OpenedStore["engine"], body: Body): Promise<Buffer> {
+  if (body.kind === "bytes") return Buffer.from(body.bytes);
+  return Buffer.from(await engine.bodies.readBlob(body.id, 0, body.length));
+}
