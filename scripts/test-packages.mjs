@@ -19,9 +19,17 @@ import { withLock } from "./lock.mjs";
 
 const packages = [
   { name: "swaks", program: "swaks", reason: "sends mail with every SMTP option, and misuse" },
+  {
+    name: "libnet-ssleay-perl",
+    program: "perl",
+    proof: ["-MNet::SSLeay", "-e1"],
+    reason: "lets swaks speak TLS",
+  },
   { name: "isync", program: "mbsync", reason: "synchronises mailboxes both ways over IMAP" },
   { name: "fetchmail", program: "fetchmail", reason: "collects mail by POP3 and IMAP" },
   { name: "neomutt", program: "neomutt", reason: "an IMAP mail reader that people use" },
+  { name: "tmux", program: "tmux", reason: "a terminal for neomutt" },
+  { name: "python3", program: "python3", reason: "its imaplib, poplib and smtplib as clients" },
   { name: "openssl", program: "openssl", reason: "looks at TLS from outside" },
   { name: "curl", program: "curl", reason: "speaks SMTP, IMAP, POP3 and HTTP from scripts" },
 ];
@@ -49,7 +57,10 @@ export async function ensureTestPackages() {
 
 function missing() {
   const folders = (process.env.PATH ?? "").split(delimiter);
-  return packages.filter(({ program }) => !folders.some((folder) => runs(join(folder, program))));
+  const works = ({ program, proof }) =>
+    folders.some((folder) => runs(join(folder, program))) &&
+    (proof === undefined || spawnSync(program, proof, { stdio: "ignore" }).status === 0);
+  return packages.filter((entry) => !works(entry));
 }
 
 function runs(path) {

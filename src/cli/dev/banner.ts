@@ -1,5 +1,7 @@
 // What a newcomer reads after `npm start`: where everything listens and lines that work as they stand.
 
+import { join } from "node:path";
+import { mbsyncFileName } from "./mbsync-file.ts";
 import type { PortsFile } from "./ports-file.ts";
 
 /** The lines to print once the cluster serves. */
@@ -33,11 +35,11 @@ export function banner(ports: PortsFile, folder: string): readonly string[] {
     `  swaks --server 127.0.0.1:${first.submissions} --tls-on-connect --auth-user ${from} --auth-password ${secret} --from ${from} --to ${to}`,
     "",
     "  # talk IMAP by hand",
-    `  openssl s_client -quiet -crlf -CAfile ${ports.tls.ca} -connect 127.0.0.1:${first.imaps}`,
+    `  openssl s_client -quiet -crlf -CAfile ${quoted(ports.tls.ca)} -connect 127.0.0.1:${first.imaps}`,
     `  a login ${user} ${secret}`,
     "",
     "  # copy the mailbox to a Maildir",
-    `  mkdir -p /tmp/pabal-mail && printf '%s\\n' 'IMAPAccount p' 'Host 127.0.0.1' 'Port ${second.imap}' 'User ${user}' 'Pass ${secret}' 'AuthMechs LOGIN' 'TLSType None' 'IMAPStore r' 'Account p' 'MaildirStore l' 'Path /tmp/pabal-mail/' 'Inbox /tmp/pabal-mail/INBOX' 'SubFolders Verbatim' 'Channel c' 'Far :r:' 'Near :l:' 'Patterns *' 'Create Near' 'SyncState *' > /tmp/pabal-mbsyncrc && mbsync -c /tmp/pabal-mbsyncrc -a`,
+    `  mbsync -c ${quoted(join(folder, mbsyncFileName))} -a`,
     "",
     `  # Thunderbird: IMAP 127.0.0.1 port ${first.imap}, SMTP 127.0.0.1 port ${first.submission}, no encryption, normal password, user ${to}`,
     "",
@@ -51,6 +53,11 @@ export function banner(ports: PortsFile, folder: string): readonly string[] {
     "Ctrl-C stops everything.",
     "",
   ];
+}
+
+/** For a POSIX shell; plain paths stay plain. */
+function quoted(path: string): string {
+  return /^[\w./@-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }
 
 function portTable(ports: PortsFile): readonly string[] {

@@ -15,6 +15,7 @@ import { writeCertificates } from "./certificate-files.ts";
 import { createUsers, DevCluster } from "./cluster.ts";
 import { logPrinter } from "./log-lines.ts";
 import { type MemberFile, writeMemberFiles } from "./member-files.ts";
+import { writeMbsyncFile } from "./mbsync-file.ts";
 import type { DevOptions } from "./options.ts";
 import { choosePorts, type DevPorts } from "./ports.ts";
 import { devStateFile, type PortsFile, removeDevState, writeJsonAtomically } from "./ports-file.ts";
@@ -58,6 +59,7 @@ export async function runDev(options: DevOptions): Promise<void> {
     const started = bringUp(plan, cluster, starting.signal).then(() => {
       published = true;
       writeJsonAtomically(devStateFile(), { pid: process.pid, urls: plan.urls, token: plan.token });
+      writeMbsyncFile(portsFile(plan, cluster), plan.folder);
       publish();
       process.stdout.write(`${banner(portsFile(plan, cluster), plan.folder).join("\n")}\n`);
     });
