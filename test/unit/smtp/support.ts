@@ -144,6 +144,18 @@ export function withoutTrace(stored: string): string {
   return stored.replace(/^Return-Path:.*\r\nReceived:.*\r\n(?:\t.*\r\n)*/, "");
 }
 
+/** Resolves with the value once it stayed the same over 50 round trips of another session. */
+export async function steady(other: LineClient, value: () => number): Promise<number> {
+  let last = value();
+  for (let same = 0; same < 50; same++) {
+    const reply = await say(other, "NOOP");
+    if (!reply.startsWith("250 ")) throw new Error(`the other session got ${reply}`);
+    if (value() !== last) same = 0;
+    last = value();
+  }
+  return last;
+}
+
 /** One turn of the event loop. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => {
