@@ -1,6 +1,7 @@
 // A mail node, put together: store, replicated journal, links, mail service, presence. What is asked
 // of it goes through its links only; the directory's services are registered by the caller.
 
+import type { Timer } from "../../lib/clock.ts";
 import type { Disk } from "../../lib/disk.ts";
 import type { MemberId, ShardId } from "../../mail/ids.ts";
 import type { Journal } from "../../store/journal.ts";
@@ -44,6 +45,7 @@ export class MailNode {
   readonly #shelf: BlobShelf;
   readonly #stop = new AbortController();
   #diskFreePerMille = 1000;
+  #diskTimer: Timer | undefined;
 
   private constructor(
     cluster: ClusterClient,
@@ -93,6 +95,7 @@ export class MailNode {
   /** As `stop`, without waiting for changes under way: their outcome stays unknown to those who asked. */
   async abandon(): Promise<void> {
     this.#stop.abort();
+    this.#diskTimer?.cancel();
     this.#shelf.close();
     this.journal.close();
     await this.cluster.close();
@@ -139,8 +142,7 @@ export class MailNode {
       },
       (error: unknown) => logger.warn({ err: error }, "free space not known"),
     );
-    const timer = clock.after(diskSampleMs, () => this.#watchDisk(disk));
-    this.#stop.signal.addEventListener("abort", () => timer.cancel(), { once: true });
+    this.#diskTimer = clock.after(diskSampleMs, () => this.#watchDisk(disk));
   }
 }
 
