@@ -1,6 +1,7 @@
 // What the connections of one listener share: its kind, limits, trusted networks, who is connected from
 // where, whether it is draining, and the tick by which connections measure how long clients take.
 
+import { setMaxListeners } from "node:events";
 import type { DirectoryRow } from "../../mail/account.ts";
 import type { Timer } from "../../lib/clock.ts";
 import { addressGroup, isLoopback } from "../imap/client-address.ts";
@@ -46,6 +47,8 @@ export class SmtpListenerContext {
     this.services = services;
     this.limits = limits;
     this.proxies = proxies;
+    // Each delivery under way listens to it.
+    setMaxListeners(0, this.#stop.signal);
     this.relayPolicy = relayPolicy(limits.hopsMax);
     this.#timer = this.#startTimer();
   }
