@@ -5,7 +5,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { DevCluster } from "./dev-cluster.ts";
 import { fetchNumber, ImapClient } from "./imap-client.ts";
 import { hashOf, type Ledger, ledgerMessage } from "./ledger.ts";
-import { signalPid } from "./processes.ts";
+import { signalPid, until } from "./processes.ts";
 import { SmtpClient } from "./smtp-client.ts";
 
 export interface ChaosOptions {
@@ -119,8 +119,11 @@ async function injectFaults(
   const { nodes, gateways } = cluster.ports;
   const members = [...nodes, ...nodes, ...gateways].map(({ id }) => id);
   const counts: Record<string, number> = {};
+  // On a busy machine a start takes seconds; with everything down all the time nothing is tested.
+  const down = new Map<string, Promise<unknown>>();
   while (!over.aborted) {
     await wait(random() * 2 * faultEveryMs, undefined, { signal: over }).catch(() => undefined);
+    if (down.size > 1) await Promise.race(down.values());
     if (over.aborted) break;
     const id = members[Math.floor(random() * members.length)] ?? "n1";
     const pid = cluster.pid(id);
@@ -128,10 +131,17 @@ async function injectFaults(
     counts[`${kind} ${id.startsWith("n") ? "node" : "gateway"}`] =
       (counts[`${kind} ${id.startsWith("n") ? "node" : "gateway"}`] ?? 0) + 1;
     signalPid(pid, kind);
-    if (kind !== "SIGSTOP") continue;
-    await wait(100 + random() * 500);
-    signalPid(pid, "SIGCONT");
+    if (kind === "SIGSTOP") {
+      await wait(100 + random() * 500);
+      signalPid(pid, "SIGCONT");
+      continue;
+    }
+    const back = until(`a new ${id}`, 30_000, () => (cluster.pid(id) === pid ? undefined : true))
+      .then(() => cluster.ready([id], 30_000))
+      .finally(() => down.delete(id));
+    down.set(id, back);
   }
+  await Promise.all(down.values());
   return counts;
 }
 
