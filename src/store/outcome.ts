@@ -1,5 +1,5 @@
-// Replies of changes as they are kept for retries: everything the reply needs, flags excepted, which
-// are read anew. One record per operation, 24 hours.
+// Replies of changes as they are kept for retries: everything the reply needs, but for the flags of
+// messages that a STORE left as they were. One record per operation, 24 hours.
 
 import { assert, unreachable } from "../lib/assert.ts";
 import { mailboxId } from "../mail/ids.ts";
@@ -7,6 +7,8 @@ import type { MailboxId } from "../mail/ids.ts";
 import type { UidSet } from "../mail/uid-set.ts";
 import type { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
+import { readFlagGroups, writeFlagGroups } from "./entry-codec.ts";
+import type { FlagGroup } from "./entry-kind.ts";
 
 export type Outcome =
   | { readonly kind: "none" }
@@ -21,9 +23,10 @@ export type Outcome =
   | {
       readonly kind: "stored";
       readonly highestModSeq: number;
-      /** This operation made `highestModSeq`. */
-      readonly changed: boolean;
-      readonly stored: UidSet;
+      /** Messages that this operation changed, at `highestModSeq`, with the flags they got. */
+      readonly groups: readonly FlagGroup[];
+      /** Messages that were so already. */
+      readonly unchanged: UidSet;
       readonly modified: UidSet;
     }
   | { readonly kind: "expunged"; readonly highestModSeq: number; readonly uids: UidSet }
@@ -52,9 +55,10 @@ export function encodeOutcome(outcome: Outcome): Buffer {
       writer.varints([outcome.mailbox, outcome.uidValidity, outcome.firstUid, outcome.count]);
       break;
     case "stored":
-      writer.u8(outcome.changed ? 6 : 3);
+      writer.u8(3);
       writer.varint(outcome.highestModSeq);
-      writer.varints(outcome.stored);
+      writeFlagGroups(writer, outcome.groups);
+      writer.varints(outcome.unchanged);
       writer.varints(outcome.modified);
       break;
     case "expunged":
@@ -87,12 +91,11 @@ export function decodeOutcome(reader: ByteReader): Outcome {
       return { kind: "appended", mailbox: mailboxId(mailbox), uidValidity, firstUid, count };
     }
     case 3:
-    case 6: // A STORE that changed something.
       return {
         kind: "stored",
-        changed: kind === 6,
         highestModSeq: reader.varint(),
-        stored: reader.varints(),
+        groups: readFlagGroups(reader),
+        unchanged: reader.varints(),
         modified: reader.varints(),
       };
     case 4:

@@ -1,6 +1,6 @@
 // STORE: adds, removes or replaces flags of messages; one entry with one MODSEQ however many change.
 
-import { modSeq } from "../mail/ids.ts";
+import { modSeq, uid } from "../mail/ids.ts";
 import type { FlagState, Principal, StoreOutcome, StoreRequest } from "../mail/mail-store.ts";
 import { uidSetFromSorted } from "../mail/uid-set.ts";
 import type { UidSet } from "../mail/uid-set.ts";
@@ -41,8 +41,8 @@ export async function storeFlags(
     const mailbox = account.mailbox(request.mailbox);
     return engine.withSummary(account, mailbox, (summary) => ({
       highestModSeq: modSeq(outcome.highestModSeq),
-      changed: outcome.changed,
-      stored: statesOf(summary, outcome.stored),
+      changed: outcome.groups.length > 0,
+      stored: statesOf(summary, outcome),
       modified: outcome.modified,
     }));
   });
@@ -58,7 +58,7 @@ function evaluate(
   const sets: KeywordSet[] = [];
   const change = flagChange(summary, request, sets, limits);
   const least = request.unchangedSince ?? Number.MAX_SAFE_INTEGER;
-  const stored: number[] = [];
+  const unchanged: number[] = [];
   const modified: number[] = [];
   const groups = new Map<number, number[]>();
   let { unseen, deleted } = mailbox.counters;
@@ -72,10 +72,12 @@ function evaluate(
         modified.push(value);
         continue;
       }
-      stored.push(value);
       const before = columns.flags[at] ?? 0;
       const after = change(before);
-      if (after === before) continue;
+      if (after === before) {
+        unchanged.push(value);
+        continue;
+      }
       unseen += bit(before, seenBit) - bit(after, seenBit);
       deleted += bit(after, deletedBit) - bit(before, deletedBit);
       const group = groups.get(after);
@@ -86,13 +88,17 @@ function evaluate(
   const next = mailbox.counters.modSeq + 1;
   const highestModSeq = groups.size === 0 ? mailbox.counters.modSeq : next;
   const counters: Counters = { ...mailbox.counters, modSeq: next, unseen, deleted };
+  const flagGroups = Array.from(
+    groups,
+    ([flags, uids]): FlagGroup => ({ flags, uids: uidSetFromSorted(uids) }),
+  );
   return {
-    ops: groups.size === 0 ? [] : opsOf(mailbox, sets, groups, counters),
+    ops: groups.size === 0 ? [] : opsOf(mailbox, sets, flagGroups, counters),
     outcome: {
       kind: "stored",
       highestModSeq,
-      changed: groups.size > 0,
-      stored: uidSetFromSorted(stored),
+      groups: flagGroups,
+      unchanged: uidSetFromSorted(unchanged),
       modified: uidSetFromSorted(modified),
     },
   };
@@ -101,16 +107,12 @@ function evaluate(
 function opsOf(
   mailbox: MailboxState,
   sets: readonly KeywordSet[],
-  groups: ReadonlyMap<number, readonly number[]>,
+  groups: readonly FlagGroup[],
   counters: Counters,
 ): Op[] {
-  const flagGroups: FlagGroup[] = Array.from(groups, ([flags, uids]) => ({
-    flags,
-    uids: uidSetFromSorted(uids),
-  }));
   return [
     ...sets.map((set): Op => ({ kind: "keywords", mailbox: mailbox.id, set })),
-    { kind: "flags", mailbox: mailbox.id, modSeq: counters.modSeq, groups: flagGroups },
+    { kind: "flags", mailbox: mailbox.id, modSeq: counters.modSeq, groups },
     { kind: "counters", mailbox: mailbox.id, counters },
   ];
 }
@@ -160,7 +162,25 @@ function bit(flags: number, mask: number): number {
   return (flags & mask) === 0 ? 0 : 1;
 }
 
-function statesOf(summary: MailboxSummary, uids: UidSet): FlagState[] {
+/** Changed messages as the operation left them, also when it is asked again; the others as they are. */
+function statesOf(summary: MailboxSummary, outcome: Stored): FlagState[] {
+  const { groups, unchanged } = outcome;
+  const states = presentStates(summary, unchanged);
+  const at = modSeq(outcome.highestModSeq);
+  for (const { flags: number, uids } of groups) {
+    const flags = summary.keywords.list(number);
+    for (let i = 0; i < uids.length; i += 2) {
+      const high = uids[i + 1] ?? 0;
+      for (let each = uids[i] ?? 0; each <= high; each++) {
+        states.push({ uid: uid(each), modSeq: at, flags });
+      }
+    }
+  }
+  if (groups.length + Math.min(1, unchanged.length) > 1) states.sort((a, b) => a.uid - b.uid);
+  return states;
+}
+
+function presentStates(summary: MailboxSummary, uids: UidSet): FlagState[] {
   const states: FlagState[] = [];
   const { columns } = summary;
   for (let i = 0; i < uids.length; i += 2) {
