@@ -111,7 +111,6 @@ describe("users", () => {
   });
 
   test.each([
-    ["an empty line", { input: "\n" }, [], 64, /password is empty/],
     ["an empty option", {}, ["--password", ""], 64, /password is empty/],
     ["a missing file", {}, ["--password-file", "/nowhere/p"], 66, /\/nowhere\/p: ENOENT/],
   ])("%s is no password", async (_name, options, args, status, why) => {
@@ -141,10 +140,9 @@ describe("import", () => {
       JSON.stringify({ name: `u${index}@pabal.test`, hash: "$6$x" }),
     );
     lines.splice(7, 0, "{broken", "", "[1]");
-    const first = await pabal(["user", "import", "-", "--json"], {
-      env,
-      input: lines.join("\r\n"),
-    });
+    const all = join(folder, "all.jsonl");
+    writeFileSync(all, lines.join("\r\n"));
+    const first = await pabal(["user", "import", all, "--json"], { env });
     expect(JSON.parse(first.out)).toEqual({
       imported: 450,
       failures: ["line 8: no JSON object", "line 10: no JSON object"],
