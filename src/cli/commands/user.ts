@@ -204,7 +204,10 @@ function withSecret(command: Command): Command {
       ).conflicts(["passwordFile", "hash"]),
     )
     .addOption(new Option("--password-file <file>", "its first line").conflicts("hash"))
-    .option("--hash <hash>", "take over a hash: argon2, {SSHA}, PBKDF2, scrypt, crypt(3) $5$ or $6$")
+    .option(
+      "--hash <hash>",
+      "take over a hash: argon2, {SSHA}, PBKDF2, scrypt, crypt(3) $5$ or $6$",
+    )
     .addHelpText(
       "after",
       "\nWithout these the password is asked for, or read from standard input.",
