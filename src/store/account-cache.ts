@@ -13,6 +13,7 @@ import { emptyCounters } from "./entry-kind.ts";
 import type { Counters, MailboxRow, Op, QuotaUse } from "./entry-kind.ts";
 import { accountKey, table } from "./keyspace.ts";
 import type { StoreLimits } from "./limits.ts";
+import { makePages, wantsPages } from "./make-pages.ts";
 import { MailboxState } from "./mailbox-state.ts";
 import type { LoadingSummary, MailboxSummary } from "./mailbox-state.ts";
 import { openRow } from "./row.ts";
@@ -37,6 +38,9 @@ export class AccountCache {
   readonly #summaries = new Map<MailboxState, AccountState>();
   #summaryBytes = 0;
   readonly #sizes = new Map<MailboxState, number>();
+  /** What runs in the background, and tells it to end. */
+  readonly #jobs = new Set<Promise<void>>();
+  readonly #stopping = new AbortController();
 
   constructor(queue: WriteQueue, limits: StoreLimits) {
     this.#queue = queue;
@@ -128,10 +132,12 @@ export class AccountCache {
       if (modSeq - summary.foldModSeq > this.#limits.unfoldedMax) {
         fold(this.#queue, account.id, mailbox.id, summary, modSeq);
       }
+      if (wantsPages(summary, this.#limits.pageMessagesMax))
+        this.#run("pages", this.#makePages(account, mailbox, summary));
     } else if (modSeq - mailbox.foldedNear > this.#limits.unfoldedMax && !mailbox.gone) {
       // Much mail and no reader: loading folds it, so that the next SELECT isn't slow.
       mailbox.foldedNear = modSeq;
-      background("fold of a mailbox", this.#loadToFold(account, mailbox));
+      this.#run("fold of a mailbox", this.#loadToFold(account, mailbox));
     }
     this.#evict();
   }
@@ -139,6 +145,12 @@ export class AccountCache {
   /** Forgets all accounts that are not in use; those in use stay. */
   forgetIdle(): void {
     for (const account of this.#accounts.values()) if (account.idle) this.#forget(account);
+  }
+
+  /** Ends what runs in the background; resolves when it has ended. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await Promise.allSettled(this.#jobs);
   }
 
   async #load(id: AccountId, loading: LoadingAccount): Promise<AccountState | undefined> {
@@ -172,6 +184,31 @@ export class AccountCache {
     this.#summaries.set(mailbox, account);
     this.tidy(account, mailbox);
     return summary;
+  }
+
+  #run(name: string, job: Promise<void>): void {
+    this.#jobs.add(job);
+    background(
+      name,
+      job.finally(() => this.#jobs.delete(job)),
+    );
+  }
+
+  async #makePages(
+    account: AccountState,
+    mailbox: MailboxState,
+    summary: MailboxSummary,
+  ): Promise<void> {
+    account.pins++;
+    summary.pins++;
+    try {
+      const { signal } = this.#stopping;
+      const { pageMessagesMax } = this.#limits;
+      await makePages(this.#queue, account, mailbox, summary, pageMessagesMax, signal);
+    } finally {
+      summary.pins--;
+      account.pins--;
+    }
   }
 
   async #loadToFold(account: AccountState, mailbox: MailboxState): Promise<void> {

@@ -19,6 +19,7 @@ import { MailboxSummary } from "./mailbox-state.ts";
 import { beginRow, endRow, openRow } from "./row.ts";
 import { putFold, readChange, readKeywords } from "./rows.ts";
 import type { ChangeRow } from "./rows.ts";
+import { readPageList } from "./static-page.ts";
 import type { WriteQueue } from "./write-queue.ts";
 
 const messagesPerBlock = 1024;
@@ -60,6 +61,7 @@ export async function loadSummary(
   );
   const summary = new MailboxSummary(columns, keywords, fold, blocks, fold);
   rollForward(summary, changes, vanished);
+  summary.pages = await readPageList(queue, account, mailbox);
   return summary;
 }
 
@@ -105,6 +107,7 @@ export function removeUids(summary: MailboxSummary, uids: UidSet, modSeq: number
   const present = presentUids(summary.columns, uids);
   for (const uid of present) summary.dirtyBlocks.add(summary.blockOf(uid));
   summary.columns.remove(present);
+  summary.pageLosses += present.length;
   summary.noteVanished({ modSeq, uids });
 }
 

@@ -56,6 +56,18 @@ export class ChunkWriter {
     this.#at += bytes.length;
   }
 
+  /** `bytes` from `start` to `end`, without a view of them where they are few. */
+  range(bytes: Buffer, start: number, end: number): void {
+    const count = end - start;
+    if (count >= largeBytes) {
+      this.#large(bytes.subarray(start, end));
+      return;
+    }
+    if (count > chunkBytes - this.#at) this.#makeRoom(count);
+    bytes.copy(this.#buffer, this.#at, start, end);
+    this.#at += count;
+  }
+
   get hasReady(): boolean {
     return this.#ready.length > 0;
   }

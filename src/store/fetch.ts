@@ -5,7 +5,6 @@
 import { formatDateTime } from "../mail/dates.ts";
 import { renderBody } from "../mail/mime/body-structure.ts";
 import type { FetchChunk, FetchItems, FetchRequest, Principal } from "../mail/mail-store.ts";
-import type { AccountState } from "./account-state.ts";
 import { background } from "./background.ts";
 import { readBodies } from "./bodies.ts";
 import type { Body, BodyName } from "./bodies.ts";
@@ -15,9 +14,10 @@ import { streamBlobSections } from "./fetch-blob.ts";
 import { FlagTexts } from "./flag-texts.ts";
 import type { MailboxSummary } from "./mailbox-state.ts";
 import { isWholeMessage, planSection, writeSection } from "./sections.ts";
-import { readParts } from "./static-row.ts";
+import { ListingCursor, readParts, staticAt } from "./static-row.ts";
 import type { StaticRow } from "./static-row.ts";
-import { readStatics } from "./statics.ts";
+import { StaticReader } from "./statics.ts";
+import type { Statics } from "./statics.ts";
 
 const batchMessages = 256;
 const batchBytes = 1024 * 1024;
@@ -35,7 +35,9 @@ export async function* fetchMessages(
     const summary = await engine.accounts.pinSummary(account, mailbox);
     try {
       const out = new ChunkWriter();
-      const job: Job = { engine, account, summary, request, out, texts: new FlagTexts(summary) };
+      const statics = new StaticReader(engine.rows, account.id, mailbox.id, summary);
+      const texts = new FlagTexts(summary);
+      const job: Job = { engine, summary, request, out, statics, texts, lies: new ListingCursor() };
       for await (const chunk of run(job, signal)) {
         engine.check(account, who);
         yield chunk;
@@ -50,17 +52,18 @@ export async function* fetchMessages(
 
 interface Job {
   readonly engine: Engine;
-  readonly account: AccountState;
   readonly summary: MailboxSummary;
   readonly request: FetchRequest;
   readonly out: ChunkWriter;
+  readonly statics: StaticReader;
   readonly texts: FlagTexts;
+  readonly lies: ListingCursor;
 }
 
 /** Messages that are read together; `uids` are views into the list of all. */
 interface Batch {
   readonly uids: Uint32Array;
-  readonly statics: readonly StaticRow[] | undefined;
+  readonly statics: Statics | undefined;
   readonly bodies: readonly Body[] | undefined;
 }
 
@@ -71,7 +74,7 @@ async function* run(job: Job, signal: AbortSignal): AsyncGenerator<FetchChunk> {
   let at = 0;
   const start = (): Promise<Batch> | undefined => {
     if (at >= uids.length) return undefined;
-    const size = batchSize(job.summary, uids, at, needs.bodies);
+    const size = needs.bodies ? batchSize(job.summary, uids, at) : job.statics.batchSize(uids, at);
     const batch = uids.subarray(at, at + size);
     at += size;
     return load(job, batch, needs);
@@ -99,6 +102,8 @@ async function* run(job: Job, signal: AbortSignal): AsyncGenerator<FetchChunk> {
 async function* renderAll(job: Job, batch: Batch, signal: AbortSignal): AsyncGenerator<FetchChunk> {
   const { columns } = job.summary;
   const { out } = job;
+  const { sections = [] } = job.request.items;
+  const needsStatics = sections.some((section) => !isWholeMessage(section));
   let index = 0;
   for (let i = 0; i < batch.uids.length; i++) {
     const uid = batch.uids[i] ?? 0;
@@ -109,18 +114,13 @@ async function* renderAll(job: Job, batch: Batch, signal: AbortSignal): AsyncGen
       continue;
     }
     out.begin(uid);
-    renderItems(job, index, batch.statics?.[i]);
+    renderItems(job, index, batch.statics, i);
     const body = batch.bodies?.[i];
-    if (body?.kind === "blob") {
-      yield* streamBlobSections(
-        job.engine,
-        out,
-        job.request.items.sections ?? [],
-        body,
-        batch.statics?.[i],
-        signal,
-      );
-    } else if (body !== undefined) renderSections(job, body.bytes, batch.statics?.[i]);
+    if (body !== undefined) {
+      const fixed = needsStatics ? staticOf(batch.statics, i) : undefined;
+      if (body.kind === "bytes") renderSections(job, body.bytes, fixed);
+      else yield* streamBlobSections(job.engine, out, sections, body, fixed, signal);
+    }
     out.end();
     index++;
     if (!out.hasReady) continue;
@@ -131,7 +131,7 @@ async function* renderAll(job: Job, batch: Batch, signal: AbortSignal): AsyncGen
   }
 }
 
-function renderItems(job: Job, at: number, fixed: StaticRow | undefined): void {
+function renderItems(job: Job, at: number, statics: Statics | undefined, i: number): void {
   const { out, request, summary } = job;
   const { columns } = summary;
   const { items } = request;
@@ -149,7 +149,8 @@ function renderItems(job: Job, at: number, fixed: StaticRow | undefined): void {
     out.ascii(" RFC822.SIZE ");
     out.number(columns.size[at] ?? 0);
   }
-  if (fixed !== undefined) renderFixed(out, items, fixed);
+  const row = statics?.bytes[i];
+  if (row !== undefined) renderListing(job, row, statics?.starts[i] ?? 0);
   if (items.modSeq === true) {
     out.ascii(" MODSEQ (");
     out.number(columns.modSeq[at] ?? 0);
@@ -167,19 +168,26 @@ function renderItems(job: Job, at: number, fixed: StaticRow | undefined): void {
   if (items.preview === true) out.ascii(" PREVIEW NIL");
 }
 
-function renderFixed(out: ChunkWriter, items: FetchItems, fixed: StaticRow): void {
+/** ENVELOPE and BODYSTRUCTURE, copied as they were rendered at delivery. */
+function renderListing({ out, request: { items }, lies }: Job, row: Buffer, start: number): void {
+  lies.moveTo(row, start);
   if (items.envelope === true) {
     out.ascii(" ENVELOPE ");
-    out.bytes(fixed.envelope);
+    out.range(row, lies.envelopeStart, lies.envelopeEnd);
   }
   if (items.bodyStructure === true) {
     out.ascii(" BODYSTRUCTURE ");
-    out.bytes(fixed.bodyStructure);
+    out.range(row, lies.bodyStructureStart, lies.bodyStructureEnd);
   }
   if (items.body === true) {
     out.ascii(" BODY ");
-    out.bytes(renderBody(fixed.bodyStructure));
+    out.bytes(renderBody(row.subarray(lies.bodyStructureStart, lies.bodyStructureEnd)));
   }
+}
+
+function staticOf(statics: Statics | undefined, i: number): StaticRow | undefined {
+  const row = statics?.bytes[i];
+  return row === undefined ? undefined : staticAt(row, statics?.starts[i] ?? 0);
 }
 
 function renderSections(job: Job, bytes: Uint8Array, fixed: StaticRow | undefined): void {
@@ -223,14 +231,8 @@ function wantedUids(summary: MailboxSummary, request: FetchRequest): Uint32Array
 }
 
 /** How many messages from `at` on are read together: bounded by number and by bytes of their bodies. */
-function batchSize(
-  summary: MailboxSummary,
-  uids: Uint32Array,
-  at: number,
-  bodies: boolean,
-): number {
+function batchSize(summary: MailboxSummary, uids: Uint32Array, at: number): number {
   const most = Math.min(batchMessages, uids.length - at);
-  if (!bodies) return most;
   let bytes = 0;
   for (let count = 0; count < most; count++) {
     const index = summary.columns.indexOf(uids[at + count] ?? 0);
@@ -251,7 +253,7 @@ async function load(job: Job, uids: Uint32Array, needs: Needs): Promise<Batch> {
     names.push({ tag: columns.bodyTag[at] ?? 0, lsn: columns.bodyLsn[at] ?? 0 });
   }
   const [statics, bodies] = await Promise.all([
-    needs.statics ? readStatics(job.engine, job.account, names) : undefined,
+    needs.statics ? job.statics.read({ uids: present, names }) : undefined,
     needs.bodies ? readBodies(job.engine, columns, present, names) : undefined,
   ]);
   return { uids: Uint32Array.from(present), statics, bodies };

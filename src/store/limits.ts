@@ -19,6 +19,8 @@ export interface StoreLimits {
   readonly summaryBytesMax: number;
   /** Changes of a mailbox above its packed blocks before they are folded in. */
   readonly unfoldedMax: number;
+  /** Messages whose static rows are packed into one page; fewer wait without one. */
+  readonly pageMessagesMax: number;
   /** Accounts kept in RAM without being in use. */
   readonly accountsMax: number;
   /** LevelDB writes queued before changes wait. */
@@ -41,6 +43,7 @@ export const defaultStoreLimits: StoreLimits = {
   inlineBytesMax: 256 * 1024,
   summaryBytesMax: 256 * 1024 * 1024,
   unfoldedMax: 2048,
+  pageMessagesMax: 256,
   accountsMax: 20_000,
   queuedBytesMax: 64 * 1024 * 1024,
   outcomeKeptMs: 24 * 3600 * 1000,

@@ -7,6 +7,7 @@ import type { Columns } from "./columns.ts";
 import { seenBit, deletedBit } from "./flags.ts";
 import type { KeywordSets } from "./flags.ts";
 import type { Counters, MailboxRow, Op } from "./entry-kind.ts";
+import type { PageSpan } from "./static-page.ts";
 
 /** UIDs that went at a MODSEQ. */
 export interface Vanished {
@@ -28,9 +29,14 @@ export class MailboxSummary {
   /** Newest removals, oldest first; complete above `vanishedSince`. */
   readonly vanished: Vanished[] = [];
   vanishedSince: number;
+  /** Pages of static rows on disk, ascending; replaced as a whole. */
+  pages: readonly PageSpan[] = [];
+  /** True while pages are made. */
+  paging = false;
+  /** Messages that went since pages were made, and messages of pages found missing. */
+  pageLosses = 0;
   /** Readers that must not lose it to eviction. */
   pins = 0;
-  folding = false;
 
   constructor(
     columns: Columns,

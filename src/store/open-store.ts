@@ -140,6 +140,7 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
     },
     close: async () => {
       await upkeep.stop();
+      await engine.accounts.stop();
       await log.checkpoint();
       await log.close();
       await rows.drained();

@@ -7,7 +7,8 @@ import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
 
 const version = 1;
-const headerBytes = 5;
+/** Where a value's payload begins. */
+export const rowHeaderBytes = 5;
 const shared = new ByteWriter(4096);
 const scratch = Buffer.allocUnsafe(512);
 
@@ -37,18 +38,18 @@ export function openRow(key: Buffer, value: Buffer): ByteReader {
   if (!rowIsSound(key, value)) {
     throw new MailError({ code: "DAMAGED", what: `row ${key.toString("hex")}` });
   }
-  return new ByteReader(value, headerBytes);
+  return new ByteReader(value, rowHeaderBytes);
 }
 
 /** Reader of the payload of a value that has been found sound. */
 export function payloadOf(value: Buffer): ByteReader {
-  return new ByteReader(value, headerBytes);
+  return new ByteReader(value, rowHeaderBytes);
 }
 
 /** True when checksum and version are right. */
 export function rowIsSound(key: Buffer, value: Buffer): boolean {
   return (
-    value.length >= headerBytes &&
+    value.length >= rowHeaderBytes &&
     value.readUInt32BE(0) === checksum(key, value) &&
     value[4] === version
   );

@@ -7,14 +7,14 @@ import type { SearchKey } from "../mail/search-key.ts";
 import { uidSetHas } from "../mail/uid-set.ts";
 import { searchNormalise } from "../mail/charset/unicode.ts";
 import { unreachable } from "../lib/assert.ts";
-import type { AccountState } from "./account-state.ts";
 import { readBodies } from "./bodies.ts";
 import type { Engine } from "./engine.ts";
 import { systemBit } from "./flags.ts";
 import type { MailboxSummary } from "./mailbox-state.ts";
 import { MessageText } from "./message-text.ts";
+import { staticAt } from "./static-row.ts";
 import type { StaticRow } from "./static-row.ts";
-import { readStatics } from "./statics.ts";
+import { StaticReader } from "./statics.ts";
 
 const batchMessages = 128;
 const sliceMs = 5;
@@ -29,7 +29,8 @@ export function searchMessages(
   return engine.withAccount(who, (account) => {
     const mailbox = account.mailbox(request.mailbox);
     return engine.withSummary(account, mailbox, async (summary) => {
-      const uids = await new Search(engine, account, summary, signal).run(prepare(request.key));
+      const statics = new StaticReader(engine.rows, account.id, mailbox.id, summary);
+      const uids = await new Search(engine, statics, summary, signal).run(prepare(request.key));
       engine.check(account, who);
       if (request.wantModSeq !== true) return { uids };
       const highest = highestModSeq(summary, uids);
@@ -58,14 +59,14 @@ function prepare(key: SearchKey): SearchKey {
 
 class Search {
   readonly #engine: Engine;
-  readonly #account: AccountState;
+  readonly #statics: StaticReader;
   readonly #summary: MailboxSummary;
   readonly #signal: AbortSignal;
   #sliceEndMs: number;
 
-  constructor(engine: Engine, account: AccountState, summary: MailboxSummary, signal: AbortSignal) {
+  constructor(engine: Engine, statics: StaticReader, summary: MailboxSummary, signal: AbortSignal) {
     this.#engine = engine;
-    this.#account = account;
+    this.#statics = statics;
     this.#summary = summary;
     this.#signal = signal;
     this.#sliceEndMs = engine.clock.monotonicMs() + sliceMs;
@@ -107,15 +108,16 @@ class Search {
       const at = columns.indexOf(uid);
       return { tag: columns.bodyTag[at] ?? 0, lsn: columns.bodyLsn[at] ?? 0 };
     });
-    const statics = await readStatics(this.#engine, this.#account, names);
+    const statics = await this.#statics.read({ uids: present, names });
     const bodies = needs.bodies
       ? await readBodies(this.#engine, columns, present, names)
       : undefined;
     const matched: number[] = [];
     for (const [i, uid] of present.entries()) {
       await this.#pause();
-      const fixed = statics[i];
-      if (fixed === undefined) continue;
+      const row = statics.bytes[i];
+      if (row === undefined) continue;
+      const fixed = staticAt(row, statics.starts[i] ?? 0);
       const body = bodies?.[i];
       const text = body === undefined ? undefined : new MessageText(this.#engine, body, fixed);
       if (needs.headers) await text?.loadHeader();

@@ -1,8 +1,9 @@
 // The immutable part of a message as bytes, made once at delivery and read for listings: rendered
 // ENVELOPE and BODYSTRUCTURE can be cut out without decoding the rest.
 
+import { assert } from "../lib/assert.ts";
 import type { MessageIndex, PartIndex } from "../mail/message-index.ts";
-import type { ByteReader } from "./byte-reader.ts";
+import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
 
 const writer = new ByteWriter(16 * 1024);
@@ -30,6 +31,45 @@ export function encodeStatic(index: MessageIndex): Buffer {
   writer.u8(index.has8bit === true ? 1 : 0);
   writePart(index.root);
   return writer.take();
+}
+
+/** The row whose payload begins at `start`, its frame checked before. */
+export function staticAt(bytes: Buffer, start: number): StaticRow {
+  return readStatic(new ByteReader(bytes, start));
+}
+
+/** Where a payload's ENVELOPE and BODYSTRUCTURE lie, without making an object for it. */
+export class ListingCursor {
+  envelopeStart = 0;
+  envelopeEnd = 0;
+  bodyStructureStart = 0;
+  bodyStructureEnd = 0;
+  #at = 0;
+
+  /** @param start where the payload begins in `bytes`, checked before. */
+  moveTo(bytes: Buffer, start: number): void {
+    this.#at = start;
+    this.#varint(bytes); // The size, which the columns have, too.
+    const envelopeBytes = this.#varint(bytes);
+    this.envelopeStart = this.#at;
+    this.#at += envelopeBytes;
+    this.envelopeEnd = this.#at;
+    const bodyStructureBytes = this.#varint(bytes);
+    this.bodyStructureStart = this.#at;
+    this.bodyStructureEnd = this.#at + bodyStructureBytes;
+    assert(this.bodyStructureEnd <= bytes.length, "a row has all its bytes");
+  }
+
+  #varint(bytes: Buffer): number {
+    let value = 0;
+    let scale = 1;
+    for (;;) {
+      const byte = bytes[this.#at++] ?? 0;
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) return value;
+      scale *= 128;
+    }
+  }
 }
 
 /** Reads a row whose frame has been checked. */

@@ -206,7 +206,7 @@ describe("a store on a disk", () => {
     await opened.engine.rows.drained();
     const left = [...(await snapshot(index)).keys()].map((name) => Buffer.from(name, "latin1"));
     const ofMailbox = left.filter(
-      (key) => key[0] === 0x41 && [6, 9, 10, 11, 12].includes(key[9] ?? 0),
+      (key) => key[0] === 0x41 && [6, 9, 10, 11, 12, 15, 16].includes(key[9] ?? 0),
     );
     expect(ofMailbox.filter((key) => key.readUInt32BE(10) === id)).toEqual([]);
     expect(left.filter((key) => key[0] === 0x47)).toEqual([]);

@@ -151,7 +151,7 @@ describe("replay", () => {
     await fc.assert(
       fc.asyncProperty(fc.array(act, { maxLength: 25 }), fc.nat(), async (acts, start) => {
         const harness = makeStore({
-          limits: { summaryBytesMax: 0, accountsMax: 0, unfoldedMax: 2 },
+          limits: { summaryBytesMax: 0, accountsMax: 0, unfoldedMax: 2, pageMessagesMax: 2 },
         });
         const who = await addAccount(harness);
         await perform(harness, who, acts);
