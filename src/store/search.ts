@@ -258,10 +258,11 @@ function fullTest(
     case "text":
       return text?.textHas(key.text) ?? false;
     case "date": {
-      // RFC 9051 §6.4.4: without a Date: header the internal date has to do.
+      // RFC 9051 §6.4.4: the day that the Date: header names, whatever day it was elsewhere; without
+      // one the internal date has to do.
       const sent = key.of === "sent" && fixed.sentMs !== undefined;
       const day = sent
-        ? dayOf(fixed.sentMs ?? 0)
+        ? dayOf(fixed.sentMs ?? 0, fixed.sentZone)
         : columnDay(summary, at, key.of === "saved" ? "saved" : "internal");
       return dayMatches(key, day);
     }

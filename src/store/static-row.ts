@@ -7,13 +7,18 @@ import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
 
 const writer = new ByteWriter(16 * 1024);
+/** More than any zone that a header can name (`-9959`). */
+const zoneBias = 6000;
 
 /** What a static row holds; byte fields are views into the row. */
 export interface StaticRow {
   readonly sizeBytes: number;
   readonly envelope: Buffer;
   readonly bodyStructure: Buffer;
+  /** Of the Date: header; negative before 1970. */
   readonly sentMs: number | undefined;
+  /** Its zone, minutes east of UTC. */
+  readonly sentZone: number;
   readonly messageId: string;
   readonly has8bit: boolean;
   /** Part offsets, decoded by `readParts` when a section asks for them. */
@@ -27,6 +32,7 @@ export function encodeStatic(index: MessageIndex): Buffer {
   writer.bytes(index.envelope);
   writer.bytes(index.bodyStructure);
   writer.f64(index.sentMs ?? Number.NaN);
+  writer.varint(zoneBias + (index.sentZone ?? 0));
   writer.text(index.messageId ?? "");
   writer.u8(index.has8bit === true ? 1 : 0);
   writePart(index.root);
@@ -78,6 +84,7 @@ export function readStatic(reader: ByteReader): StaticRow {
   const envelope = reader.bytes();
   const bodyStructure = reader.bytes();
   const sentMs = reader.f64();
+  const sentZone = reader.varint() - zoneBias;
   const messageId = reader.text();
   const has8bit = reader.u8() === 1;
   return {
@@ -85,6 +92,7 @@ export function readStatic(reader: ByteReader): StaticRow {
     envelope,
     bodyStructure,
     sentMs: Number.isNaN(sentMs) ? undefined : sentMs,
+    sentZone,
     messageId,
     has8bit,
     parts: reader,

@@ -129,6 +129,31 @@ export function searchTests(use: Fixture): void {
       expect([...above.uids]).toEqual([modSeqs.indexOf(newest) + 1]);
     });
 
+    test("SENTON and its like go by the day that the header names. RFC 9051 §6.4.4", async () => {
+      const { store, addAccount } = use();
+      const who = await addAccount();
+      const dates = [
+        "Wed, 04 Mar 2026 23:30:00 -0500", // The 5th in UTC.
+        "Thu, 05 Mar 2026 00:30:00 +0900", // The 4th in UTC.
+        "Wed, 31 Dec 1969 23:30:00 -0330",
+        "Mon, 01 Jan 1940 00:30:00 +9959",
+        "Mon, 01 Jan 1940 23:30:00 -9959",
+      ];
+      for (const sent of dates) {
+        await kit.deliver(store, who, Buffer.from(`Date: ${sent}\r\n\r\nx\r\n`));
+      }
+      const { id } = (await open(store, who)).info;
+      const found = async (op: DateKey["op"], at: number): Promise<readonly number[]> => [
+        ...(await store.search(who, { mailbox: id, key: date("sent", op, at) }, never)).uids,
+      ];
+      expect(await found("on", day(2026, 3, 4))).toEqual([1]);
+      expect(await found("on", day(2026, 3, 5))).toEqual([2]);
+      expect(await found("since", day(2026, 3, 5))).toEqual([2]);
+      expect(await found("on", day(1969, 12, 31))).toEqual([3]);
+      expect(await found("before", day(1970, 1, 1))).toEqual([3, 4, 5]);
+      expect(await found("on", day(1940, 1, 1))).toEqual([4, 5]);
+    });
+
     test("sees changes at once", async () => {
       const { store, addAccount } = use();
       const who = await addAccount();

@@ -225,6 +225,7 @@ export function encodeIndex(index: MessageIndex): readonly unknown[] {
     index.sentMs ?? null,
     index.messageId ?? null,
     index.has8bit ?? null,
+    index.sentZone ?? null,
   ];
 }
 
@@ -233,16 +234,22 @@ export function decodeIndex(value: unknown): MessageIndex {
   const sentMs = asOptional(fields[4], "date", asInteger);
   const messageId = asOptional(fields[5], "message id", asText);
   const has8bit = asOptional(fields[6], "8bit", asBoolean);
+  const sentZone = asOptional(fields[7], "zone", asInteger);
+  if (sentZone !== undefined && Math.abs(sentZone) > zoneMinutesMax) throw malformed("zone");
   return {
     sizeBytes: asCount(fields[0], "size"),
     envelope: asBytes(fields[1], "envelope"),
     bodyStructure: asBytes(fields[2], "body structure"),
     root: decodePart(fields[3], 0),
     ...(sentMs === undefined ? {} : { sentMs }),
+    ...(sentZone === undefined ? {} : { sentZone }),
     ...(messageId === undefined ? {} : { messageId }),
     ...(has8bit === undefined ? {} : { has8bit }),
   };
 }
+
+/** `+9959`, the most that a Date: header can name. */
+const zoneMinutesMax = 99 * 60 + 59;
 
 /** Deeper nesting is never made by our own index. */
 const partDepthMax = 200;

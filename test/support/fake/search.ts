@@ -61,11 +61,11 @@ function dateMatches(message: FakeMessage, key: Extract<SearchKey, { kind: "date
   return key.op === "before" ? day < key.day : day >= key.day;
 }
 
-/** RFC 9051 §6.4.4: time and zone don't count; a message without Date: has its INTERNALDATE. */
+/** RFC 9051 §6.4.4: time and zone don't count, the day is the header's own; a message without Date: has its INTERNALDATE. */
 function dayOf(message: FakeMessage, of: "internal" | "sent" | "saved"): number {
   if (of === "saved") return Math.floor(message.savedMs / dayMs);
   if (of === "sent" && message.index.sentMs !== undefined) {
-    return Math.floor(message.index.sentMs / dayMs);
+    return Math.floor((message.index.sentMs + (message.index.sentZone ?? 0) * 60_000) / dayMs);
   }
   return Math.floor((message.internalDateMs + message.internalDateZone * 60_000) / dayMs);
 }
