@@ -274,6 +274,12 @@ describe("header fields", () => {
     expect(headerFields(Buffer.from("A: b\r\nC: d"), ["c"], false).toString()).toBe("C: d");
   });
 
+  test("without a colon are walked in linear time", () => {
+    const many = Buffer.from("no colon\r\n".repeat(400_000));
+    expect(headerFields(many, [""], false).length).toBe(many.length);
+    expect(headerFields(Buffer.from("a\r\nb: c\r\n"), ["a", "b"], false).toString()).toBe("b: c\r\n");
+  });
+
   test("as text: one field, all fields, none", () => {
     expect(decodedHeaderText(header, "Received")).toBe("a\tb\nc");
     expect(decodedHeaderText(header, "X-None")).toBeUndefined();
