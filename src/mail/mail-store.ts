@@ -14,6 +14,7 @@ import type {
 } from "./ids.ts";
 import type { MailFailure } from "./errors.ts";
 import type { MessageIndex } from "./message-index.ts";
+import type { Quota } from "./quota.ts";
 import type { SearchKey } from "./search-key.ts";
 import type { UidSet } from "./uid-set.ts";
 
@@ -262,14 +263,6 @@ export interface SearchOutcome {
   /** Ascending. */
   readonly uids: Uint32Array;
   readonly highestModSeqOfResults?: number;
-}
-
-export interface Quota {
-  readonly usedBytes: number;
-  readonly usedMessages: number;
-  /** 0: unlimited. */
-  readonly limitBytes: number;
-  readonly limitMessages: number;
 }
 
 /** Something changed; the listener asks for details with `changes` or `listMailboxes`. */

@@ -5,7 +5,7 @@ import type { Registration } from "../mail/account.ts";
 import { MailError } from "../mail/errors.ts";
 import type { MailFailure } from "../mail/errors.ts";
 import type { AccountId, MailboxId, ShardId } from "../mail/ids.ts";
-import type { Quota } from "../mail/mail-store.ts";
+import type { Quota } from "../mail/quota.ts";
 import { AccountLock } from "./account-lock.ts";
 import type { Op, QuotaUse } from "./entry-kind.ts";
 import type { MailboxState } from "./mailbox-state.ts";

@@ -22,12 +22,12 @@ import type {
   MailStore,
   OpenMailbox,
   Principal,
-  Quota,
   SearchOutcome,
   SearchRequest,
   StoreOutcome,
   StoreRequest,
 } from "../mail/mail-store.ts";
+import type { Quota } from "../mail/quota.ts";
 import { quotaOf } from "./account-state.ts";
 import { append } from "./append.ts";
 import { changes } from "./changes.ts";

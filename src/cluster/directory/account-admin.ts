@@ -2,7 +2,7 @@
 // committed in the shards concerned and every gateway's directory has it (or can't be trusted any more).
 
 import type { DirectoryRow, Registration } from "../../mail/account.ts";
-import type { Quota } from "../../mail/mail-store.ts";
+import type { Quota } from "../../mail/quota.ts";
 
 export interface NewAccount {
   /** `local@domain`, any case; the domain must be one of ours. `@domain` is allowed as an alias only (catch-all). */

@@ -3,7 +3,7 @@
 
 import type { DirectoryRow, Registration } from "../../mail/account.ts";
 import type { AccountId, Epoch, Lsn, OpId, ShardId } from "../../mail/ids.ts";
-import type { Quota } from "../../mail/mail-store.ts";
+import type { Quota } from "../../mail/quota.ts";
 import type { Claim } from "./claims.ts";
 
 /** Claims to put, as absolute values in one entry. */

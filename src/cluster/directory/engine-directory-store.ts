@@ -5,7 +5,7 @@ import type { DirectoryRow, Registration } from "../../mail/account.ts";
 import { accountId, lsn } from "../../mail/ids.ts";
 import type { AccountId, Epoch, Lsn, OpId, ShardId } from "../../mail/ids.ts";
 import { MailError } from "../../mail/errors.ts";
-import type { Quota } from "../../mail/mail-store.ts";
+import type { Quota } from "../../mail/quota.ts";
 import {
   createAccount,
   deleteAccount,

@@ -4,7 +4,7 @@
 import type { AccountState, DirectoryRow, Registration } from "../../mail/account.ts";
 import { accountId, epoch, lsn, opId, shardId, shardMax } from "../../mail/ids.ts";
 import type { AccountId, Epoch, Lsn, OpId, ShardId } from "../../mail/ids.ts";
-import type { Quota } from "../../mail/mail-store.ts";
+import type { Quota } from "../../mail/quota.ts";
 import {
   asArray,
   asBoolean,

@@ -8,8 +8,8 @@ import type {
   MailboxInfo,
   MailboxListing,
   OpenMailbox,
-  Quota,
 } from "../../mail/mail-store.ts";
+import type { Quota } from "../../mail/quota.ts";
 import type { MailboxId, ModSeq } from "../../mail/ids.ts";
 import {
   asMailboxId,

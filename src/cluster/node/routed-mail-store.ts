@@ -24,12 +24,12 @@ import type {
   MailStore,
   OpenMailbox,
   Principal,
-  Quota,
   SearchOutcome,
   SearchRequest,
   StoreOutcome,
   StoreRequest,
 } from "../../mail/mail-store.ts";
+import type { Quota } from "../../mail/quota.ts";
 import type { Links, Peer, RpcReply } from "../link/rpc.ts";
 import { decodeBlob } from "./codec-values.ts";
 import { headOf, shardPrincipal, streamNames } from "./mail-service.ts";

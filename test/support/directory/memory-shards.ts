@@ -6,7 +6,7 @@ import type { Registration } from "../../../src/mail/account.ts";
 import { MailError } from "../../../src/mail/errors.ts";
 import { epoch, lsn, shardId } from "../../../src/mail/ids.ts";
 import type { AccountId, Epoch, Lsn, MemberId, OpId, ShardId } from "../../../src/mail/ids.ts";
-import type { Quota } from "../../../src/mail/mail-store.ts";
+import type { Quota } from "../../../src/mail/quota.ts";
 import type { Claim } from "../../../src/cluster/directory/claims.ts";
 import type {
   ClaimWrite,

@@ -6,7 +6,8 @@ import type { MailFailure } from "../../../src/mail/errors.ts";
 import type { DirectoryRow } from "../../../src/mail/account.ts";
 import { mailboxId, modSeq, uid, uidMax, uidValidity } from "../../../src/mail/ids.ts";
 import type { MailboxId, ModSeq, Uid, UidValidity } from "../../../src/mail/ids.ts";
-import type { FlagState, MailboxEvent, Quota } from "../../../src/mail/mail-store.ts";
+import type { FlagState, MailboxEvent } from "../../../src/mail/mail-store.ts";
+import type { Quota } from "../../../src/mail/quota.ts";
 import type { MessageIndex } from "../../../src/mail/message-index.ts";
 import type { EventQueue } from "./event-queue.ts";
 

@@ -29,7 +29,7 @@ function newAccount(counter: number, name: string): CreateAccount {
     credentials: { hash: "x" },
     quotaBytes: 0,
     quotaMessages: 0,
-    profile: JSON.parse('{"__proto__":"plain"}'),
+    profile: JSON.parse('{"__proto__":"plain"}') as Record<string, string>,
     mailboxes: firstMailboxes,
     uidValidityFloor: 4_000_000_000,
   };

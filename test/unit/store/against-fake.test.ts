@@ -267,7 +267,7 @@ async function perform(
     }
     case "expunge": {
       const { id: mailbox, uids: set, force } = one;
-      return await store.expunge(
+      return store.expunge(
         who,
         {
           ...change,

@@ -47,13 +47,13 @@ async function perform(harness: Harness, who: Principal, acts: readonly Act[]): 
         case 1: {
           const recipients = [{ account: who.account, mailbox: target }];
           const id = deliveryId(nextOp().slice(0, 26));
-          return await store.deliver(
+          return store.deliver(
             { ...change(), shard, deliveryId: id, recipients, source, index },
             never,
           );
         }
         case 2:
-          return await store.append(
+          return store.append(
             who,
             {
               ...change(),
@@ -66,25 +66,21 @@ async function perform(harness: Harness, who: Principal, acts: readonly Act[]): 
             never,
           );
         case 3:
-          return await store.store(
+          return store.store(
             who,
             { ...change(), mailbox, uids, mode: "add", flags: ["\\Deleted", `k${uid}`] },
             never,
           );
         case 4:
-          return await store.expunge(who, { ...change(), mailbox, uids, force: true }, never);
+          return store.expunge(who, { ...change(), mailbox, uids, force: true }, never);
         case 5:
-          return await store.copy(who, { ...change(), mailbox, uids, target }, never);
+          return store.copy(who, { ...change(), mailbox, uids, target }, never);
         case 6:
-          return await store.move(who, { ...change(), mailbox, uids, target: "Archive" }, never);
+          return store.move(who, { ...change(), mailbox, uids, target: "Archive" }, never);
         case 7:
-          return await store.createMailbox(who, { ...change(), name: "Extra" }, never);
+          return store.createMailbox(who, { ...change(), name: "Extra" }, never);
         default:
-          return await store.renameMailbox(
-            who,
-            { ...change(), from: target, to: `Was-${uid}` },
-            never,
-          );
+          return store.renameMailbox(who, { ...change(), from: target, to: `Was-${uid}` }, never);
       }
     }
   }
