@@ -277,7 +277,9 @@ describe("header fields", () => {
   test("without a colon are walked in linear time", () => {
     const many = Buffer.from("no colon\r\n".repeat(400_000));
     expect(headerFields(many, [""], false).length).toBe(many.length);
-    expect(headerFields(Buffer.from("a\r\nb: c\r\n"), ["a", "b"], false).toString()).toBe("b: c\r\n");
+    expect(headerFields(Buffer.from("a\r\nb: c\r\n"), ["a", "b"], false).toString()).toBe(
+      "b: c\r\n",
+    );
   });
 
   test("as text: one field, all fields, none", () => {
