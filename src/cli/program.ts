@@ -1,7 +1,7 @@
 // The command line: which commands there are and how their failures end the process.
 
 import { Command, CommanderError } from "commander";
-import { addCheckCommand } from "./commands/check.ts";
+import { addCheckCommand, addSalvageCommand } from "./commands/check.ts";
 import { addClusterCommands } from "./commands/cluster.ts";
 import { addConfigCommands } from "./commands/config.ts";
 import { examples } from "./commands/options.ts";
@@ -12,16 +12,21 @@ import { CommandFailure, exitStatus } from "./failure.ts";
 
 /** Runs one command line (`process.argv`). Never throws: sets the exit status. */
 export async function runProgram(argv: readonly string[], version: string): Promise<void> {
-  // `pabal user list | head`: the reader has what it wanted.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(0);
-    throw error;
-  });
+  process.stdout.on("error", onOutputError);
   try {
     await build(version).parseAsync([...argv]);
   } catch (error) {
     process.exitCode = report(error);
+  } finally {
+    // Only when all is written: an error may come late.
+    process.stdout.write("", () => process.stdout.off("error", onOutputError));
   }
+}
+
+/** `pabal user list | head`: the reader has what it wanted. */
+function onOutputError(error: NodeJS.ErrnoException): void {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
 }
 
 function build(version: string): Command {
@@ -55,6 +60,7 @@ function build(version: string): Command {
   addClusterCommands(program);
   addConfigCommands(program);
   addCheckCommand(program);
+  addSalvageCommand(program);
   return program;
 }
 

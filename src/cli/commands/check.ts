@@ -1,4 +1,4 @@
-// `pabal check`: looks through a stopped mail node's data for damage.
+// `pabal check` and `pabal salvage`: what can be done with a stopped mail node's data.
 
 import type { Command } from "commander";
 import { exitStatus } from "../failure.ts";
@@ -27,4 +27,27 @@ export function addCheckCommand(program: Command): void {
     ["pabal check --config /etc/pabal/n1.yaml", "index, counters, places of messages"],
     ["pabal check --config /etc/pabal/n1.yaml --bodies", "every byte"],
   ]);
+}
+
+export function addSalvageCommand(program: Command): void {
+  const salvage = program
+    .command("salvage")
+    .description("Write the mail that a stopped node's segments hold to Maildirs: the last resort")
+    .requiredOption("--config <file>", "the node's configuration")
+    .requiredOption("--out <dir>", "an empty folder; gets <user>/<mailbox>/cur/…")
+    .option("--json", "machine-readable output")
+    .action(async (options: OutputOptions & { config: string; out: string }) => {
+      const { salvageNode } = await import("../salvage.ts");
+      const outcome = await salvageNode(options.config, options.out);
+      print(options, outcome, () => [
+        `${outcome.messages} messages in ${outcome.folders} folders of ${options.out}, ${outcome.lost} can't be read`,
+      ]);
+      if (outcome.lost > 0) process.exitCode = exitStatus.failed;
+    });
+  salvage.addHelpText(
+    "after",
+    "\nThe node's data is only read. A node has the users of its own shards, as primary or secondary. Messages that were\n" +
+      "expunged may come back, flags may be missing, keywords are left out. Give the Maildirs back by IMAP, with mbsync.",
+  );
+  examples(salvage, [["pabal salvage --config /etc/pabal/n1.yaml --out /srv/salvaged", ""]]);
 }

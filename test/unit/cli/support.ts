@@ -37,10 +37,14 @@ async function here(args: readonly string[], env: Record<string, string>): Promi
     status: process.exitCode,
   };
   const said = { out: "", err: "" };
-  const catching = (to: "out" | "err") => (text: string | Uint8Array) => {
-    said[to] += String(text);
-    return true;
-  };
+  const catching =
+    (to: "out" | "err") =>
+    (text: string | Uint8Array, ...rest: unknown[]) => {
+      said[to] += String(text);
+      const done = rest.at(-1);
+      if (typeof done === "function") done();
+      return true;
+    };
   process.env = { ...kept.env, PABAL_ADMIN: undefined, PABAL_ADMIN_TOKEN: undefined, ...env };
   process.exitCode = undefined;
   stdout.write = catching("out");
