@@ -54,7 +54,12 @@ function build(version: string): Command {
     .requiredOption("--config <file>", "its configuration")
     .action(async ({ config }: { config: string }) => {
       const { serve } = await import("./serve.ts");
-      await serve(config);
+      try {
+        await serve(config);
+      } catch (error) {
+        // Whatever had started by then (links, listeners) would keep the process alive.
+        process.exit(report(error));
+      }
     });
   addUserCommands(program);
   addClusterCommands(program);

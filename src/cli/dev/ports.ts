@@ -1,7 +1,9 @@
 // Ports of a development cluster: free ones, or fixed offsets from --port-base. Chosen once, so that
 // a member that is started again has the ports it had.
 
+import { randomInt } from "node:crypto";
 import { createServer } from "node:net";
+import { CommandFailure, exitStatus } from "../failure.ts";
 
 /** Listeners of one gateway, in the order of their offsets. */
 export const gatewayListeners = [
@@ -76,27 +78,46 @@ function gatewayPorts(
   };
 }
 
+/**
+ * Below the range from which systems take ports for outgoing connections: one of those could otherwise
+ * sit on a member's port while the member is down.
+ */
+const [lowestPort, highestPort] = [10_000, 32_000];
+const triesMax = 200;
+
 /** Distinct free loopback ports: all are held at the same time, then let go. */
 async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, holdPort));
-  await Promise.all(servers.map(({ release }) => release()));
-  return servers.map(({ port }) => port);
+  const held: { readonly port: number; readonly release: () => Promise<void> }[] = [];
+  try {
+    for (let tries = 0; held.length < count; tries++) {
+      const server = await holdPort(randomInt(lowestPort, highestPort));
+      if (server !== undefined) held.push(server);
+      else if (tries > triesMax)
+        throw new CommandFailure(
+          `no free ports from ${lowestPort} to ${highestPort}; say --port-base`,
+          exitStatus.unavailable,
+        );
+    }
+    return held.map(({ port }) => port);
+  } finally {
+    await Promise.all(held.map(({ release }) => release()));
+  }
 }
 
-async function holdPort(): Promise<{ port: number; release: () => Promise<void> }> {
+/** Undefined when the port is taken. */
+async function holdPort(
+  port: number,
+): Promise<{ readonly port: number; readonly release: () => Promise<void> } | undefined> {
   const server = createServer();
-  await new Promise<void>((done, fail) => {
-    server.once("error", fail);
-    server.listen(0, "127.0.0.1", done);
+  const bound = await new Promise<boolean>((done) => {
+    server.once("error", () => done(false));
+    server.listen(port, "127.0.0.1", () => done(true));
   });
-  const address = server.address();
-  const port = typeof address === "object" && address !== null ? address.port : 0;
-  return {
-    port,
-    release: async () => {
-      await new Promise((done) => {
-        server.close(done);
-      });
-    },
+  if (!bound) return undefined;
+  const release = async (): Promise<void> => {
+    await new Promise((done) => {
+      server.close(done);
+    });
   };
+  return { port, release };
 }
