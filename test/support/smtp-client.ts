@@ -72,6 +72,13 @@ export class SmtpClient {
     this.#socket.write(bytes);
   }
 
+  /** Resolves once what was sent has left this process; rejects when the connection ends. */
+  async flushed(): Promise<void> {
+    await new Promise<void>((done, fail) => {
+      this.#socket.write("", (error) => (error == null ? done() : fail(error)));
+    });
+  }
+
   /** The next whole reply, its lines joined by LF. */
   async reply(): Promise<string> {
     const end = performance.now() + this.#timeoutMs;
