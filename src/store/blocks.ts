@@ -45,11 +45,12 @@ export async function loadSummary(
   });
   const changes: [number, ChangeRow][] = [];
   await eachRow(queue, mailboxKey(account, table.change, mailbox), (key, reader) => {
-    const modSeq = modSeqOfKey(key);
-    // Rows that a replay wrote again below the fold say nothing new.
-    if (modSeq <= fold) queue.del(key);
-    else changes.push([modSeq, readChange(reader)]);
+    changes.push([modSeqOfKey(key), readChange(reader)]);
   });
+  // Also rows below the fold count: after a power loss LevelDB may have the newer of two folds without
+  // the older one. All rows from the first on are there then, undeleted or replayed, and in their order
+  // they lead from any mixture of older and newer blocks to the present.
+  const base = Math.min(fold, (changes[0]?.[0] ?? Number.POSITIVE_INFINITY) - 1);
   const vanished: [number, UidSet][] = [];
   await eachRow(
     queue,
@@ -57,9 +58,9 @@ export async function loadSummary(
     (key, reader) => {
       vanished.push([modSeqOfKey(key), reader.varints()]);
     },
-    modSeqKey(account, table.vanished, mailbox, fold + 1),
+    modSeqKey(account, table.vanished, mailbox, base + 1),
   );
-  const summary = new MailboxSummary(columns, keywords, fold, blocks, fold);
+  const summary = new MailboxSummary(columns, keywords, base, blocks, base);
   rollForward(summary, changes, vanished);
   summary.pages = await readPageList(queue, account, mailbox);
   return summary;
@@ -127,7 +128,7 @@ function rollForward(
   for (const [modSeq, change] of changes) {
     removeUpTo(modSeq);
     if (change.kind === "flags") setFlagGroups(summary, change.groups, modSeq);
-    else {
+    else if (change.kind === "add") {
       for (const row of change.messages) {
         summary.columns.put(row);
         summary.dirtyBlocks.add(summary.blockOf(row.uid));

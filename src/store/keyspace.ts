@@ -44,7 +44,7 @@ export const table = {
   block: 9,
   /** mailbox (4) → the MODSEQ up to which the blocks hold everything. */
   fold: 10,
-  /** mailbox (4), modseq (8) → added messages or new flags (CONDSTORE; rolls the blocks forward). */
+  /** mailbox (4), modseq (8) → added messages, new flags, or that some went; rolls the blocks forward. */
   change: 11,
   /** mailbox (4), modseq (8) → UIDs that went. */
   vanished: 12,

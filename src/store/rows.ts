@@ -146,10 +146,12 @@ export function putStatic(
   queue.put(key, endRow(key));
 }
 
-/** What happened at one MODSEQ, apart from removals. */
+/** What happened at one MODSEQ. There is one for each that the blocks may not hold yet. */
 export type ChangeRow =
   | { readonly kind: "add"; readonly messages: readonly MessageRow[] }
-  | { readonly kind: "flags"; readonly groups: readonly FlagGroup[] };
+  | { readonly kind: "flags"; readonly groups: readonly FlagGroup[] }
+  /** Which, says the vanished row of the same MODSEQ, which stays when this one goes. */
+  | { readonly kind: "remove" };
 
 export function putAdded(
   queue: WriteQueue,
@@ -181,7 +183,9 @@ export function putFlagChange(
 }
 
 export function readChange(reader: ByteReader): ChangeRow {
-  if (reader.u8() === 1) return { kind: "flags", groups: readFlagGroups(reader) };
+  const kind = reader.u8();
+  if (kind === 1) return { kind: "flags", groups: readFlagGroups(reader) };
+  if (kind === 2) return { kind: "remove" };
   const messages: MessageRow[] = [];
   for (let left = reader.varint(); left > 0; left--) messages.push(readMessageRow(reader));
   return { kind: "add", messages };
@@ -197,6 +201,9 @@ export function putVanished(
   const key = modSeqKey(account, table.vanished, mailbox, modSeq);
   beginRow().varints(uids);
   queue.put(key, endRow(key));
+  const change = modSeqKey(account, table.change, mailbox, modSeq);
+  beginRow().u8(2);
+  queue.put(change, endRow(change));
 }
 
 export function putFold(
