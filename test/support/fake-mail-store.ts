@@ -7,6 +7,7 @@ import { MailError } from "../../src/mail/errors.ts";
 import { uidSetFromSorted, uidSetHas } from "../../src/mail/uid-set.ts";
 import type { AccountId, MailboxId, ModSeq, ShardId, Uid } from "../../src/mail/ids.ts";
 import type * as Mail from "../../src/mail/mail-store.ts";
+import type { Quota } from "../../src/mail/quota.ts";
 import * as accounts from "./fake/account.ts";
 import type { FakeAccount, NewMessage } from "./fake/account.ts";
 import { FakeAccounts } from "./fake/accounts.ts";
@@ -320,7 +321,7 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
     return this.#kept.copy.once(request, () => moveMessages(account, request, this.#nowMs()));
   }
 
-  async quota(who: Mail.Principal, signal: AbortSignal): Promise<Mail.Quota> {
+  async quota(who: Mail.Principal, signal: AbortSignal): Promise<Quota> {
     await turn(signal);
     return accounts.quotaOf(this.accountOf(who));
   }
