@@ -14,10 +14,12 @@ let lines: string[];
 
 beforeAll(async () => {
   cluster = await DevCluster.start({ users: 3 });
-  const text = await until("the printed lines", 10_000, () =>
-    /^Try it:\n([^]*)^Ctrl-C stops everything\.$/m.exec(cluster.log()),
+  const text = await until(
+    "the printed lines",
+    10_000,
+    () => /^Try it:\n([^]*)^Ctrl-C stops everything\.$/m.exec(cluster.log())?.[1],
   );
-  lines = (text[1] ?? "").split("\n").flatMap((line) => /^ {2}([^#\s].*)$/.exec(line)?.[1] ?? []);
+  lines = text.split("\n").flatMap((line) => /^ {2}([^#\s].*)$/.exec(line)?.[1] ?? []);
 });
 afterAll(async () => {
   await cluster.destroy();

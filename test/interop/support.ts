@@ -165,3 +165,11 @@ export function flow(port: number, user: string): ImapFlow {
     auth: { user, pass: "secret" },
   });
 }
+
+/** One decoded part of a message in the selected mailbox. */
+export async function downloadPart(client: ImapFlow, range: string, part: string): Promise<Buffer> {
+  const { content } = await client.download(range, part);
+  const chunks: Buffer[] = [];
+  for await (const chunk of content ?? []) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+}
