@@ -100,6 +100,7 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
   const rows = new WriteQueue(index, {
     bytesMax: limits.queuedBytesMax,
     onFailure: options.onFatal,
+    clock,
   });
   const id = await identify(disk, rows, random);
   const makeOpId = opIdMaker(random);

@@ -3,6 +3,7 @@
 // `sync: false`, and `flush` makes what was written durable before a checkpoint.
 
 import type { AbstractLevel } from "abstract-level";
+import type { Clock, Timer } from "../lib/clock.ts";
 import { MailError } from "../mail/errors.ts";
 import { deferred } from "./deferred.ts";
 import type { Deferred } from "./deferred.ts";
@@ -31,7 +32,17 @@ export interface WriteQueueOptions {
   readonly bytesMax: number;
   /** A failed batch: LevelDB is not to be trusted any more, the process has to end. */
   readonly onFailure: (error: unknown) => void;
+  /** With a clock, rows gather for `gatherMs` unless somebody waits for them; without one, for a tick. */
+  readonly clock?: Clock;
 }
+
+/**
+ * A batch costs a thread's wake-up and a write to LevelDB's log, and rows that change with every message
+ * (counters, quota) are written once a batch: so few large ones are better than many small ones.
+ */
+const gatherMs = 10;
+/** A batch that is as long as this no longer gains by waiting. */
+const gatherBytes = 256 * 1024;
 
 export class WriteQueue {
   readonly #db: Database;
@@ -40,6 +51,9 @@ export class WriteQueue {
   #inFlight: Gathering | undefined;
   #failed: unknown;
   #scheduled = false;
+  #timer: Timer | undefined;
+  /** Somebody waits: the next batch starts as soon as it can. */
+  #hurried = false;
 
   constructor(db: Database, options: WriteQueueOptions) {
     this.#db = db;
@@ -124,7 +138,9 @@ export class WriteQueue {
   async drained(): Promise<void> {
     if (this.#failed !== undefined) throw this.#failure();
     const last = this.#gathering ?? this.#inFlight;
-    if (last !== undefined) await last.done.promise;
+    if (last === undefined) return;
+    if (last === this.#gathering) this.#hurry();
+    await last.done.promise;
   }
 
   /**
@@ -151,7 +167,23 @@ export class WriteQueue {
     const gathering = this.#gathering;
     gathering.writes.set(key.toString("latin1"), { key, value });
     gathering.bytes += key.length + (value?.length ?? 0) + 64;
+    if (gathering.bytes >= gatherBytes) this.#hurry();
+    else this.#schedule();
+  }
+
+  #schedule(): void {
     if (this.#inFlight !== undefined || this.#scheduled || this.#failed !== undefined) return;
+    this.#scheduled = true;
+    const { clock } = this.#options;
+    if (clock === undefined) queueMicrotask(() => this.#start());
+    else this.#timer = clock.after(gatherMs, () => this.#start());
+  }
+
+  #hurry(): void {
+    if (this.#hurried) return;
+    this.#hurried = true;
+    if (this.#inFlight !== undefined || this.#failed !== undefined) return;
+    this.#timer?.cancel();
     this.#scheduled = true;
     queueMicrotask(() => this.#start());
   }
@@ -161,17 +193,14 @@ export class WriteQueue {
     const batch = this.#gathering;
     if (batch === undefined || this.#inFlight !== undefined || this.#failed !== undefined) return;
     this.#gathering = undefined;
+    this.#hurried = false;
     this.#inFlight = batch;
-    const operations = Array.from(batch.writes.values(), ({ key, value }) =>
-      value === undefined
-        ? ({ type: "del", key } as const)
-        : ({ type: "put", key, value } as const),
-    );
-    this.#db.batch(operations).then(
+    this.#write(batch).then(
       () => {
         this.#inFlight = undefined;
         batch.done.resolve();
-        this.#start();
+        if (this.#hurried) this.#start();
+        else if (this.#gathering !== undefined) this.#schedule();
       },
       (error: unknown) => {
         this.#failed = error;
@@ -180,6 +209,17 @@ export class WriteQueue {
         this.#options.onFailure(error);
       },
     );
+  }
+
+  /** As a chained batch, which costs half of an array: no object per row, nothing looked up in it. */
+  async #write(batch: Gathering): Promise<void> {
+    if (this.#db.status === "opening") await this.#db.open();
+    const chained = this.#db.batch();
+    for (const { key, value } of batch.writes.values()) {
+      if (value === undefined) chained.del(key);
+      else chained.put(key, value);
+    }
+    await chained.write();
   }
 
   #failure(): MailError {
