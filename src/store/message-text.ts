@@ -1,6 +1,8 @@
 // Decoded text of one message for SEARCH: header fields and text parts, in the form in which search
-// texts are compared. Reads only what is asked for; large messages part by part.
+// texts are compared. Decodes only what may hold the text; large messages are read part by part.
 
+import { isAscii } from "node:buffer";
+import { asBuffer } from "../lib/bytes.ts";
 import { searchNormalise } from "../mail/charset/unicode.ts";
 import type { PartIndex } from "../mail/message-index.ts";
 import { decodedHeaderText, decodedPartText } from "../mail/mime/text.ts";
@@ -12,13 +14,19 @@ import type { StaticRow } from "./static-row.ts";
 /** Of a larger text part only the beginning is searched. */
 const partBytesMax = 16 * 1024 * 1024;
 
+/** A header, or with `part` the body of a text part; its text once it was needed. */
+interface Piece {
+  readonly bytes: Buffer;
+  readonly part: PartIndex | undefined;
+  text: string | undefined;
+}
+
 export class MessageText {
   readonly #engine: Engine;
   readonly #body: Body;
   readonly #root: PartIndex;
-  #header: Uint8Array = new Uint8Array(0);
-  #headerText: string | undefined;
-  #bodyText = "";
+  #header: Piece | undefined;
+  readonly #pieces: Piece[] = [];
 
   constructor(engine: Engine, body: Body, fixed: StaticRow) {
     this.#engine = engine;
@@ -26,53 +34,147 @@ export class MessageText {
     this.#root = readParts(fixed.parts);
   }
 
-  async loadHeader(): Promise<void> {
-    this.#header = await this.#bytes(this.#root.headerStart, this.#root.bodyStart);
+  /** Must have ended before `headerHas` and `textHas`. */
+  loadHeader(): Promise<void> | undefined {
+    const { headerStart, bodyStart } = this.#root;
+    return this.#read(headerStart, bodyStart, (bytes) => {
+      this.#header = { bytes, part: undefined, text: undefined };
+    });
   }
 
-  async loadBody(): Promise<void> {
-    const texts: string[] = [];
-    await this.#collect(this.#root, texts);
-    this.#bodyText = searchNormalise(texts.join("\n"));
+  /** Must have ended before `bodyHas` and `textHas`. */
+  loadBody(): Promise<void> | undefined {
+    const { bytes } = this.#body.kind === "bytes" ? this.#body : { bytes: undefined };
+    if (bytes === undefined) return this.#readAll();
+    forPieces(this.#root, (start, end, part) => {
+      const piece = asBuffer(bytes.subarray(start, end));
+      this.#pieces.push({ bytes: piece, part, text: undefined });
+    });
+    return undefined;
   }
 
   /** RFC 9051 §6.4.4 HEADER: the field is there and its decoded value contains the text. */
   headerHas(name: string, text: string): boolean {
-    const value = decodedHeaderText(this.#header, name);
+    const bytes = this.#header?.bytes;
+    if (bytes === undefined) return false;
+    const value = decodedHeaderText(bytes, name);
     return value !== undefined && (text === "" || searchNormalise(value).includes(text));
   }
 
   bodyHas(text: string): boolean {
-    return this.#bodyText.includes(text);
+    // Between two parts there is a line end.
+    if (text.includes("\n")) return this.#pieces.map(textOf).join("\n").includes(text);
+    if (text === "") return true;
+    for (const piece of this.#pieces) if (pieceHas(piece, text)) return true;
+    return false;
   }
 
   textHas(text: string): boolean {
-    this.#headerText ??= searchNormalise(decodedHeaderText(this.#header) ?? "");
-    return this.#headerText.includes(text) || this.bodyHas(text);
+    return (this.#header !== undefined && pieceHas(this.#header, text)) || this.bodyHas(text);
   }
 
-  async #collect(part: PartIndex, texts: string[]): Promise<void> {
-    if (part.children !== undefined) {
-      for (const child of part.children) {
-        texts.push(await this.#headerOf(child));
-        await this.#collect(child, texts);
-      }
-    } else if (part.message !== undefined) {
-      texts.push(await this.#headerOf(part.message));
-      await this.#collect(part.message, texts);
-    } else if (part.type.startsWith("text/")) {
-      const end = Math.min(part.bodyEnd, part.bodyStart + partBytesMax);
-      texts.push(decodedPartText(await this.#bytes(part.bodyStart, end), part));
+  async #readAll(): Promise<void> {
+    const wanted: { start: number; end: number; part: PartIndex | undefined }[] = [];
+    forPieces(this.#root, (start, end, part) => wanted.push({ start, end, part }));
+    for (const { start, end, part } of wanted) {
+      await this.#read(start, end, (bytes) => this.#pieces.push({ bytes, part, text: undefined }));
     }
   }
 
-  async #headerOf(part: PartIndex): Promise<string> {
-    return decodedHeaderText(await this.#bytes(part.headerStart, part.bodyStart)) ?? "";
-  }
-
-  async #bytes(start: number, end: number): Promise<Uint8Array> {
-    return this.#body.kind === "bytes"
-      ? this.#body.bytes.subarray(start, end)
-      : this.#engine.bodies.readBlob(this.#body.id, start, end - start);
+  #read(start: number, end: number, use: (bytes: Buffer) => void): Promise<void> | undefined {
+    if (this.#body.kind === "blob") {
+      const { id } = this.#body;
+      return this.#engine.bodies
+        .readBlob(id, start, end - start)
+        .then((bytes) => use(asBuffer(bytes)));
+    }
+    use(asBuffer(this.#body.bytes.subarray(start, end)));
+    return undefined;
   }
 }
+
+type UsePiece = (start: number, end: number, part: PartIndex | undefined) => void;
+
+/** The headers of inner parts and the bodies of text parts, in order. */
+function forPieces(part: PartIndex, use: UsePiece): void {
+  const inner = part.children ?? (part.message === undefined ? undefined : [part.message]);
+  if (inner !== undefined) {
+    for (const child of inner) {
+      use(child.headerStart, child.bodyStart, undefined);
+      forPieces(child, use);
+    }
+  } else if (part.type.startsWith("text/")) {
+    use(part.bodyStart, Math.min(part.bodyEnd, part.bodyStart + partBytesMax), part);
+  }
+}
+
+function pieceHas(piece: Piece, text: string): boolean {
+  if (piece.text === undefined && isWord.test(text) && lacksWord(piece, text)) return false;
+  return textOf(piece).includes(text);
+}
+
+function textOf(piece: Piece): string {
+  piece.text ??= searchNormalise(
+    piece.part === undefined
+      ? (decodedHeaderText(piece.bytes) ?? "")
+      : decodedPartText(piece.bytes, piece.part),
+  );
+  return piece.text;
+}
+
+/** Small ASCII letters and digits, with what may be between them and is never folded or decoded. */
+const isWord = /^[a-z0-9@._-]+$/;
+/** Charsets in which ASCII bytes are ASCII text and nothing else. */
+const asciiCharset =
+  /^(?:utf-?8|us-ascii|ascii|iso-8859-\d+|windows-125\d|koi8-r|euc-kr|ks_c_5601-1987|cp949|euc-jp|gbk|gb2312|gb18030|big5)$/;
+
+/**
+ * True when the undecoded bytes show that a word is not in the piece. Other bytes than ASCII may
+ * become ASCII (full width letters), so that nothing is said of them.
+ */
+function lacksWord({ bytes, part }: Piece, word: string): boolean {
+  if (!isAscii(bytes)) return false;
+  if (part !== undefined && !(part.charset === undefined || asciiCharset.test(part.charset))) {
+    return false;
+  }
+  const raw = bytes.toString("latin1").toLowerCase();
+  if (raw.includes(word)) return false;
+  // RFC 2047 words, and RFC 2231 values in pieces.
+  if (part === undefined) return !raw.includes("=?") && !raw.includes("*");
+  switch (part.encoding) {
+    case "":
+    case "7bit":
+    case "8bit":
+    case "binary":
+      break;
+    case "quoted-printable":
+      if (raw.includes("=")) return false;
+      break;
+    default:
+      return false;
+  }
+  return part.type !== "text/html" || !mayAppear(raw, word);
+}
+
+/** Whether taking out tags and entities may put the word together. */
+function mayAppear(html: string, word: string): boolean {
+  if (html.includes("&#") || html.includes("&trade")) return true;
+  // Named entities that are signs of a word.
+  if (word.includes(".") && html.includes("&")) return true;
+  return isCutBy("<", html, word) || isCutBy("&", html, word);
+}
+
+/** A word that is cut has its beginning right in front of a tag or an entity. */
+function isCutBy(mark: string, html: string, word: string): boolean {
+  for (let at = html.indexOf(mark); at >= 0; at = html.indexOf(mark, at + 1)) {
+    const before = html.charCodeAt(at - 1);
+    if (before <= 0x20 || before === greaterThan) continue;
+    for (let length = 1; length < word.length; length++) {
+      if (word.charCodeAt(length - 1) !== before) continue;
+      if (html.startsWith(word.slice(0, length), at - length)) return true;
+    }
+  }
+  return false;
+}
+
+const greaterThan = 0x3e;

@@ -7,7 +7,9 @@ import type { SearchKey } from "../mail/search-key.ts";
 import { uidSetHas } from "../mail/uid-set.ts";
 import { searchNormalise } from "../mail/charset/unicode.ts";
 import { unreachable } from "../lib/assert.ts";
+import { background } from "./background.ts";
 import { readBodies } from "./bodies.ts";
+import type { Body } from "./bodies.ts";
 import type { Engine } from "./engine.ts";
 import { systemBit } from "./flags.ts";
 import type { MailboxSummary } from "./mailbox-state.ts";
@@ -15,8 +17,12 @@ import { MessageText } from "./message-text.ts";
 import { staticAt } from "./static-row.ts";
 import type { StaticRow } from "./static-row.ts";
 import { StaticReader } from "./statics.ts";
+import type { Statics } from "./statics.ts";
 
-const batchMessages = 128;
+const batchMessages = 256;
+const batchBytes = 1024 * 1024;
+/** So many are looked at in the columns between two looks at the clock. */
+const sliceMessages = 16_384;
 const sliceMs = 5;
 
 /** @see MailStore.search */
@@ -78,64 +84,94 @@ class Search {
     const found = new Uint32Array(all.length);
     let count = 0;
     const needs = needsOf(key);
-    for (let from = 0; from < all.length; from += batchMessages) {
-      await this.#pause();
-      const batch = all.subarray(from, from + batchMessages);
-      for (const uid of await this.#searchBatch(key, batch, needs)) found[count++] = uid;
+    let at = 0;
+    const start = (): Promise<Read> | undefined => {
+      // Read what comes next only when the columns can't tell.
+      const unsure: number[] = [];
+      const end = Math.min(all.length, at + sliceMessages);
+      for (let size = 0; at < end && unsure.length < batchMessages; at++) {
+        const uid = all[at] ?? 0;
+        const index = this.#summary.columns.indexOf(uid);
+        const verdict = index < 0 ? false : quickTest(key, this.#summary, index);
+        if (verdict === true) found[count++] = uid;
+        else if (verdict === undefined) {
+          unsure.push(uid);
+          size += needs.bodies ? (this.#summary.columns.size[index] ?? 0) : 0;
+          if (size >= batchBytes) {
+            at++;
+            break;
+          }
+        }
+      }
+      return unsure.length === 0 && at === all.length ? undefined : this.#read(unsure, needs);
+    };
+    let next = start();
+    try {
+      while (next !== undefined) {
+        const read = await next;
+        if (this.#engine.clock.monotonicMs() >= this.#sliceEndMs) await this.#pause();
+        next = start();
+        for (const uid of await this.#test(key, read, needs)) found[count++] = uid;
+      }
+    } finally {
+      // Read ahead of a search that was given up.
+      if (next !== undefined) background(next);
     }
-    return found.slice(0, count);
+    return found.slice(0, count).sort();
   }
 
-  async #searchBatch(key: SearchKey, batch: Uint32Array, needs: Needs): Promise<number[]> {
+  async #read(uids: readonly number[], needs: Needs): Promise<Read> {
     const { columns } = this.#summary;
-    const sure: number[] = [];
-    const unsure: number[] = [];
-    for (const uid of batch) {
-      const at = columns.indexOf(uid);
-      const verdict = at < 0 ? false : quickTest(key, this.#summary, at);
-      if (verdict === true) sure.push(uid);
-      else if (verdict === undefined) unsure.push(uid);
-    }
-    if (unsure.length === 0) return sure;
-    const matched = await this.#readAndTest(key, unsure, needs);
-    return [...sure, ...matched].sort((a, b) => a - b);
-  }
-
-  async #readAndTest(key: SearchKey, uids: readonly number[], needs: Needs): Promise<number[]> {
-    const { columns } = this.#summary;
-    const present = uids.filter((uid) => columns.indexOf(uid) >= 0);
-    const names = present.map((uid) => {
+    const names = uids.map((uid) => {
       const at = columns.indexOf(uid);
       return { tag: columns.bodyTag[at] ?? 0, lsn: columns.bodyLsn[at] ?? 0 };
     });
-    const statics = await this.#statics.read({ uids: present, names });
-    const bodies = needs.bodies
-      ? await readBodies(this.#engine, columns, present, names)
-      : undefined;
+    const [statics, bodies] = await Promise.all([
+      this.#statics.read({ uids, names }),
+      needs.bodies ? readBodies(this.#engine, columns, uids, names) : undefined,
+    ]);
+    return { uids, statics, bodies };
+  }
+
+  async #test(key: SearchKey, { uids, statics, bodies }: Read, needs: Needs): Promise<number[]> {
+    const { columns } = this.#summary;
     const matched: number[] = [];
-    for (const [i, uid] of present.entries()) {
-      await this.#pause();
+    for (let i = 0; i < uids.length; i++) {
+      if (this.#engine.clock.monotonicMs() >= this.#sliceEndMs) await this.#pause();
       const row = statics.bytes[i];
-      if (row === undefined) continue;
+      const at = columns.indexOf(uids[i] ?? 0);
+      if (row === undefined || at < 0) continue;
       const fixed = staticAt(row, statics.starts[i] ?? 0);
       const body = bodies?.[i];
       const text = body === undefined ? undefined : new MessageText(this.#engine, body, fixed);
-      if (needs.headers) await text?.loadHeader();
-      if (needs.texts) await text?.loadBody();
-      const at = columns.indexOf(uid);
-      if (at >= 0 && fullTest(key, this.#summary, at, fixed, text)) matched.push(uid);
+      if (text !== undefined) {
+        // Only large messages have to be waited for.
+        const header = needs.headers ? text.loadHeader() : undefined;
+        if (header !== undefined) await header;
+        const texts = needs.texts ? text.loadBody() : undefined;
+        if (texts !== undefined) await texts;
+      }
+      const now = columns.indexOf(uids[i] ?? 0);
+      if (now >= 0 && fullTest(key, this.#summary, now, fixed, text)) matched.push(uids[i] ?? 0);
     }
     return matched;
   }
 
   async #pause(): Promise<void> {
     this.#signal.throwIfAborted();
-    if (this.#engine.clock.monotonicMs() < this.#sliceEndMs) return;
     await new Promise<void>((resolve) => {
       setImmediate(resolve);
     });
+    this.#signal.throwIfAborted();
     this.#sliceEndMs = this.#engine.clock.monotonicMs() + sliceMs;
   }
+}
+
+/** What was read of messages that the columns alone don't decide. */
+interface Read {
+  readonly uids: readonly number[];
+  readonly statics: Statics;
+  readonly bodies: readonly Body[] | undefined;
 }
 
 interface Needs {

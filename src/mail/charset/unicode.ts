@@ -10,5 +10,7 @@ export function isWellFormed(text: string): boolean {
  * names from macOS) make no difference. Both sides must have it. RFC 9051 §6.4.4
  */
 export function searchNormalise(text: string): string {
+  // ASCII, Hangul syllables and unified ideographs are their own NFKC.
+  if (!/[^\x00-\x7f\u4e00-\u9fff\uac00-\ud7a3]/.test(text)) return text.toLowerCase();
   return text.normalize("NFKC").toLowerCase().normalize("NFKC");
 }
