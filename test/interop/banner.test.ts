@@ -6,14 +6,17 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DevCluster } from "../support/dev-cluster.ts";
 import { isAlive, root, until } from "../support/processes.ts";
-import { mustRun, readMailbox } from "./support.ts";
+import { mustRun, readMailbox, Scratch } from "./support.ts";
 
 let cluster: DevCluster;
+let scratch: Scratch;
 /** Printed lines, without comments and blank ones. */
 let lines: string[];
 
 beforeAll(async () => {
-  cluster = await DevCluster.start({ users: 3 });
+  scratch = new Scratch();
+  // A path that a shell would take apart.
+  cluster = await DevCluster.start({ users: 3, data: scratch.path("my mail's data") });
   const text = await until(
     "the printed lines",
     10_000,
@@ -23,6 +26,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await cluster.destroy();
+  scratch.remove();
 });
 
 /** The next line, which must begin so; runs it in a shell in the clone. */
