@@ -111,6 +111,15 @@ export function plainAddress(address: string): string {
   return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(text) ? text.slice(7) : text;
 }
 
+/** True for what `TrustedNetworks` takes. */
+export function isNetwork(network: string): boolean {
+  const [address = "", bits, ...more] = network.split("/");
+  const family = isIP(address);
+  const widest = family === 4 ? 32 : 128;
+  const known = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= widest);
+  return family !== 0 && known && more.length === 0;
+}
+
 /** Networks (`10.0.0.0/8`, `2001:db8::/32`) and single addresses whose word about clients is taken. */
 export class TrustedNetworks {
   readonly #list = new BlockList();
@@ -130,14 +139,12 @@ export class TrustedNetworks {
   }
 
   #add(network: string): void {
-    const [address = "", bits, ...more] = network.split("/");
-    const family = isIP(address);
-    const widest = family === 4 ? 32 : 128;
-    const known = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= widest);
-    if (family === 0 || !known || more.length > 0) {
+    if (!isNetwork(network)) {
       throw new MailError({ code: "INVALID", why: `${network} is not an address or network` });
     }
-    const type = family === 4 ? "ipv4" : "ipv6";
+    const [address = "", bits] = network.split("/");
+    const widest = isIPv4(address) ? 32 : 128;
+    const type = isIPv4(address) ? "ipv4" : "ipv6";
     this.#list.addSubnet(address, bits === undefined ? widest : Number(bits), type);
   }
 }

@@ -8,6 +8,7 @@ import type { Clock } from "../lib/clock.ts";
 import type { DeliveryId, OpId } from "../mail/ids.ts";
 import type { MailStore } from "../mail/mail-store.ts";
 import type { ProtocolCounters } from "./front-end-counters.ts";
+import type { MemoryGuard } from "./memory-guard.ts";
 
 export interface GatewayServices {
   readonly store: MailStore;
@@ -27,6 +28,8 @@ export interface GatewayServices {
   readonly plaintextLoginAllowed: (address: string) => boolean;
   /** Counters of the protocol that these services are for (front-end-counters.ts); absent: nothing is counted. */
   readonly counters?: ProtocolCounters;
+  /** Shared by all listeners of the gateway; absent: memory is not watched. */
+  readonly memory?: MemoryGuard;
 }
 
 /** A running listener of any protocol. */

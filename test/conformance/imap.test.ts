@@ -19,10 +19,10 @@ interface Fixture {
 
 imapConformance("the local store", localServices);
 imapConformance("the routed store", async () => {
-  const { gateways, who, close } = await routedServices(1);
-  const [services] = gateways;
+  const routed = await routedServices(1);
+  const [services] = routed.gateways;
   if (services === undefined) throw new Error("no gateway");
-  return { services, who, close };
+  return { services, who: routed.who, close: () => routed.close() };
 });
 
 function imapConformance(name: string, open: () => Promise<Fixture>): void {

@@ -2,6 +2,7 @@
 // `pabal config show`, docs/config.md and the JSON Schema are made from.
 
 import { z } from "zod";
+import { isNetwork } from "../../gateway/proxy-protocol.ts";
 import { crossChecks } from "./cross-checks.ts";
 import { parseDuration, parseSize } from "./units.ts";
 
@@ -38,18 +39,25 @@ const hostPort = z.string().regex(/^(?:\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/, {
   error: "wants host:port",
 });
 
-const listener = (about: string) =>
+const place = {
+  address: z.string().min(1).prefault("127.0.0.1").meta({ description: "Address to listen on" }),
+  port: z.int().min(0).max(65_535).meta({ description: "Port; 0 takes a free one" }),
+  advertise: hostPort.optional().meta({ description: "host:port that others should use instead" }),
+};
+
+const listener = (about: string) => z.strictObject(place).optional().meta({ description: about });
+
+const mailListener = (about: string) =>
   z
     .strictObject({
-      address: z
-        .string()
-        .min(1)
-        .prefault("127.0.0.1")
-        .meta({ description: "Address to listen on" }),
-      port: z.int().min(0).max(65_535).meta({ description: "Port; 0 takes a free one" }),
-      advertise: hostPort
-        .optional()
-        .meta({ description: "host:port that others should use instead" }),
+      ...place,
+      trustedProxies: z
+        .array(z.string().refine(isNetwork, { error: "wants an address or network (10.0.0.0/8)" }))
+        .prefault([])
+        .meta({
+          description:
+            "Addresses and networks of load balancers, whose PROXY headers say who the client is",
+        }),
     })
     .optional()
     .meta({ description: about });
@@ -108,14 +116,14 @@ const member = z
 
 const listen = z
   .strictObject({
-    smtp: listener("SMTP from other mail servers (25)"),
-    submission: listener("Submission with STARTTLS (587)"),
-    submissions: listener("Submission with implicit TLS (465)"),
-    lmtp: listener("LMTP from a mail server in front"),
-    imap: listener("IMAP with STARTTLS (143)"),
-    imaps: listener("IMAP with implicit TLS (993)"),
-    pop3: listener("POP3 with STLS (110)"),
-    pop3s: listener("POP3 with implicit TLS (995)"),
+    smtp: mailListener("SMTP from other mail servers (25)"),
+    submission: mailListener("Submission with STARTTLS (587)"),
+    submissions: mailListener("Submission with implicit TLS (465)"),
+    lmtp: mailListener("LMTP from a mail server in front"),
+    imap: mailListener("IMAP with STARTTLS (143)"),
+    imaps: mailListener("IMAP with implicit TLS (993)"),
+    pop3: mailListener("POP3 with STLS (110)"),
+    pop3s: mailListener("POP3 with implicit TLS (995)"),
     http: listener("Health, metrics and admin API"),
     link: listener("Links between members (coordinator and nodes)"),
   })
@@ -162,6 +170,10 @@ const limits = z
     imapCommandBytes: size("64KiB", "Longest IMAP command after login, literals of APPEND apart"),
     imapCommandBytesBeforeLogin: size("8KiB", "Longest IMAP command before login"),
     imapNesting: count(32, "Depth of parentheses in an IMAP command"),
+    memory: size(
+      "1TiB",
+      "Memory of a gateway; at 80 % of it, or of what the system allows, new connections are refused",
+    ),
     outputBytes: size("1MiB", "Unsent output of a session before it stops reading"),
     sessionsPerUser: count(20, "IMAP sessions of one user"),
     sessionsPerAddress: count(50, "Connections of one address; loopback is exempt"),

@@ -3,6 +3,7 @@
 import type { Logger } from "pino";
 import { defaultImapLimits } from "../../gateway/imap/limits.ts";
 import { startImap } from "../../gateway/imap/listener.ts";
+import { processMemoryGuard } from "../../gateway/memory-guard.ts";
 import { defaultPop3Limits } from "../../gateway/pop3/limits.ts";
 import { startPop3 } from "../../gateway/pop3/listener.ts";
 import type { GatewayServices, Listener } from "../../gateway/services.ts";
@@ -10,7 +11,7 @@ import type { SmtpKind } from "../../gateway/smtp/context.ts";
 import { defaultSmtpLimits, type SmtpLimits } from "../../gateway/smtp/limits.ts";
 import { startSmtp } from "../../gateway/smtp/start.ts";
 import type { Config } from "../config/schema.ts";
-import { type ListenerConfig, type ListenerName, listenFailure } from "./listeners.ts";
+import { type ListenerName, listenFailure } from "./listeners.ts";
 
 /** Starts every configured mail listener. @throws CommandFailure when one can't listen; none stays then. */
 export async function startFrontEnds(
@@ -19,7 +20,8 @@ export async function startFrontEnds(
   log: Logger,
 ): Promise<readonly Listener[]> {
   const started: Listener[] = [];
-  for (const [name, start] of starters(config, services)) {
+  const memory = processMemoryGuard(services.clock, config.limits.memory);
+  for (const [name, start] of starters(config, { ...services, memory })) {
     const listener = config.listen[name];
     if (listener === undefined) continue;
     try {
@@ -33,24 +35,26 @@ export async function startFrontEnds(
   return started;
 }
 
-type Start = (listener: ListenerConfig) => Promise<Listener>;
+type MailListenerName = Exclude<ListenerName, "http" | "link">;
+type MailListener = NonNullable<Config["listen"][MailListenerName]>;
+type Start = (listener: MailListener) => Promise<Listener>;
 
 function starters(
   config: Config,
   services: GatewayServices,
-): readonly (readonly [ListenerName, Start])[] {
+): readonly (readonly [MailListenerName, Start])[] {
   const smtp =
     (kind: SmtpKind, implicitTls: boolean): Start =>
-    ({ address, port }) =>
-      startSmtp({ services, kind, limits: smtpLimits(config), address, port, implicitTls });
+    (listener) =>
+      startSmtp({ services, kind, limits: smtpLimits(config), ...placeOf(listener), implicitTls });
   const imap =
     (implicitTls: boolean): Start =>
-    ({ address, port }) =>
-      startImap({ services, limits: imapLimits(config), address, port, implicitTls });
+    (listener) =>
+      startImap({ services, limits: imapLimits(config), ...placeOf(listener), implicitTls });
   const pop3 =
     (implicitTls: boolean): Start =>
-    ({ address, port }) =>
-      startPop3({ services, limits: pop3Limits(config), address, port, implicitTls });
+    (listener) =>
+      startPop3({ services, limits: pop3Limits(config), ...placeOf(listener), implicitTls });
   return [
     ["smtp", smtp("relay", false)],
     ["submission", smtp("submission", false)],
@@ -61,6 +65,10 @@ function starters(
     ["pop3", pop3(false)],
     ["pop3s", pop3(true)],
   ];
+}
+
+function placeOf({ address, port, trustedProxies }: MailListener) {
+  return { address, port, trustedProxies };
 }
 
 function smtpLimits({ limits }: Config): SmtpLimits {

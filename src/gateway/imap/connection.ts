@@ -121,6 +121,16 @@ export class Connection implements SessionHost {
   claimUser(account: AccountId): boolean {
     if (!this.#owner.claimUser(account, this.address)) return false;
     this.#user = account;
+    this.#owner.services.memory?.leave(this);
+    return true;
+  }
+
+  /** Memory is short: nobody is logged in, and the client says nothing. */
+  evict(): boolean {
+    if (this.session.user !== undefined || !this.session.waits) return false;
+    const { services, limits } = this.#owner;
+    const text = "[UNAVAILABLE] The server is short of memory, connect again later";
+    this.end(text, services.clock.monotonicMs() + limits.closeGraceMs);
     return true;
   }
 

@@ -5,8 +5,9 @@ import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
 import type { Timer } from "../../lib/clock.ts";
 import type { AccountId } from "../../mail/ids.ts";
+import { ProxiedSockets } from "../proxied-socket.ts";
 import type { GatewayServices, Listener } from "../services.ts";
-import { addressGroup, isLoopback, plainAddress } from "./client-address.ts";
+import { addressGroup, isLoopback } from "./client-address.ts";
 import { Connection } from "./connection.ts";
 import type { ConnectionOwner } from "./connection.ts";
 import { defaultImapLimits } from "./limits.ts";
@@ -24,6 +25,8 @@ export interface ImapOptions {
   readonly implicitTls: boolean;
   /** Addresses that connection limits don't count; loopback when absent. */
   readonly limitExempt?: (address: string) => boolean;
+  /** Networks (`10.0.0.0/8`) and addresses whose PROXY headers are believed. */
+  readonly trustedProxies?: readonly string[];
 }
 
 /** Starts listening. Rejects when the port can't be had. */
@@ -41,6 +44,7 @@ class ImapListener implements Listener, ConnectionOwner {
   readonly #options: ImapOptions;
   readonly #server: Server;
   readonly #exempt: (address: string) => boolean;
+  readonly #sockets: ProxiedSockets;
   readonly #connections = new Set<Connection>();
   readonly #perAddress = new Counts<string>();
   readonly #perUser = new Counts<AccountId>();
@@ -51,10 +55,13 @@ class ImapListener implements Listener, ConnectionOwner {
     this.#options = options;
     this.services = options.services;
     this.limits = { ...defaultImapLimits, ...options.limits };
-    this.#exempt = options.limitExempt ?? isLoopback;
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
-      this.#accept(socket),
-    );
+    this.#sockets = new ProxiedSockets(options.services, options.trustedProxies);
+    const exempt = options.limitExempt ?? isLoopback;
+    this.#exempt = (address) => exempt(address) || this.#sockets.isProxy(address);
+    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      this.services.counters?.watch(socket);
+      this.#sockets.accept(socket, (address) => this.#accept(socket, address));
+    });
   }
 
   get port(): number {
@@ -78,6 +85,7 @@ class ImapListener implements Listener, ConnectionOwner {
 
   async close(signal: AbortSignal): Promise<void> {
     this.#server.close();
+    this.#sockets.close();
     const text = "The server is shutting down, connect again";
     for (const { session } of this.#connections) session.endWhenQuiet(text);
     const onAbort = (): void => {
@@ -104,30 +112,33 @@ class ImapListener implements Listener, ConnectionOwner {
 
   closed(connection: Connection): void {
     this.#connections.delete(connection);
+    this.services.memory?.leave(connection);
     const { address } = connection;
     if (!this.#exempt(address)) this.#perAddress.remove(addressGroup(address));
     if (this.#connections.size === 0) this.#onEmpty?.();
   }
 
-  #accept(socket: Socket): void {
-    this.services.counters?.watch(socket);
-    const address = plainAddress(socket.remoteAddress ?? "");
+  #accept(socket: Socket, address: string): void {
+    if (this.services.memory?.refuses() === true) {
+      return this.#refuse(socket, "[UNAVAILABLE] The server is short of memory, try again");
+    }
     const tooMany = this.#connections.size >= this.limits.connectionsMax;
     const most = this.limits.connectionsPerAddressMax;
     if (tooMany || (!this.#exempt(address) && !this.#perAddress.add(addressGroup(address), most))) {
-      this.#refuse(socket);
+      this.#refuse(socket, "[LIMIT] Too many connections");
       return;
     }
     const connection = new Connection(this, socket, address);
     this.#connections.add(connection);
+    this.services.memory?.enter(connection);
     connection.start(this.#options.implicitTls);
   }
 
   /** RFC 9051 §7.1.5: BYE as the greeting. */
-  #refuse(socket: Socket): void {
+  #refuse(socket: Socket, why: string): void {
     socket.on("error", () => socket.destroy());
     if (this.#options.implicitTls) socket.destroy();
-    else socket.end("* BYE [LIMIT] Too many connections\r\n", () => socket.destroy());
+    else socket.end(`* BYE ${why}\r\n`, () => socket.destroy());
   }
 
   #scheduleTick(): void {

@@ -103,6 +103,10 @@ export class Session {
     if (this.user === undefined) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
     return this.user.principal;
   }
+  /** True while it waits for the client and does nothing else. */
+  get waits(): boolean {
+    return this.#waiting !== "none";
+  }
   /** Why the session is to end, once something wants it to. */
   get bye(): string | undefined {
     return this.#bye;
@@ -159,7 +163,10 @@ export class Session {
   #onWait(kind: WaitKind): void {
     this.out.end();
     // Before login one deadline holds for everything, so that slow drips gain nothing.
-    if (this.user === undefined) return;
+    if (this.user === undefined) {
+      this.#waiting = kind;
+      return;
+    }
     const nowMs = this.services.clock.monotonicMs();
     if (kind === "literal" && this.#waiting === "literal") {
       if (this.#literalBytes < literalProgressBytes) return;

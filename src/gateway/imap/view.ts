@@ -86,11 +86,18 @@ export class View {
 
   /**
    * UIDs of a set of sequence numbers.
-   * @returns undefined when a number names no message. RFC 9051 §9 seq-number: answer BAD.
+   *
+   * RFC 9051 §9 seq-number: a number that names no message is answered BAD, and strictly so is all
+   * that ends in `*` when there are fewer messages (`1:*` in an empty mailbox). Clients do ask for
+   * `1:*` and `n:*` without looking at EXISTS, so those name nothing here, where Dovecot 2.3 has BAD.
+   * @returns undefined when a number names no message.
    */
   uidsOfSequence(ranges: readonly number[]): UidSet | undefined {
     const pairs: [number, number][] = [];
     for (let i = 0; i < ranges.length; i += 2) {
+      const open = Math.max(ranges[i] ?? 0, ranges[i + 1] ?? 0) === starValue;
+      if (open && (this.#count === 0 || this.#isBehind(ranges[i]) || this.#isBehind(ranges[i + 1])))
+        continue;
       const a = this.#sequenceValue(ranges[i]);
       const b = this.#sequenceValue(ranges[i + 1]);
       if (a < 1 || b < 1 || a > this.#count || b > this.#count) return undefined;
@@ -128,6 +135,11 @@ export class View {
       if (low <= high) pairs.push([low, high]);
     }
     return uidSetFromRanges(pairs);
+  }
+
+  /** A number, not `*`, beyond the last message. */
+  #isBehind(value: number | undefined): boolean {
+    return value !== undefined && value !== starValue && value > this.#count;
   }
 
   #sequenceValue(value: number | undefined): number {

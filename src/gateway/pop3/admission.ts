@@ -4,13 +4,19 @@ import type { Pop3Limits } from "./limits.ts";
 
 type AdmissionLimits = Pick<Pop3Limits, "connectionsMax" | "connectionsPerAddressMax">;
 
+/** RFC 2449 §8.1.2 */
+export const shortOfMemory = "-ERR [SYS/TEMP] The server is short of memory, try again later";
+
 export class Admission {
   readonly #limits: AdmissionLimits;
+  readonly #exempt: (address: string) => boolean;
   readonly #perAddress = new Map<string, number>();
   #count = 0;
 
-  constructor(limits: AdmissionLimits) {
+  /** @param exempt Addresses that the limit per address doesn't count, besides loopback. */
+  constructor(limits: AdmissionLimits, exempt: (address: string) => boolean = () => false) {
     this.#limits = limits;
+    this.#exempt = (address) => isLoopback(address) || exempt(address);
   }
 
   /** Counts a connection from `address` in and returns undefined, or says why not. RFC 2449 §8 */
@@ -20,7 +26,7 @@ export class Admission {
     if (this.#count >= connectionsMax) {
       return "-ERR [SYS/TEMP] Too many connections, try again later";
     }
-    if (here >= connectionsPerAddressMax && !isLoopback(address)) {
+    if (here >= connectionsPerAddressMax && !this.#exempt(address)) {
       return `-ERR [SYS/TEMP] ${connectionsPerAddressMax} connections from one address are the limit`;
     }
     this.#count++;
@@ -35,11 +41,6 @@ export class Admission {
     if (left > 0) this.#perAddress.set(address, left);
     else this.#perAddress.delete(address);
   }
-}
-
-/** An IPv4 address as such, also when it came in through an IPv6 socket. */
-export function plainAddress(address: string): string {
-  return address.replace(/^::ffff:(?=\d+\.)/i, "");
 }
 
 function isLoopback(address: string): boolean {

@@ -36,8 +36,10 @@ export class Pop3Connection {
   readonly #authenticateByMs: number;
   #state: Pop3State;
   #held: HeldMaildrop | undefined;
-  /** Why the maildrop is no longer ours. */
+  /** Why the session is to end: its maildrop is no longer ours, or memory is short. */
   #lost: MailFailure | undefined;
+  /** The client is to say something. */
+  #waits = false;
   #user = "";
 
   constructor({ services, limits, socket, address, implicitTls }: Pop3ConnectionOptions) {
@@ -77,6 +79,14 @@ export class Pop3Connection {
     this.#wire.wake();
   }
 
+  /** Memory is short: nobody is logged in, and the client says nothing. */
+  evict(): boolean {
+    if (this.#user !== "" || !this.#waits) return false;
+    this.#lost = { code: "BUSY", what: "memory" };
+    this.#wire.wake();
+    return true;
+  }
+
   /** Drops the connection. */
   destroy(): void {
     this.#wire.destroy();
@@ -107,7 +117,9 @@ export class Pop3Connection {
       const line = this.#lines.next(limit);
       if (line !== undefined) return line;
       await this.#wire.flush();
+      this.#waits = true;
       const chunk = await this.#wire.read(deadlineMs);
+      this.#waits = false;
       // RFC 1939 §3: at the timeout the connection closes without a word, and nothing is deleted.
       if (chunk === "timeout" || chunk === "ended") throw new ConnectionLost(chunk);
       if (chunk === "woken") {
@@ -185,6 +197,7 @@ export class Pop3Connection {
     this.#held = await takeMaildrop(this.#services, request, this.#wire.lost);
     if (this.#held === undefined) return { kind: "refused" };
     this.#user = user;
+    this.#services.memory?.leave(this);
     return { kind: "loggedIn", contents: this.#held.contents };
   }
 

@@ -3,8 +3,9 @@
 import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
 import { AssertionFailure } from "../../lib/assert.ts";
+import { ProxiedSockets } from "../proxied-socket.ts";
 import type { GatewayServices, Listener } from "../services.ts";
-import { Admission, plainAddress } from "./admission.ts";
+import { Admission, shortOfMemory } from "./admission.ts";
 import { Pop3Connection } from "./connection.ts";
 import type { Pop3Limits } from "./limits.ts";
 
@@ -16,6 +17,8 @@ export interface Pop3Options {
   readonly port: number;
   /** TLS from the first byte (995), or STLS on request (110). RFC 8314 §3.2 */
   readonly implicitTls: boolean;
+  /** Networks (`10.0.0.0/8`) and addresses whose PROXY headers are believed. */
+  readonly trustedProxies?: readonly string[];
 }
 
 /**
@@ -36,14 +39,17 @@ class Pop3Listener implements Listener {
   readonly #server: Server;
   readonly #connections = new Set<Pop3Connection>();
   readonly #admission: Admission;
+  readonly #sockets: ProxiedSockets;
 
   constructor(options: Pop3Options) {
     this.#options = options;
-    this.#admission = new Admission(options.limits);
+    this.#sockets = new ProxiedSockets(options.services, options.trustedProxies);
+    this.#admission = new Admission(options.limits, (address) => this.#sockets.isProxy(address));
     // Half-open: a client may send all its commands, end its direction, and still read the replies.
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
-      this.#accept(socket),
-    );
+    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      this.#options.services.counters?.watch(socket);
+      this.#sockets.accept(socket, (address) => this.#accept(socket, address));
+    });
   }
 
   get port(): number {
@@ -69,6 +75,7 @@ class Pop3Listener implements Listener {
     const closed = new Promise<void>((resolve) => {
       this.#server.close(() => resolve());
     });
+    this.#sockets.close();
     const shutdown = (): void => {
       for (const connection of this.#connections) connection.shutdown();
       this.#options.services.clock.after(endMs, () => {
@@ -81,11 +88,10 @@ class Pop3Listener implements Listener {
     signal.removeEventListener("abort", shutdown);
   }
 
-  #accept(socket: Socket): void {
+  #accept(socket: Socket, address: string): void {
     const { services, limits, implicitTls } = this.#options;
-    services.counters?.watch(socket);
-    const address = plainAddress(socket.remoteAddress ?? "");
-    const refusal = this.#admission.admit(address);
+    const full = services.memory?.refuses() === true;
+    const refusal = full ? shortOfMemory : this.#admission.admit(address);
     if (refusal !== undefined) {
       socket.on("error", () => {}); // The client may be gone before it reads why.
       if (implicitTls) socket.destroy();
@@ -94,8 +100,10 @@ class Pop3Listener implements Listener {
     }
     const connection = new Pop3Connection({ services, limits, socket, address, implicitTls });
     this.#connections.add(connection);
+    services.memory?.enter(connection);
     socket.once("close", () => {
       this.#connections.delete(connection);
+      services.memory?.leave(connection);
       this.#admission.leave(address);
     });
     connection.run().catch((error: unknown) => {

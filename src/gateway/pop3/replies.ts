@@ -11,7 +11,7 @@ export const wrongCredentials = "-ERR [AUTH] Wrong user name or password";
  * the client must look again which messages are left.
  */
 export function updateFailureReply(failure: MailFailure): string {
-  const code = /^-ERR (\[[^\]]*\] )?/.exec(failureReply(failure))?.[1] ?? "";
+  const code = /^-ERR (\[[^\]]*\] )?/.exec(lostReply(failure))?.[1] ?? "";
   return `-ERR ${code}Some deleted messages may not be removed`;
 }
 

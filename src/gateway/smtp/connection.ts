@@ -7,20 +7,14 @@ import type { TLSSocket } from "node:tls";
 import type { SMTPServer } from "smtp-server";
 import { SMTPConnection, type SMTPConnectionOptions } from "smtp-server/lib/smtp-connection.js";
 import { extensionLines } from "./capabilities.ts";
-import type { SmtpListenerContext, Ticked } from "./context.ts";
+import { shortOfMemory, type SmtpListenerContext, type Ticked } from "./context.ts";
 import { Deadlines } from "./deadlines.ts";
 import { SmtpInput } from "./input.ts";
 import type { SmtpClient } from "./message.ts";
 import { SmtpTransaction, type Started } from "./transaction.ts";
+import { absentVerbs, webVerbs } from "./verbs.ts";
 
 const heldRepliesMax = 4096;
-const webVerbs: ReadonlySet<string> = new Set(
-  "GET HEAD POST PUT DELETE OPTIONS TRACE CONNECT PATCH".split(" "),
-);
-/** RFC 5321 §4.2.4: known, but not offered. */
-const absentVerbs: ReadonlySet<string> = new Set(
-  "EXPN TURN ETRN SEND SOML SAML XFORWARD BURL".split(" "),
-);
 
 export class PabalConnection extends SMTPConnection implements Ticked {
   readonly #context: SmtpListenerContext;
@@ -48,6 +42,13 @@ export class PabalConnection extends SMTPConnection implements Ticked {
   /** No message is under way, so that a drain may end the session at once. */
   get idle(): boolean {
     return !this.#transaction.open;
+  }
+
+  /** Memory is short. Between transactions the client loses nothing; what it had begun it keeps. */
+  evict(): boolean {
+    if (!this.idle || this._upgrading || this.#userNow() !== undefined) return false;
+    this.send(421, shortOfMemory);
+    return true;
   }
 
   /** smtp-server waits 100 ms for early talkers and looks the address up; we wait only where configured. */

@@ -5,6 +5,7 @@ import { setMaxListeners } from "node:events";
 import type { DirectoryRow } from "../../mail/account.ts";
 import type { Timer } from "../../lib/clock.ts";
 import { addressGroup, isLoopback } from "../imap/client-address.ts";
+import type { Evictable } from "../memory-guard.ts";
 import type { TrustedNetworks } from "../proxy-protocol.ts";
 import type { GatewayServices } from "../services.ts";
 import type { HeaderPolicy } from "./header-gate.ts";
@@ -14,11 +15,14 @@ import type { SmtpLimits } from "./limits.ts";
 /** `relay` (port 25), `submission` (587, 465) or `lmtp`. */
 export type SmtpKind = "relay" | "submission" | "lmtp";
 
-/** A connection, as far as the tick goes. */
-export interface Ticked {
+/** A connection, as far as the tick and the memory guard go. */
+export interface Ticked extends Evictable {
   /** `ms` more have passed. */
   tick(ms: number): void;
 }
+
+/** Said to new and to idle connections with 421. */
+export const shortOfMemory = "4.3.1 The server is short of memory, try again later";
 
 /** How exactly deadlines are kept. */
 export const tickMs = 1000;
@@ -75,6 +79,7 @@ export class SmtpListenerContext {
 
   /** Takes a connection in. Returns why it is refused, if so; else `leave` it once with the same address. */
   enter(connection: Ticked, address: string): string | undefined {
+    if (this.services.memory?.refuses() === true) return shortOfMemory;
     if (!this.#isExempt(address)) {
       const group = addressGroup(address);
       const count = this.#byAddress.get(group) ?? 0;
@@ -84,11 +89,13 @@ export class SmtpListenerContext {
       this.#byAddress.set(group, count + 1);
     }
     this.#connections.add(connection);
+    this.services.memory?.enter(connection);
     return undefined;
   }
 
   leave(connection: Ticked, address: string): void {
     this.#connections.delete(connection);
+    this.services.memory?.leave(connection);
     if (this.#isExempt(address)) return;
     const group = addressGroup(address);
     const left = (this.#byAddress.get(group) ?? 1) - 1;

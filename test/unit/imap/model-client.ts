@@ -33,7 +33,8 @@ export class ModelClient {
     mailbox: string,
     qresync: boolean,
   ): Promise<ModelClient> {
-    const client = new ModelClient(name, await LineClient.connect({ port }), qresync);
+    const line = await LineClient.connect({ port, timeoutMs: 40_000 });
+    const client = new ModelClient(name, line, qresync);
     await client.#client.readLine();
     await client.run("LOGIN u1 secret");
     if (qresync) await client.run("ENABLE QRESYNC");

@@ -3,6 +3,7 @@
 
 import { expect } from "vitest";
 import type { GatewayServices } from "../../../src/gateway/services.ts";
+import { isMailError } from "../../../src/mail/errors.ts";
 import type { Principal } from "../../../src/mail/mail-store.ts";
 import { allUids } from "../../../src/mail/uid-set.ts";
 import { ModelClient, sortedFlags } from "./model-client.ts";
@@ -10,13 +11,18 @@ import { addMessage } from "./support.ts";
 
 const sessionCount = 5;
 
-/** Runs the sessions over the account u1, spread over the listeners. Rejects at the first violation; the error names the seed. */
+/**
+ * Runs the sessions over the account u1, spread over the listeners: `stepCount` steps each, and on
+ * until `meanwhile` is over, which may stop and start what is behind the listeners.
+ * Rejects at the first violation; the error names the seed.
+ */
 export async function runSessions(
   services: GatewayServices,
   who: Principal,
   ports: readonly number[],
   seed: number,
   stepCount: number,
+  meanwhile: () => Promise<void> = async () => {},
 ): Promise<void> {
   const random = randomFrom(seed);
   const clients: ModelClient[] = [];
@@ -26,18 +32,23 @@ export async function runSessions(
       const port = ports[i % ports.length] ?? 0;
       clients.push(await ModelClient.open(port, name, "INBOX", i % 3 === 2));
     }
-    await Promise.all(
-      clients.map(async (client) => {
-        for (let step = 0; step < stepCount; step++) {
-          if (random(12) === 0) {
-            await client.idle(addMessage(services, who, "INBOX", "x: 1\r\n"));
-            continue;
-          }
-          const reply = await client.run(nextCommand(random, client.messages.length));
-          expect(reply, client.transcript.join("\n")).toMatch(/^(OK|BAD A message number)/);
+    let over = false;
+    const runs = clients.map(async (client) => {
+      for (let step = 0; step < stepCount || !over; step++) {
+        if (random(12) === 0) {
+          await client.idle(addMessage(services, who, "INBOX", "x: 1\r\n").catch(whenUnavailable));
+          continue;
         }
+        const reply = await client.run(nextCommand(random, client.messages.length));
+        expect(reply, client.transcript.join("\n")).toMatch(answers);
+      }
+    });
+    await Promise.all([
+      ...runs,
+      meanwhile().finally(() => {
+        over = true;
       }),
-    );
+    ]);
     const truth = await storedMessages(services, who);
     for (const client of clients) await checkAgainst(client, truth);
   } catch (error) {
@@ -45,6 +56,13 @@ export async function runSessions(
   } finally {
     for (const client of clients) client.close();
   }
+}
+
+/** With nodes away for long, UNAVAILABLE is the only refusal that a session gives for it. */
+const answers = /^(OK|BAD A message number|NO \[UNAVAILABLE\])/;
+
+function whenUnavailable(error: unknown): void {
+  if (!isMailError(error, "UNAVAILABLE") && !isMailError(error, "REPLICA_UNREACHABLE")) throw error;
 }
 
 async function checkAgainst(client: ModelClient, truth: readonly string[]): Promise<void> {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Admission, plainAddress } from "../../../src/gateway/pop3/admission.ts";
+import { Admission } from "../../../src/gateway/pop3/admission.ts";
 
 test("one address gets its share, others go on, and a place is free again after leave", () => {
   const admission = new Admission({ connectionsMax: 100, connectionsPerAddressMax: 2 });
@@ -19,7 +19,11 @@ test("loopback has no share but counts in the whole", () => {
   expect(admission.admit("127.0.0.1")).toMatch(/^-ERR \[SYS\/TEMP\] Too many/);
 });
 
-test("an IPv4 address is the same through an IPv6 socket", () => {
-  expect(plainAddress("::ffff:192.0.2.1")).toBe("192.0.2.1");
-  expect(plainAddress("2001:db8::1")).toBe("2001:db8::1");
+test("a proxy's own address is not counted", () => {
+  const limits = { connectionsMax: 3, connectionsPerAddressMax: 1 };
+  const admission = new Admission(limits, (address) => address === "192.0.2.9");
+  expect(admission.admit("192.0.2.9")).toBeUndefined();
+  expect(admission.admit("192.0.2.9")).toBeUndefined();
+  expect(admission.admit("192.0.2.1")).toBeUndefined();
+  expect(admission.admit("192.0.2.9")).toMatch(/^-ERR \[SYS\/TEMP\]/);
 });

@@ -1,0 +1,12 @@
+// Words at the start of a line that are answered without being run: those of web clients, and commands
+// of SMTP that are not offered. What is offered is in connection.ts.
+
+/** A browser was made to talk to us: the connection ends at once. */
+export const webVerbs: ReadonlySet<string> = new Set(
+  "GET HEAD POST PUT DELETE OPTIONS TRACE CONNECT PATCH".split(" "),
+);
+
+/** RFC 5321 §4.2.4: known, but not offered. */
+export const absentVerbs: ReadonlySet<string> = new Set(
+  "EXPN TURN ETRN SEND SOML SAML XFORWARD BURL".split(" "),
+);
