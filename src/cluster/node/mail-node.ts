@@ -205,7 +205,7 @@ function openJournal(
     clock,
     logger,
     inspect: (raw) => shelf.inspect(raw),
-    becamePrimary: (shard) => engine.resetShard(shard),
+    roleChanged: (shard) => engine.resetShard(shard),
     sendBlobs: (to, shard, blobs) => shelf.send(to, shard, blobs),
     saveCut: (shard, records) => {
       saveCut(disk, shard, records).then(

@@ -10,6 +10,7 @@ import type { Lsn, MemberId, ShardId } from "../../mail/ids.ts";
 import type { Apply, Entry, EntryDraft } from "../../store/journal.ts";
 import type { Appended, CommitGroup, RawEntry, SegmentLog } from "../../store/log/types.ts";
 import { isBehind, peerOf } from "../protocol/replica-primary.ts";
+import { tailEnd } from "../protocol/hash-tail.ts";
 import { epochOf, serves, stepReplica } from "../protocol/replica.ts";
 import type {
   ReplicaEffect,
@@ -55,8 +56,8 @@ export interface ShellContext {
   sendBlobs(to: MemberId, shard: ShardId, blobs: readonly string[]): Promise<void>;
   /** Keeps a suffix that is cut from the log; never rejects. */
   saveCut(shard: ShardId, records: readonly PendingEntry[]): void;
-  /** This copy takes up the part of primary: what was proposed here before may never be committed. */
-  becamePrimary(shard: ShardId): void;
+  /** This copy takes up or gives up the part of primary: what was proposed here may never be committed. */
+  roleChanged(shard: ShardId): void;
 }
 
 /** Kinds from 64 on are the cluster's; the account engine ignores them. */
@@ -132,8 +133,13 @@ export class ReplicaShell {
     const before = this.#state.role;
     const epochBefore = this.#state.config?.epoch;
     this.step({ kind: "config", config, nowMs: this.#nowMs });
-    const changed = before !== this.#state.role || epochBefore !== this.#state.config?.epoch;
-    if (changed && this.#state.role === "primary") this.#context.becamePrimary(this.shard);
+    const { role } = this.#state;
+    const changed = before !== role || epochBefore !== this.#state.config?.epoch;
+    // Another primary decides what becomes of our proposals: who waits here would wait in vain.
+    if (before === "primary" && role !== "primary") this.#expire(tailEnd(this.#state.tail));
+    if (changed && (role === "primary" || before === "primary")) {
+      this.#context.roleChanged(this.shard);
+    }
     this.#context.dirty(this);
   }
 

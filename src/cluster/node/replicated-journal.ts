@@ -37,7 +37,7 @@ export interface JournalOptions {
     readonly payload: unknown;
     readonly missing: readonly string[];
   };
-  readonly becamePrimary: (shard: ShardId) => void;
+  readonly roleChanged: (shard: ShardId) => void;
   readonly sendBlobs: ShellContext["sendBlobs"];
   readonly saveCut: (shard: ShardId, records: readonly PendingEntry[]) => void;
   /** Calls `run` once at the end of the present tick. */
@@ -77,7 +77,7 @@ export class ReplicatedJournal implements Journal {
       refreshTable: () => this.#refresh(),
       sendBlobs: options.sendBlobs,
       saveCut: options.saveCut,
-      becamePrimary: options.becamePrimary,
+      roleChanged: options.roleChanged,
     };
   }
 

@@ -47,6 +47,13 @@ export function startPrimary<R>(
   advanceCommit(state, out);
 }
 
+/** This copy is no primary: whether its proposals are committed is another's decision. */
+export function forgetProposals(state: ReplicaState): void {
+  state.waiting = [];
+  state.waitingStart = 0;
+  state.waitingBytes = 0;
+}
+
 export function onPropose<R>(
   state: ReplicaState,
   event: Extract<ReplicaEvent<R>, { kind: "propose" }>,

@@ -17,6 +17,7 @@ import {
   onPropose,
   onStatus,
   peerOf,
+  forgetProposals,
   probe,
   shipAll,
   startPrimary,
@@ -164,6 +165,7 @@ function onConfig<R>(
   state.active = true;
   state.role = role;
   state.peers = [];
+  if (role !== "primary") forgetProposals(state);
   if (role === "primary") startPrimary(state, config, nowMs, out);
   else if (role === "secondary") startSecondary(state);
 }
