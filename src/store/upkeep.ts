@@ -30,6 +30,7 @@ export class Upkeep {
   readonly #stopping = new AbortController();
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
+  readonly #loggedAtSweep = new Map<number, number>();
   #checkpointMs = 0;
   #sweepMs = 0;
   #expireMs = 0;
@@ -76,7 +77,23 @@ export class Upkeep {
     await sweepGone(engine, signal);
     await sweepOutcomes(engine, Array.from(log.shards.keys(), shardId), signal);
     await garbage.dropDeadBlobs(signal);
-    await blobs.sweep((name) => garbage.blobIsUsed(name), dayMs);
+    if (this.#appliedSinceLastSweep()) {
+      await blobs.sweep((name) => garbage.blobIsUsed(name), dayMs);
+    }
+  }
+
+  /**
+   * True when all that the log held at the last sweep is applied. A copy whose primary is away may
+   * hold, for days, an entry that was acknowledged and is not known to be committed here: nothing
+   * says yet that its blob is used.
+   */
+  #appliedSinceLastSweep(): boolean {
+    let all = true;
+    for (const [shard, { damaged, commitMark, lastLsn }] of this.#parts.log.shards) {
+      if (!damaged && commitMark < (this.#loggedAtSweep.get(shard) ?? lastLsn)) all = false;
+      this.#loggedAtSweep.set(shard, lastLsn);
+    }
+    return all;
   }
 
   /** Rewrites segments under half live, a few an hour. */
