@@ -22,17 +22,22 @@ export function opIdMaker(random: Random): () => string {
 /** ULIDs: 26 characters, 48 bits of milliseconds and 80 random bits; ascending within one maker. */
 export function ulidMaker(clock: Clock, random: Random): () => string {
   let lastMs = -1;
-  let tail: number[] = [];
+  let time = "";
+  const tail: number[] = [];
   return () => {
     const nowMs = Math.max(lastMs, clock.nowMs());
     if (nowMs > lastMs) {
       lastMs = nowMs;
+      time = timeDigits(nowMs);
       // The top digit stays small, so that counting up within a millisecond has room.
-      tail = [...random.bytes(16)].map((byte, index) => (index === 0 ? byte & 15 : byte & 31));
+      const bytes = random.bytes(16);
+      for (let at = 0; at < 16; at++) tail[at] = (bytes[at] ?? 0) & (at === 0 ? 15 : 31);
     } else {
       countUp(tail);
     }
-    return timeDigits(nowMs) + tail.map((digit) => crockford.charAt(digit)).join("");
+    let text = time;
+    for (const digit of tail) text += crockford[digit];
+    return text;
   };
 }
 

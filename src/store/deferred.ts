@@ -17,22 +17,24 @@ export function deferred<T>(): Deferred<T> {
 }
 
 /** Waits for `promise`, but no longer than until `signal` aborts. */
-export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  // The caller stops waiting; how the promise ends is no longer anybody's concern.
-  if (signal.aborted) promise.catch(() => undefined);
-  signal.throwIfAborted();
-  const aborted = deferred<never>();
-  const onAbort = (): void => {
-    try {
-      signal.throwIfAborted();
-    } catch (error) {
-      aborted.reject(error instanceof Error ? error : new Error("aborted", { cause: error }));
-    }
-  };
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    return await Promise.race([promise, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
+export function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const onAbort = (): void => {
+      const { reason } = signal;
+      reject(reason instanceof Error ? reason : new Error("aborted", { cause: reason }));
+    };
+    // How the promise ends is no longer anybody's concern once the caller stopped waiting.
+    promise.then(
+      (value) => {
+        signal.removeEventListener("abort", onAbort);
+        resolve(value);
+      },
+      (error: unknown) => {
+        signal.removeEventListener("abort", onAbort);
+        reject(error instanceof Error ? error : new Error("failed", { cause: error }));
+      },
+    );
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
+  });
 }

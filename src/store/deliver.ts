@@ -79,7 +79,8 @@ async function deliverNew(
     } finally {
       for (const account of held) account.lock.releaseShared();
     }
-    if (running.committed !== undefined) await orAborted(running.committed, signal);
+    // Not until `signal` aborts: it is committed or refused within seconds, whoever waits for it.
+    if (running.committed !== undefined) await running.committed;
     for (const mailbox of running.mailboxes) engine.accounts.tidy(mailbox[0], mailbox[1]);
     return running.outcomes;
   } finally {

@@ -61,7 +61,15 @@ export class MailService {
   /** Registers all methods; once, before the link server listens. */
   register(registry: RpcRegistry): void {
     const store = this.#store;
-    this.#add(registry, deliverMethod, (_who, request, signal) => store.deliver(request, signal));
+    // What was proposed is committed or expires by itself: a delivery isn't cancelled, its repetition
+    // finds it by opId. Signals of its own would be a large part of what it costs.
+    const never = new AbortController().signal;
+    this.#add(
+      registry,
+      deliverMethod,
+      (_, request, signal) => store.deliver(request, signal),
+      never,
+    );
     this.#add(registry, appendMethod, (who, request, signal) => store.append(who, request, signal));
     this.#add(registry, listMethod, (who, _request, signal) => store.listMailboxes(who, signal));
     this.#add(registry, statusMethod, (who, { name }, signal) =>
@@ -104,11 +112,12 @@ export class MailService {
     registry: RpcRegistry,
     method: Method<Request, Result>,
     run: (who: Principal, request: Request, signal: AbortSignal) => Promise<Result>,
+    detached?: AbortSignal,
   ): void {
     const answer = async (rpc: RpcRequest): Promise<RpcReply> => {
       const asked = this.#admit(rpc);
       const request = method.decode(asked.args, rpc.body);
-      const result = await run(asked.who, request, rpc.signal);
+      const result = await run(asked.who, request, detached ?? rpc.signal);
       this.#check(asked);
       return method.encodeReply(result);
     };

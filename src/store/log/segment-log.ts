@@ -44,6 +44,7 @@ import type {
   GarbageOwner,
   LogDamage,
   Position,
+  RawEntry,
   RewriteResult,
   SegmentLog,
   SegmentLogOptions,
@@ -135,8 +136,9 @@ class Log implements SegmentLog {
     return this.#placeEntry(state, fields, header, parts, length, bodyBytes);
   }
 
-  appendRaw(record: Uint8Array): Appended {
-    const entry = record.byteLength <= recordBytesMax ? decodeEntry(record) : undefined;
+  appendRaw(record: Uint8Array, decoded?: RawEntry): Appended {
+    const fits = record.byteLength <= recordBytesMax;
+    const entry = fits ? (decoded ?? decodeEntry(record)) : undefined;
     if (entry === undefined) throw new MailError({ code: "INVALID", why: "not an entry" });
     const state = this.#sound(entry.shard);
     if (entry.lsn !== state.lastLsn + 1 || entry.prevHash !== state.lastHash) {
@@ -152,7 +154,8 @@ class Log implements SegmentLog {
     this.#admit(record.byteLength);
     const header = asBuffer(record);
     const bodyBytes = entry.body.byteLength;
-    return this.#placeEntry(state, entry, header, [record], record.byteLength, bodyBytes);
+    const length = record.byteLength;
+    return this.#placeEntry(state, entry, header, [record], length, bodyBytes, entry.hash);
   }
 
   writeConfig(shard: ShardId, record: ShardConfigRecord): CommitGroup {
@@ -318,8 +321,8 @@ class Log implements SegmentLog {
     parts: readonly Uint8Array[],
     length: number,
     bodyBytes: number,
+    hash: ChainHash = chainHash(header, 0),
   ): Appended {
-    const hash = chainHash(header, 0);
     const { group, location } = this.#place(parts, length, bodyBytes);
     const { segment, offset } = location;
     group.marks.set(entry.shard, entry.lsn);

@@ -158,9 +158,10 @@ export interface SegmentLog {
   append(draft: EntryDraft): Appended;
   /**
    * Appends an entry as it came from the primary, byte for byte. Takes over `record`: don't change it.
+   * `decoded` is what `decodeEntry` gave of it, when its checksums were proved already.
    * @throws {MailError} INVALID (checksum, form), CONFLICT (not the next of its shard's chain), and as `append`.
    */
-  appendRaw(record: Uint8Array): Appended;
+  appendRaw(record: Uint8Array, decoded?: RawEntry): Appended;
   /** Persists epoch, sealed epoch and config of a shard; neither epoch may go back. */
   writeConfig(shard: ShardId, record: ShardConfigRecord): CommitGroup;
   /** Cuts the shard's unapplied tail: the log goes on behind `after`, which must not be below the commit mark. */
