@@ -9,6 +9,7 @@ import { bodyKey } from "./keyspace.ts";
 import { openRow } from "./row.ts";
 import { readPlace } from "./rows.ts";
 import type { BodyPlace } from "./rows.ts";
+import { spreadReads } from "./spread-reads.ts";
 
 export interface BodyName {
   readonly tag: number;
@@ -21,6 +22,7 @@ export type Body =
   | { readonly kind: "blob"; readonly id: string; readonly length: number };
 
 const triesMax = 4;
+const placesPerCall = 128;
 
 /**
  * The bodies of messages, in the order of `uids`, which have these names (they stay readable when the
@@ -54,7 +56,7 @@ async function placesOf(
   for (let at = 0; at < places.length; at++) if (places[at] === undefined) missing.push(at);
   if (missing.length > 0) {
     const keys = missing.map((at) => bodyKey(names[at]?.tag ?? 0, names[at]?.lsn ?? 0));
-    const values = await engine.rows.getMany(keys);
+    const values = await spreadReads(engine.rows, keys, placesPerCall);
     keys.forEach((key, i) => {
       const value = values[i];
       if (value === undefined) {

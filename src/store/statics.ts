@@ -7,6 +7,7 @@ import type { BodyName } from "./bodies.ts";
 import { staticKey } from "./keyspace.ts";
 import type { MailboxSummary } from "./mailbox-state.ts";
 import { rowHeaderBytes, rowIsSound } from "./row.ts";
+import { spreadReads } from "./spread-reads.ts";
 import { PageCursor, pageFrom, pageKey } from "./static-page.ts";
 import type { PageSpan } from "./static-page.ts";
 import type { WriteQueue } from "./write-queue.ts";
@@ -16,6 +17,7 @@ const rangeFrom = 8;
 /** Pages, and single rows, that are read together. */
 const pagesAtOnce = 16;
 const rowsAtOnce = 256;
+const pagesPerCall = 4;
 
 /** Payloads of static rows: that of message i begins at `starts[i]` in `bytes[i]`. */
 export interface Statics {
@@ -122,7 +124,7 @@ export class StaticReader {
       else firsts.push(span.first);
     }
     const keys = firsts.map((first) => pageKey(this.#account, this.#mailbox, first));
-    const values = keys.length === 0 ? [] : await this.#rows.getMany(keys);
+    const values = keys.length === 0 ? [] : await spreadReads(this.#rows, keys, pagesPerCall);
     for (const [i, first] of firsts.entries()) {
       const key = keys[i];
       const value = values[i];
