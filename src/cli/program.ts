@@ -12,14 +12,11 @@ import { CommandFailure, exitStatus } from "./failure.ts";
 
 /** Runs one command line (`process.argv`). Never throws: sets the exit status. */
 export async function runProgram(argv: readonly string[], version: string): Promise<void> {
-  process.stdout.on("error", onOutputError);
+  process.stdout.off("error", onOutputError).on("error", onOutputError);
   try {
     await build(version).parseAsync([...argv]);
   } catch (error) {
     process.exitCode = report(error);
-  } finally {
-    // Only when all is written: an error may come late.
-    process.stdout.write("", () => process.stdout.off("error", onOutputError));
   }
 }
 

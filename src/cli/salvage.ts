@@ -117,7 +117,7 @@ export function safeName(name: string): string {
   if (plain === "") return "%";
   if (Buffer.byteLength(plain) <= levelBytesMost) return plain;
   const hash = createHash("sha256").update(name).digest("hex").slice(0, 16);
-  return `${[...plain].slice(0, 40).join("")}-${hash}`;
+  return `${Array.from(plain).slice(0, 40).join("")}-${hash}`;
 }
 
 function percent(character: string): string {

@@ -31,21 +31,18 @@ export function pabal(args: readonly string[], options: RunOptions = {}): Promis
 async function here(args: readonly string[], env: Record<string, string>): Promise<Run> {
   const { stdout, stderr } = process;
   const kept = {
-    env: process.env,
+    env: { ...process.env },
     out: stdout.write.bind(stdout),
     err: stderr.write.bind(stderr),
     status: process.exitCode,
   };
   const said = { out: "", err: "" };
-  const catching =
-    (to: "out" | "err") =>
-    (text: string | Uint8Array, ...rest: unknown[]) => {
-      said[to] += String(text);
-      const done = rest.at(-1);
-      if (typeof done === "function") done();
-      return true;
-    };
-  process.env = { ...kept.env, PABAL_ADMIN: undefined, PABAL_ADMIN_TOKEN: undefined, ...env };
+  const catching = (to: "out" | "err") => (text: string | Uint8Array) => {
+    said[to] += String(text);
+    return true;
+  };
+  // In place: os.tmpdir() reads the process's own environment, whatever object stands for it.
+  setEnvironment({ ...kept.env, PABAL_ADMIN: undefined, PABAL_ADMIN_TOKEN: undefined, ...env });
   process.exitCode = undefined;
   stdout.write = catching("out");
   stderr.write = catching("err");
@@ -55,8 +52,17 @@ async function here(args: readonly string[], env: Record<string, string>): Promi
   } finally {
     stdout.write = kept.out;
     stderr.write = kept.err;
-    process.env = kept.env;
+    setEnvironment(kept.env);
     process.exitCode = kept.status;
+  }
+}
+
+function setEnvironment(wanted: Readonly<Record<string, string | undefined>>): void {
+  for (const name of Object.keys(process.env)) {
+    if (wanted[name] === undefined) delete process.env[name];
+  }
+  for (const [name, value] of Object.entries(wanted)) {
+    if (value !== undefined) process.env[name] = value;
   }
 }
 
