@@ -99,10 +99,15 @@ export class GroupWriter {
 
   /** @throws {MailError} UNAVAILABLE after a failure, BUSY when `bytes` more are too many. */
   admit(bytes: number): void {
-    if (this.#failure !== undefined) throw this.#failure;
+    this.mustWork();
     if (this.#queuedBytes + bytes > this.#options.queueBytesMax) {
       throw new MailError({ code: "BUSY", what: "log" });
     }
+  }
+
+  /** @throws {MailError} UNAVAILABLE after a failure. */
+  mustWork(): void {
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** The group that takes the next `bytes`, which begin at `end` in its segment. Follow with `put`. */

@@ -339,7 +339,10 @@ class Log implements SegmentLog {
   ): { location: Location; group: Group } {
     const bodyBytes = body?.byteLength ?? 0;
     const length = headerBytes + head.byteLength + bodyBytes;
-    this.#admit(length);
+    // Marks, cuts and configs follow from what the journal has decided already: a full queue refuses
+    // what clients and garbage bring, never these few bytes.
+    if (fields.type === recordType.body) this.#admit(length);
+    else this.#writer.mustWork();
     const header = encodeRecord(fields, head, body);
     const placed = this.#place(body === undefined ? [header] : [header, body], length, bodyBytes);
     const state = this.#table.get(fields.shard);

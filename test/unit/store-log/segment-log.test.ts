@@ -48,6 +48,21 @@ describe("a failing disk", () => {
     await log.close();
   });
 
+  test("a full queue takes cuts and configs all the same", async () => {
+    const { log } = await open(new SimulatedDisk(), { queueBytesMax: 5_000 });
+    const first = log.append(draft(1, "x"));
+    expect(() => {
+      for (let at = 0; at < 1000; at++) log.append(draft(1, "x"));
+    }).toThrow("BUSY");
+    const shard = shardId(1);
+    await log.cut(shard, first.lsn, first.hash).durable;
+    const { epoch: now, sealedEpoch } = log.state(shard);
+    const config = { epoch: epoch(now + 1), sealedEpoch, config: new Uint8Array(0) };
+    await log.writeConfig(shard, config).durable;
+    expect(log.append(draft(1, "y")).lsn).toBe(2);
+    await log.close();
+  });
+
   test("a record too long is refused and leaves no hole", async () => {
     const { log } = await open(new SimulatedDisk());
     expect(() => log.append(draft(1, "x", 1_000_000))).toThrow("LIMIT");
