@@ -10,6 +10,7 @@ import { loadConfig } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
 import { CommandFailure, exitStatus } from "./failure.ts";
 import { startCoordinator } from "./members/coordinator.ts";
+import { explainListen } from "./members/listeners.ts";
 import { startGateway } from "./members/gateway.ts";
 import { makeLog, type RunningMember } from "./members/member-base.ts";
 import { startNode } from "./members/node.ts";
@@ -73,6 +74,8 @@ async function untilStop(starting: AbortController): Promise<void> {
 }
 
 function explain(error: unknown, config: Config): unknown {
+  const listen = explainListen(config, error);
+  if (listen !== undefined) return listen;
   if (error instanceof FolderInUse) {
     return new CommandFailure(error.message, exitStatus.unavailable, { cause: error });
   }

@@ -34,3 +34,15 @@ export function listenFailure(
     cause: error,
   });
 }
+
+/** As `listenFailure`, for an error that does not say whose it is; undefined when it is no failed listen. */
+export function explainListen(config: Config, error: unknown): CommandFailure | undefined {
+  if (!(error instanceof Error) || !("syscall" in error) || error.syscall !== "listen")
+    return undefined;
+  const port = "port" in error ? error.port : undefined;
+  for (const [name, listener] of Object.entries(config.listen)) {
+    if (listener?.port === port && listener !== undefined)
+      return listenFailure(name, listener, error);
+  }
+  return undefined;
+}
