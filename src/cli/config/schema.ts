@@ -8,7 +8,7 @@ import { parseDuration, parseSize } from "./units.ts";
 
 const duration = (text: string, about: string) =>
   z
-    .string()
+    .string({ error: "wants a duration with a unit, such as 500ms, 10s, 5m or 30d" })
     .refine((value) => parseDuration(value) !== undefined, {
       error: "wants a duration with a unit, such as 500ms, 10s, 5m or 30d",
     })
@@ -18,7 +18,7 @@ const duration = (text: string, about: string) =>
 
 const size = (text: string, about: string) =>
   z
-    .string()
+    .string({ error: "wants a size with a unit, such as 64KiB or 50MiB" })
     .refine((value) => parseSize(value) !== undefined, {
       error: "wants a size with a unit, such as 64KiB or 50MiB",
     })
