@@ -7,6 +7,9 @@ import { type MemberId, memberId } from "../../mail/ids.ts";
 import type { ClusterStatus } from "../commands/cluster.ts";
 import type { Config } from "../config/schema.ts";
 
+/** n10 comes after n9. */
+const byNumber = new Intl.Collator("en", { numeric: true });
+
 /** Counts from this gateway's tables; a member is up when our link to it is. */
 export async function gatewayStatus(
   config: Config,
@@ -21,7 +24,10 @@ export async function gatewayStatus(
   );
   const me = memberId(config.member.id);
   const coordinator = memberId(config.cluster.coordinator.member);
-  const members = cluster.members.all().filter(({ role }) => role === "node" || role === "gateway");
+  const members = cluster.members
+    .all()
+    .filter(({ role }) => role === "node" || role === "gateway")
+    .sort((a, b) => a.role.localeCompare(b.role) || byNumber.compare(a.member, b.member));
   return {
     cluster: config.cluster.id,
     gateway: me,
