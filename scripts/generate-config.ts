@@ -110,9 +110,12 @@ function listenerTable(listeners: readonly (readonly [string, Node])[]): readonl
     "",
     "| key | type | default | meaning |",
     "|---|---|---|---|",
-    ...Object.entries(shape.properties ?? {}).map(([key, child]) =>
-      row(key, child, shape.required ?? []),
-    ),
+    ...Object.entries(shape.properties ?? {}).map(([key, child]) => {
+      const without = listeners.filter(([, other]) => other.properties?.[key] === undefined);
+      const names = without.map(([name]) => `\`${name}\``).join(", ");
+      const description = `${child.description ?? ""}${names === "" ? "" : ` (not for ${names})`}`;
+      return row(key, { ...child, description }, shape.required ?? []);
+    }),
     "",
   ];
 }

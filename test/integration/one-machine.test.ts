@@ -1,224 +1,193 @@
-// The command line against a running cluster: what it says, its exit status, and that every gateway
-// knows of a change when the command has returned.
+// A cluster made the operator's way, with the example files for one machine: serve, cluster init, user,
+// status, metrics, check. Only folders, ports and certificates differ from config/one-machine/.
 
-import { writeFileSync } from "node:fs";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { DevCluster } from "../support/dev-cluster.ts";
-import { ImapClient } from "../support/imap-client.ts";
-import { ledgerMessage } from "../support/ledger.ts";
-import { SmtpClient } from "../support/smtp-client.ts";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { parseDocument } from "yaml";
+import { choosePorts } from "../../src/cli/dev/ports.ts";
+import { pabal } from "../unit/cli/support.ts";
 
-let cluster: DevCluster;
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const members = ["c1", "n1", "n2", "g1"] as const;
+const processes = new Map<string, ChildProcess>();
+const logs = new Map<string, string>();
+let folder = "";
+let ports: Awaited<ReturnType<typeof choosePorts>>;
+let smtpPort = 0;
+let httpPort = 0;
+
+function fileOf(id: string): string {
+  return join(folder, `${id}.yaml`);
+}
+
+/** The example with this test's folder and ports. */
+function writeExample(id: (typeof members)[number]): void {
+  const text = readFileSync(join(root, "config/one-machine", `${id}.yaml`), "utf8");
+  const document = parseDocument(text);
+  const gateway = ports.gateways[0];
+  const node = ports.nodes[id === "n2" ? 1 : 0];
+  document.setIn(["cluster", "coordinator", "address"], `127.0.0.1:${ports.coordinator.link}`);
+  document.setIn(["member", "dataDir"], join(folder, id));
+  if (id === "g1") {
+    document.delete("tls");
+    document.set("listen", {
+      smtp: { port: gateway?.smtp },
+      http: { port: gateway?.http },
+    });
+    document.setIn(["admin", "url"], `http://127.0.0.1:${gateway?.http}`);
+  } else {
+    const own = id === "c1" ? ports.coordinator : node;
+    document.setIn(["listen", "link", "port"], own?.link);
+    document.setIn(["listen", "http", "port"], own?.http);
+  }
+  writeFileSync(fileOf(id), document.toString());
+}
+
+function serve(id: string): void {
+  const args = ["--import", "tsx", join(root, "src/main.ts"), "serve", "--config", fileOf(id)];
+  const child = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      logs.set(id, (logs.get(id) ?? "") + text);
+    });
+  }
+  processes.set(id, child);
+}
+
+async function stop(id: string): Promise<number | null> {
+  const child = processes.get(id);
+  if (child === undefined) return null;
+  processes.delete(id);
+  if (child.exitCode !== null) return child.exitCode;
+  child.kill("SIGTERM");
+  await once(child, "exit");
+  return child.exitCode;
+}
+
 beforeAll(async () => {
-  cluster = await DevCluster.start({ users: 3, nodes: 2 });
-}, 90_000);
+  folder = mkdtempSync(join(tmpdir(), "pabal-serve-"));
+  ports = await choosePorts(0, 1, 2);
+  smtpPort = ports.gateways[0]?.smtp ?? 0;
+  httpPort = ports.gateways[0]?.http ?? 0;
+  for (const id of members) {
+    mkdirSync(join(folder, id));
+    writeExample(id);
+  }
+  writeFileSync(join(folder, "admin-token"), "the-token\n", { mode: 0o600 });
+  for (const id of members) serve(id);
+});
 afterAll(async () => {
-  await cluster.destroy();
+  for (const id of [...members].reverse()) await stop(id);
+  rmSync(folder, { recursive: true, force: true });
 });
 
-/** Runs a command that must succeed; returns its JSON. */
-async function ok(...args: readonly string[]): Promise<unknown> {
-  const { status, stdout, stderr } = await cluster.cli([...args, "--json"]);
-  expect({ args, status, stderr }).toEqual({ args, status: 0, stderr: "" });
-  return JSON.parse(stdout);
+/** One message by SMTP; the answer to its end. */
+async function deliver(to: string): Promise<string> {
+  const socket = connect(smtpPort, "127.0.0.1");
+  socket.setEncoding("latin1");
+  const lines = (async function* () {
+    let rest = "";
+    for await (const chunk of socket) {
+      const parts = (rest + String(chunk)).split("\r\n");
+      rest = parts.pop() ?? "";
+      yield* parts.filter((line) => /^\d{3} /.test(line));
+    }
+  })();
+  const say = async (text: string): Promise<string> => {
+    if (text !== "") socket.write(`${text}\r\n`);
+    return String((await lines.next()).value);
+  };
+  await say("");
+  for (const line of ["EHLO x", "MAIL FROM:<a@example.net>", `RCPT TO:<${to}>`, "DATA"]) {
+    expect(await say(line)).toMatch(/^[23]/);
+  }
+  const answer = await say("Subject: hello\r\n\r\nhello\r\n.");
+  socket.destroy();
+  return answer;
 }
 
-async function login(user: string, password: string, gateway: string): Promise<string> {
-  const client = await ImapClient.connect(cluster.gateway(gateway).imap);
-  const { status, text } = await client.command(`LOGIN ${user} ${password}`);
-  client.close();
-  return `${status} ${text}`;
-}
+describe("a cluster from the example files", () => {
+  test("is initialised once, and a second init changes nothing", async () => {
+    const init = ["cluster", "init", "--config", fileOf("c1"), "--nodes", "2"];
+    const first = await pabal([...init, "--json"]);
+    expect(first.err).toBe("");
+    expect(JSON.parse(first.out)).toEqual({ shards: 32, nodes: 2, existed: false });
+    const second = await pabal(init);
+    expect([second.status, second.out]).toEqual([0, "the cluster is there already: 32 shards\n"]);
+    await expect
+      .poll(
+        async () => {
+          const ready = await fetch(`http://127.0.0.1:${httpPort}/readyz`).catch(() => undefined);
+          return ready?.status;
+        },
+        { timeout: 60_000 },
+      )
+      .toBe(200);
+  });
 
-test("users: added, shown, listed, given a quota and aliases, deleted", async () => {
-  expect(
-    await ok("user", "add", "kim@pabal.test", "--password", "one", "--quota", "1MiB"),
-  ).toMatchObject({
-    name: "kim@pabal.test",
-    state: "active",
+  test("takes users and mail, and shows both", async () => {
+    const config = ["--config", fileOf("g1")];
+    const added = await pabal(["user", "add", "kim@example.org", "--password", "x", ...config]);
+    expect([added.err, added.out]).toEqual(["", "added kim@example.org\n"]);
+    expect(await deliver("kim@example.org")).toMatch(/^250 2\.0\.0 /);
+    const shown = await pabal(["user", "show", "kim@example.org", "--json", ...config]);
+    expect(JSON.parse(shown.out)).toMatchObject({ quota: { usedMessages: 1 } });
+    const status = await pabal(["cluster", "status", "--json", ...config]);
+    expect(JSON.parse(status.out)).toMatchObject({
+      cluster: "one-machine",
+      shards: { total: 32, full: 32, oneCopy: 0, down: 0 },
+    });
   });
-  expect(await ok("user", "show", "kim@pabal.test")).toMatchObject({
-    registration: { name: "kim@pabal.test" },
-    quota: { limitBytes: 1024 * 1024, usedBytes: 0 },
-  });
-  await ok("user", "quota", "kim@pabal.test", "--quota", "2MiB", "--messages", "10");
-  expect(await ok("user", "show", "kim@pabal.test")).toMatchObject({
-    quota: { limitBytes: 2 * 1024 * 1024, limitMessages: 10 },
-  });
-  await ok("user", "alias", "kim@pabal.test", "sales@pabal.test");
-  const sender = await SmtpClient.connect(cluster.gateway("g2").smtp);
-  const message = ledgerMessage("to-alias", "for sales");
-  expect(await sender.deliver({ to: ["sales+tag@pabal.test"], message })).toMatchObject({
-    kind: "accepted",
-  });
-  await sender.quit();
-  const names = (await ok("user", "list")) as readonly { name: string }[];
-  expect(names.map(({ name }) => name)).toContain("kim@pabal.test");
-  expect(await ok("user", "show", "sales@pabal.test")).toMatchObject({
-    quota: { usedMessages: 1 },
-  });
-  await ok("user", "delete", "kim@pabal.test");
-  for (const gateway of ["g1", "g2"])
-    expect(await login("kim@pabal.test", "one", gateway)).toMatch(/^NO \[AUTHENTICATIONFAILED\]/);
-});
 
-test("a user can log in on every gateway as soon as `user add` has returned", {
-  timeout: 120_000,
-}, async () => {
-  for (let n = 0; n < 50; n++) {
-    const name = `fresh${n}@pabal.test`;
-    // The first by the command line; it costs a process a user, so the rest by what it calls.
-    if (n < 5) await ok("user", "add", name, "--password", `pw-${n}`);
-    else {
-      const answer = await cluster.admin(
-        "POST",
-        "/admin/v1/users",
-        { name, password: `pw-${n}` },
-        n % 2 === 0 ? "g1" : "g2",
+  test("every member answers health, readiness and metrics", async () => {
+    const places = [ports.coordinator.http, httpPort, ...ports.nodes.map(({ http }) => http)];
+    for (const port of places) {
+      for (const path of ["healthz", "readyz", "metrics"]) {
+        expect((await fetch(`http://127.0.0.1:${port}/${path}`)).status).toBe(200);
+      }
+    }
+  });
+
+  test("a second process on the same data is refused with the first one's id", async () => {
+    const check = await pabal(["check", "--config", fileOf("n1")]);
+    expect(check.status).toBe(69);
+    expect(check.err).toMatch(new RegExp(`in use by process ${processes.get("n1")?.pid}`));
+  });
+
+  test("a stopped node's data is sound, on both nodes, and it can go on after the check", async () => {
+    for (const id of ["n1", "n2"]) {
+      expect(await stop(id)).toBe(0);
+      const check = await pabal(["check", "--config", fileOf(id), "--bodies", "--json"]);
+      expect(check.err).toBe("");
+      expect(JSON.parse(check.out)).toEqual({ ok: true, shards: 32, findings: [] });
+      const out = join(folder, `salvaged-${id}`);
+      const salvaged = await pabal(["salvage", "--config", fileOf(id), "--out", out, "--json"]);
+      expect([salvaged.err, JSON.parse(salvaged.out)]).toEqual([
+        "",
+        { messages: 1, lost: 0, folders: 1 },
+      ]);
+      const [file = ""] = readdirSync(join(out, "kim@example.org/INBOX/cur"));
+      expect(file).toMatch(/^\d+\.1\.salvaged:2,$/);
+      expect(readFileSync(join(out, "kim@example.org/INBOX/cur", file), "utf8")).toMatch(
+        /^Return-Path: <a@example\.net>\r\n(.*\r\n)+Subject: hello\r\n\r\nhello\r\n$/,
       );
-      expect(answer.status).toBeLessThan(300);
+      const again = await pabal(["salvage", "--config", fileOf(id), "--out", out]);
+      expect([again.status, again.err]).toEqual([64, `pabal: ${out} is not empty\n`]);
+      serve(id);
     }
-    const answers = await Promise.all(
-      ["g1", "g2"].map((gateway) => login(name, `pw-${n}`, gateway)),
-    );
-    for (const answer of answers) expect(answer).toMatch(/^OK /);
-  }
-});
-
-test("passwd and disable end open sessions; enable lets in again", async () => {
-  const open = async (gateway: string, password: string): Promise<ImapClient> => {
-    const client = await ImapClient.connect(cluster.gateway(gateway).imap, {
-      user: "u1",
-      password,
-    });
-    await client.ok("SELECT INBOX");
-    return client;
-  };
-  const before = [await open("g1", "secret"), await open("g2", "secret")];
-  const [idling] = before;
-  await idling?.idle();
-  await ok("user", "passwd", "u1@pabal.test", "--password", "changed");
-  for (const client of before) await ends(client);
-  for (const gateway of ["g1", "g2"]) {
-    expect(await login("u1", "secret", gateway)).toMatch(/^NO \[AUTHENTICATIONFAILED\]/);
-    expect(await login("u1", "changed", gateway)).toMatch(/^OK /);
-  }
-
-  const between = await open("g2", "changed");
-  await ok("user", "disable", "u1@pabal.test");
-  await ends(between);
-  for (const gateway of ["g1", "g2"]) {
-    expect(await login("u1", "changed", gateway)).toMatch(/^NO /);
-    const sender = await SmtpClient.connect(cluster.gateway(gateway).smtp);
-    await sender.command("MAIL FROM:<a@example.org>");
-    expect(await sender.command("RCPT TO:<u1@pabal.test>")).toMatch(/^550 5\.2\.1 /);
-    await sender.quit();
-  }
-  await ok("user", "enable", "u1@pabal.test");
-  for (const gateway of ["g1", "g2"]) expect(await login("u1", "changed", gateway)).toMatch(/^OK /);
-});
-
-test("a name that is deleted and added again has a higher UIDVALIDITY and no old mail", async () => {
-  const uidValidity = async (): Promise<readonly number[]> => {
-    const client = await ImapClient.connect(cluster.gateway("g2").imap, {
-      user: "again",
-      password: "pw",
-    });
-    const { untagged } = await client.ok("SELECT INBOX");
-    await client.logout();
-    const text = untagged.map((line) => line.text).join("\n");
-    return [Number(/UIDVALIDITY (\d+)/.exec(text)?.[1]), Number(/\* (\d+) EXISTS/.exec(text)?.[1])];
-  };
-  await ok("user", "add", "again@pabal.test", "--password", "pw");
-  const sender = await SmtpClient.connect(cluster.gateway().smtp);
-  await sender.deliver({ to: ["again@pabal.test"], message: ledgerMessage("old", "old") });
-  await sender.quit();
-  const [first = 0, held] = await uidValidity();
-  expect(held).toBe(1);
-  await ok("user", "delete", "again@pabal.test");
-  await ok("user", "add", "again@pabal.test", "--password", "pw");
-  const [second, left] = await uidValidity();
-  expect(second).toBeGreaterThan(first);
-  expect(left).toBe(0);
-});
-
-test("import takes lines of JSON, tells the bad ones and goes on", async () => {
-  const file = join(cluster.folder, "users.jsonl");
-  const users = Array.from({ length: 250 }, (_, n) =>
-    JSON.stringify({ name: `imp${n}@pabal.test`, hash: "{SSHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=" }),
-  );
-  writeFileSync(file, [...users, "no json", '{"name":"bad name","password":"x"}'].join("\n"));
-  const { status, stdout } = await cluster.cli(["user", "import", file, "--json"]);
-  expect(status).toBe(1);
-  const { imported, failures } = JSON.parse(stdout) as { imported: number; failures: string[] };
-  expect(imported).toBe(250);
-  expect(failures).toHaveLength(2);
-  expect(failures.join("\n")).toContain("line 251");
-});
-
-test("cluster status names all members and says that all shards are on two nodes", async () => {
-  const status = (await ok("cluster", "status")) as {
-    shards: { total: number; full: number };
-    members: { id: string; up: boolean }[];
-  };
-  expect(status.shards.full).toBe(status.shards.total);
-  expect(status.members.map(({ id }) => id).toSorted()).toEqual(["c1", "g1", "g2", "n1", "n2"]);
-  expect(status.members.every(({ up }) => up)).toBe(true);
-  const { status: code, stdout } = await cluster.cli(["cluster", "status"]);
-  expect(code).toBe(0);
-  expect(stdout).toContain("n2");
-});
-
-test("config check and show read a member's own file", async () => {
-  const file = cluster.configFile("g1");
-  expect(await ok("config", "check", file)).toMatchObject({
-    ok: true,
-    member: "g1",
-    role: "gateway",
+    await expect
+      .poll(() => deliver("kim@example.org").catch(String), { timeout: 60_000 })
+      .toMatch(/^250 /);
   });
-  expect(await ok("config", "show", file)).toMatchObject({
-    limits: { messageBytes: 50 * 1024 * 1024 },
+
+  test("SIGTERM ends each member with status 0", async () => {
+    for (const id of [...members].reverse()) expect([id, await stop(id)]).toEqual([id, 0]);
+    for (const text of logs.values()) expect(text).not.toContain("the-token");
   });
 });
-
-test.each([
-  [["user", "show", "nobody@pabal.test"], 67, /nobody@pabal\.test/],
-  [["user", "add", "u2@pabal.test", "--password", "x"], 1, /taken|exists|in use/i],
-  [["user", "add", "not an address", "--password", "x"], 1, /address/i],
-  [["user", "quota", "u2@pabal.test"], 64, /--quota/],
-  [["user", "add", "q@pabal.test", "--password", "x", "--quota", "5"], 64, /unit|64KiB/],
-  [["no-such-command"], 64, /unknown command/],
-  [["config", "check", "/nowhere.yaml"], 78, /nowhere\.yaml:1:1/],
-] as const)("pabal %j fails with status %i and says why", async (args, code, why) => {
-  const { status, stderr, stdout } = await cluster.cli(args);
-  expect({ status, stdout, stderr }).toMatchObject({ status: code, stdout: "" });
-  expect(stderr).toMatch(why);
-  expect(stderr).not.toMatch(/^\s+at /m);
-});
-
-test("without a cluster the command says where it looked", async () => {
-  const { status, stderr } = await cluster.cli([
-    "user",
-    "list",
-    "--admin",
-    "http://127.0.0.1:1",
-    "--admin-token",
-    "x",
-  ]);
-  expect(status).toBe(69);
-  expect(stderr).toContain("http://127.0.0.1:1");
-});
-
-async function ends(client: ImapClient): Promise<void> {
-  // Told at once when it waits, at its next command otherwise.
-  client.send("x NOOP\r\n");
-  for (;;) {
-    try {
-      await client.readLine(5000);
-    } catch (error) {
-      expect(String(error)).toMatch(/closed|ECONNRESET|EPIPE/);
-      return;
-    }
-  }
-}
