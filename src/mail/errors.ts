@@ -29,6 +29,8 @@ export type MailFailure =
   | { readonly code: "UNAVAILABLE"; readonly why: string }
   | { readonly code: "DISK_FULL" }
   | { readonly code: "BAD_CHARSET"; readonly charset: string }
+  /** A body part has a transfer encoding that can't be undone. RFC 3516 §4.3 */
+  | { readonly code: "UNKNOWN_ENCODING" }
   /** Stored bytes failed their checksum on every copy. */
   | { readonly code: "DAMAGED"; readonly what: string }
   /** A queue or another bounded resource is full. */

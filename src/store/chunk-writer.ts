@@ -11,6 +11,8 @@ const largeBytes = 16 * 1024;
 type Part = FetchChunk["parts"][number];
 
 export class ChunkWriter {
+  /** A BINARY value could not be decoded, and NIL stands in its place. */
+  unknownEncoding = false;
   #buffer = Buffer.allocUnsafe(chunkBytes);
   /** Where the next byte goes, and where the open piece of the message begins. */
   #at = 0;

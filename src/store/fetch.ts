@@ -3,6 +3,7 @@
 // while the last chunk is written.
 
 import { formatDateTime } from "../mail/dates.ts";
+import { MailError } from "../mail/errors.ts";
 import { renderBody } from "../mail/mime/body-structure.ts";
 import type { FetchChunk, FetchItems, FetchRequest, Principal } from "../mail/mail-store.ts";
 import { background } from "./background.ts";
@@ -97,6 +98,8 @@ async function* run(job: Job, signal: AbortSignal): AsyncGenerator<FetchChunk> {
   }
   job.out.flush();
   yield* job.out.ready();
+  // RFC 3516 §4.3: the FETCH fails, here behind all that it could give.
+  if (job.out.unknownEncoding) throw new MailError({ code: "UNKNOWN_ENCODING" });
 }
 
 async function* renderAll(job: Job, batch: Batch, signal: AbortSignal): AsyncGenerator<FetchChunk> {

@@ -74,8 +74,10 @@ export function writeSection(
   }
   const value = derive(section, plan, bytesOf(plan.range.start, plan.range.end));
   // RFC 9051 §7.5.2: a transfer encoding that we can't undo; FETCH goes on with the other items.
-  if (value === undefined) out.ascii(" NIL");
-  else if (section.kind === "binarySize") {
+  if (value === undefined) {
+    out.unknownEncoding = true;
+    out.ascii(" NIL");
+  } else if (section.kind === "binarySize") {
     out.ascii(" ");
     out.number(value.length);
   } else {

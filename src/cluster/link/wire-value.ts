@@ -86,6 +86,7 @@ const factTable: Record<MailErrorCode, Readonly<Record<string, FactCheck>>> = {
   UNAVAILABLE: { why: text },
   DISK_FULL: {},
   BAD_CHARSET: { charset: text },
+  UNKNOWN_ENCODING: {},
   DAMAGED: { what: text },
   BUSY: { what: text },
   CONFLICT: { why: text },

@@ -194,6 +194,7 @@ function answer(failure: MailFailure): Answer {
     case "NO_PERMISSION":
     case "IN_USE":
     case "BAD_CHARSET":
+    case "UNKNOWN_ENCODING":
     case "DAMAGED":
       return { status: 500, message: `unexpected: ${failure.code}` };
     default:

@@ -72,6 +72,9 @@ export function failureReply(
       return no("The server is busy, try again", "UNAVAILABLE");
     case "BAD_CHARSET":
       return no("The charset is not supported", badCharsetCode);
+    case "UNKNOWN_ENCODING":
+      // RFC 9051 §7.1: for BINARY; the items that could be had came before this reply.
+      return no("The transfer encoding of a part is not known", "UNKNOWN-CTE");
     case "DAMAGED":
       return no("The stored data is damaged, the operator has to repair it", "CORRUPTION");
     case "CONFLICT":

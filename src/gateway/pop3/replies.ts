@@ -56,6 +56,7 @@ export function failureReply(failure: MailFailure): string {
     case "MAILBOX_HAS_CHILDREN":
     case "BAD_MAILBOX_NAME":
     case "BAD_CHARSET":
+    case "UNKNOWN_ENCODING":
     case "CONFLICT":
       return "-ERR [SYS/TEMP] Internal trouble"; // POP3 asks for nothing that could lead here.
     default:

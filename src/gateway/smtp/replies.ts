@@ -35,6 +35,7 @@ export function replyOf(failure: MailFailure): string {
     case "MAILBOX_GONE":
     case "IN_USE":
     case "BAD_CHARSET":
+    case "UNKNOWN_ENCODING":
     case "DAMAGED":
     case "CONFLICT":
       return "451 4.3.0 Local error, try again";

@@ -2,6 +2,7 @@
 // rendered bytes, so that only one of them need be stored.
 
 import type { Parameters } from "./content-fields.ts";
+import { joinContinuations } from "./continuations.ts";
 import { ImapWriter } from "./imap-writer.ts";
 import type { PartNode } from "./part-node.ts";
 
@@ -53,7 +54,7 @@ const emptyEnvelope = "(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)";
 
 // RFC 2046 §4.1.2: text without a charset is us-ascii; said aloud, as Dovecot does.
 function writeParameters(out: ImapWriter, parameters: Parameters, charset?: string): void {
-  const { names, values } = parameters;
+  const { names, values } = joinContinuations(parameters);
   const addCharset = charset !== undefined && !names.includes("charset");
   if (names.length === 0 && !addCharset) {
     out.text("NIL");

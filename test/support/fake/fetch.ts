@@ -1,5 +1,6 @@
 // FETCH answers of the fake, rendered as IMAP text.
 
+import { MailError } from "../../../src/mail/errors.ts";
 import { uidSetHas } from "../../../src/mail/uid-set.ts";
 import type {
   FetchChunk,
@@ -8,7 +9,7 @@ import type {
   FetchSection,
 } from "../../../src/mail/mail-store.ts";
 import type { FakeMailbox, FakeMessage } from "./account.ts";
-import { sectionBytes } from "./sections.ts";
+import { isDecodable, sectionBytes } from "./sections.ts";
 
 const pieceBytesMax = 64 * 1024;
 const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -17,7 +18,10 @@ export function* fetchChunks(mailbox: FakeMailbox, request: FetchRequest): Gener
   const wanted = mailbox.messages.filter(
     ({ uid, modSeq }) => uidSetHas(request.uids, uid) && modSeq > (request.changedSince ?? 0),
   );
+  let unknownEncoding = false;
   for (const message of wanted) {
+    const binary = (request.items.sections ?? []).filter(({ kind }) => kind.startsWith("binary"));
+    unknownEncoding ||= binary.some((section) => !isDecodable(message, section));
     const recent = (request.recentFrom ?? 0) > 0 && message.uid >= (request.recentFrom ?? 0);
     const bytes = renderMessage(message, request.items, recent);
     for (let at = 0; at < bytes.length; at += pieceBytesMax) {
@@ -26,6 +30,7 @@ export function* fetchChunks(mailbox: FakeMailbox, request: FetchRequest): Gener
       yield { parts: [{ uid: message.uid, bytes: piece, more }] };
     }
   }
+  if (unknownEncoding) throw new MailError({ code: "UNKNOWN_ENCODING" });
 }
 
 /** `19-Jul-1996 02:44:25 -0700`, the day with two places. RFC 9051 §9 date-time */

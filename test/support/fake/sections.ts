@@ -28,10 +28,17 @@ export function sectionBytes(message: FakeMessage, section: FetchSection): Uint8
       return owner && someFields(body.subarray(owner.headerStart, owner.bodyStart), section);
     case "binary":
     case "binarySize":
-      return whole ? body : decodedBody(body, part);
+      return whole ? body : isDecodable(message, section) ? decodedBody(body, part) : undefined;
     default:
       return undefined;
   }
+}
+
+/** False when BINARY names a part whose transfer encoding is not known. RFC 3516 §4.3 */
+export function isDecodable({ index }: FakeMessage, { path }: FetchSection): boolean {
+  const part = partAt(index.root, path);
+  const known = ["", "7bit", "8bit", "binary", "base64", "quoted-printable"];
+  return path.length === 0 || part === undefined || known.includes(part.encoding);
 }
 
 /** The body of a leaf without its Content-Transfer-Encoding. RFC 3516 §4.3 */

@@ -24,6 +24,7 @@ const failures: { readonly [Code in MailErrorCode]: Extract<MailFailure, { code:
   UNAVAILABLE: { code: "UNAVAILABLE", why: "x" },
   DISK_FULL: { code: "DISK_FULL" },
   BAD_CHARSET: { code: "BAD_CHARSET", charset: "x" },
+  UNKNOWN_ENCODING: { code: "UNKNOWN_ENCODING" },
   DAMAGED: { code: "DAMAGED", what: "x" },
   BUSY: { code: "BUSY", what: "x" },
   CONFLICT: { code: "CONFLICT", why: "x" },
@@ -35,7 +36,7 @@ describe("failures", () => {
     const reply = failureReply(failure);
     expect(reply.status).toBe("NO");
     expect(reply.text).toMatch(/^[\x20-\x7e]+$/);
-    expect(reply.code).toMatch(/^[A-Z]+( \([A-Z0-9 -]+\))?$/);
+    expect(reply.code).toMatch(/^[A-Z-]+( \([A-Z0-9 -]+\))?$/);
     expect(reply.code).not.toBe("AUTHENTICATIONFAILED");
   });
 

@@ -154,7 +154,7 @@ describe("BODYSTRUCTURE", () => {
     ],
     [
       "application/x; name*0*=UTF-8''a%20; name*1=b",
-      leaf('"application" "x"', '("name*0*" "UTF-8\'\'a%20" "name*1" "b")', 4, ""),
+      leaf('"application" "x"', '("name*" "UTF-8\'\'a%20b")', 4, ""),
     ],
     ["a/b; ; =x; y; z=1", leaf('"a" "b"', '("z" "1")', 4, "")],
     [
