@@ -50,7 +50,8 @@ async function rowsOf(db: Database): Promise<Rows> {
 async function without(lost: number, states: readonly Rows[]): Promise<Database> {
   const left = new Map(states[0]);
   for (let at = lost + 1; at < states.length; at++) {
-    const [before, after] = [states[at - 1] ?? new Map(), states[at] ?? new Map()];
+    const before: Rows = states[at - 1] ?? new Map<string, Buffer>();
+    const after: Rows = states[at] ?? new Map<string, Buffer>();
     for (const [name, value] of after) if (before.get(name) !== value) left.set(name, value);
     for (const name of before.keys()) if (!after.has(name)) left.delete(name);
   }
