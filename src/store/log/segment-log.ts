@@ -307,11 +307,12 @@ class Log implements SegmentLog {
     return state;
   }
 
-  #admit(length: number): void {
+  #admit(length: number, mayRefuse = true): void {
     if (length > recordBytesMax) {
       throw new MailError({ code: "LIMIT", limit: "recordBytesMax", most: recordBytesMax });
     }
-    this.#writer.admit(length);
+    if (mayRefuse) this.#writer.admit(length);
+    else this.#writer.mustWork();
   }
 
   #placeEntry(
@@ -339,10 +340,8 @@ class Log implements SegmentLog {
   ): { location: Location; group: Group } {
     const bodyBytes = body?.byteLength ?? 0;
     const length = headerBytes + head.byteLength + bodyBytes;
-    // Marks, cuts and configs follow from what the journal has decided already: a full queue refuses
-    // what clients and garbage bring, never these few bytes.
-    if (fields.type === recordType.body) this.#admit(length);
-    else this.#writer.mustWork();
+    // Marks, cuts and configs were decided already: a full queue refuses bodies only.
+    this.#admit(length, fields.type === recordType.body);
     const header = encodeRecord(fields, head, body);
     const placed = this.#place(body === undefined ? [header] : [header, body], length, bodyBytes);
     const state = this.#table.get(fields.shard);
