@@ -97,17 +97,12 @@ export class GroupWriter {
     return this.#failure !== undefined;
   }
 
-  /** @throws {MailError} UNAVAILABLE after a failure, BUSY when `bytes` more are too many. */
+  /** @throws {MailError} UNAVAILABLE after a failure, BUSY when `bytes` more are too many; 0 never are. */
   admit(bytes: number): void {
-    this.mustWork();
-    if (this.#queuedBytes + bytes > this.#options.queueBytesMax) {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (bytes > 0 && this.#queuedBytes + bytes > this.#options.queueBytesMax) {
       throw new MailError({ code: "BUSY", what: "log" });
     }
-  }
-
-  /** @throws {MailError} UNAVAILABLE after a failure. */
-  mustWork(): void {
-    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** The group that takes the next `bytes`, which begin at `end` in its segment. Follow with `put`. */

@@ -307,12 +307,11 @@ class Log implements SegmentLog {
     return state;
   }
 
-  #admit(length: number, mayRefuse = true): void {
+  #admit(length: number): void {
     if (length > recordBytesMax) {
       throw new MailError({ code: "LIMIT", limit: "recordBytesMax", most: recordBytesMax });
     }
-    if (mayRefuse) this.#writer.admit(length);
-    else this.#writer.mustWork();
+    this.#writer.admit(length);
   }
 
   #placeEntry(
@@ -341,7 +340,7 @@ class Log implements SegmentLog {
     const bodyBytes = body?.byteLength ?? 0;
     const length = headerBytes + head.byteLength + bodyBytes;
     // Marks, cuts and configs were decided already: a full queue refuses bodies only.
-    this.#admit(length, fields.type === recordType.body);
+    this.#admit(fields.type === recordType.body ? length : 0);
     const header = encodeRecord(fields, head, body);
     const placed = this.#place(body === undefined ? [header] : [header, body], length, bodyBytes);
     const state = this.#table.get(fields.shard);
