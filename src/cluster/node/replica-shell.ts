@@ -235,7 +235,7 @@ export class ReplicaShell {
     const { record, raw, payload } = entry.ref;
     let appended: Appended;
     try {
-      appended = this.#context.log.appendRaw(record);
+      appended = this.#context.log.appendRaw(record, raw);
     } catch (error) {
       if (!(error instanceof MailError)) throw error;
       assert(

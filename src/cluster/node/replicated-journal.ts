@@ -292,7 +292,7 @@ export class ReplicatedJournal implements Journal {
         hold = this.#fullMembers(nowMs);
         shell.step({ kind: "flush", nowMs, hold });
       }
-      if (this.#isBehind(shell, new Set())) waiting.push(shell);
+      if (this.#isBehind(shell, nobody)) waiting.push(shell);
     }
     this.#dirty.clear();
     for (const { outbox } of this.#outboxes.values()) outbox.flush();
@@ -301,10 +301,11 @@ export class ReplicatedJournal implements Journal {
     for (const shell of waiting) this.#dirty.add(shell);
   }
 
-  #fullMembers(nowMs: number): Set<MemberId> {
-    const full = new Set<MemberId>();
-    for (const [node, { outbox }] of this.#outboxes) if (outbox.full(nowMs)) full.add(node);
-    return full;
+  #fullMembers(nowMs: number): ReadonlySet<MemberId> {
+    let full: Set<MemberId> | undefined;
+    for (const [node, { outbox }] of this.#outboxes)
+      if (outbox.full(nowMs)) (full ??= new Set()).add(node);
+    return full ?? nobody;
   }
 
   /** True when the shell has entries for a member that is not held back. */
@@ -325,6 +326,8 @@ export class ReplicatedJournal implements Journal {
     return this.#options.clock.monotonicMs();
   }
 }
+
+const nobody: ReadonlySet<MemberId> = new Set();
 
 /** The newest 128 durations. */
 class RecentTimes {
