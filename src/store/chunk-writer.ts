@@ -8,12 +8,14 @@ const chunkBytes = 256 * 1024;
 /** From this size on bytes are handed on instead of copied. */
 const largeBytes = 16 * 1024;
 
+const nothing = Buffer.alloc(0);
+
 type Part = FetchChunk["parts"][number];
 
 export class ChunkWriter {
   /** A BINARY value could not be decoded, and NIL stands in its place. */
   unknownEncoding = false;
-  #buffer = Buffer.allocUnsafe(chunkBytes);
+  #buffer: Buffer;
   /** Where the next byte goes, and where the open piece of the message begins. */
   #at = 0;
   #start = 0;
@@ -21,6 +23,11 @@ export class ChunkWriter {
   #bytesOut = 0;
   #uid = 0;
   #ready: FetchChunk[] = [];
+
+  /** @param firstBytes of the first buffer: less than a chunk for one message, since large ones cost time. */
+  constructor(firstBytes: number = chunkBytes) {
+    this.#buffer = Buffer.allocUnsafe(firstBytes);
+  }
 
   begin(messageUid: number): void {
     this.#uid = messageUid;
@@ -36,7 +43,7 @@ export class ChunkWriter {
 
   /** Text known to be ASCII. */
   ascii(text: string): void {
-    if (text.length > chunkBytes - this.#at) this.#makeRoom(text.length);
+    if (text.length > this.#buffer.length - this.#at) this.#makeRoom(text.length);
     const buffer = this.#buffer;
     let at = this.#at;
     for (let i = 0; i < text.length; i++) buffer[at++] = text.charCodeAt(i);
@@ -53,7 +60,7 @@ export class ChunkWriter {
       this.#large(bytes);
       return;
     }
-    if (bytes.length > chunkBytes - this.#at) this.#makeRoom(bytes.length);
+    if (bytes.length > this.#buffer.length - this.#at) this.#makeRoom(bytes.length);
     this.#buffer.set(bytes, this.#at);
     this.#at += bytes.length;
   }
@@ -65,7 +72,7 @@ export class ChunkWriter {
       this.#large(bytes.subarray(start, end));
       return;
     }
-    if (count > chunkBytes - this.#at) this.#makeRoom(count);
+    if (count > this.#buffer.length - this.#at) this.#makeRoom(count);
     bytes.copy(this.#buffer, this.#at, start, end);
     this.#at += count;
   }
@@ -89,7 +96,7 @@ export class ChunkWriter {
   }
 
   #smallNumber(value: number): void {
-    if (10 > chunkBytes - this.#at) this.#makeRoom(10);
+    if (10 > this.#buffer.length - this.#at) this.#makeRoom(10);
     let digits = 1;
     for (let limit = 10; value >= limit; limit *= 10) digits++;
     let rest = value;
@@ -117,8 +124,11 @@ export class ChunkWriter {
 
   #makeRoom(count: number): void {
     if (this.#at > this.#start) this.#closePiece(true);
-    this.#closeChunk();
-    if (count > chunkBytes) this.#buffer = Buffer.allocUnsafe(count);
+    // After a small first buffer the chunk goes on in a large one.
+    if (this.#bytesOut >= chunkBytes / 2) this.#closeChunk();
+    this.#buffer = Buffer.allocUnsafe(Math.max(chunkBytes, count));
+    this.#at = 0;
+    this.#start = 0;
   }
 
   #closeChunk(): void {
@@ -126,8 +136,8 @@ export class ChunkWriter {
     this.#parts = [];
     this.#bytesOut = 0;
     // What is behind the last piece can still be used: chunks are views.
-    if (chunkBytes - this.#at < largeBytes) {
-      this.#buffer = Buffer.allocUnsafe(chunkBytes);
+    if (this.#buffer.length - this.#at < largeBytes) {
+      this.#buffer = nothing;
       this.#at = 0;
     }
     this.#start = this.#at;

@@ -22,6 +22,9 @@ import type { Statics } from "./statics.ts";
 
 const batchMessages = 256;
 const batchBytes = 1024 * 1024;
+/** Of fewer messages the answer begins in a small buffer. */
+const fewMessages = 8;
+const fewBytes = 8 * 1024;
 
 /** @see MailStore.fetch */
 export async function* fetchMessages(
@@ -35,11 +38,12 @@ export async function* fetchMessages(
     const mailbox = account.mailbox(request.mailbox);
     const summary = await engine.accounts.pinSummary(account, mailbox);
     try {
-      const out = new ChunkWriter();
+      const uids = wantedUids(summary, request);
+      const out = new ChunkWriter(uids.length < fewMessages ? fewBytes : undefined);
       const statics = new StaticReader(engine.rows, account.id, mailbox.id, summary);
       const texts = new FlagTexts(summary);
       const job: Job = { engine, summary, request, out, statics, texts, lies: new ListingCursor() };
-      for await (const chunk of run(job, signal)) {
+      for await (const chunk of run(job, uids, signal)) {
         engine.check(account, who);
         yield chunk;
       }
@@ -68,9 +72,8 @@ interface Batch {
   readonly bodies: readonly Body[] | undefined;
 }
 
-async function* run(job: Job, signal: AbortSignal): AsyncGenerator<FetchChunk> {
+async function* run(job: Job, uids: Uint32Array, signal: AbortSignal): AsyncGenerator<FetchChunk> {
   const { items } = job.request;
-  const uids = wantedUids(job.summary, job.request);
   const needs = needsOf(items);
   let at = 0;
   const start = (): Promise<Batch> | undefined => {
@@ -220,14 +223,17 @@ function needsOf(items: FetchItems): Needs {
 function wantedUids(summary: MailboxSummary, request: FetchRequest): Uint32Array {
   const { columns } = summary;
   const since = request.changedSince ?? 0;
-  const wanted = new Uint32Array(columns.count);
+  const { uids } = request;
+  let most = 0;
+  for (let i = 0; i < uids.length; i += 2) {
+    most += columns.lowerBound((uids[i + 1] ?? 0) + 1) - columns.lowerBound(uids[i] ?? 0);
+  }
+  const wanted = new Uint32Array(most);
   let count = 0;
-  for (let i = 0; i < request.uids.length; i += 2) {
-    const high = request.uids[i + 1] ?? 0;
-    for (let at = columns.lowerBound(request.uids[i] ?? 0); at < columns.count; at++) {
-      const uid = columns.uid[at] ?? 0;
-      if (uid > high) break;
-      if ((columns.modSeq[at] ?? 0) > since) wanted[count++] = uid;
+  for (let i = 0; i < uids.length; i += 2) {
+    const end = columns.lowerBound((uids[i + 1] ?? 0) + 1);
+    for (let at = columns.lowerBound(uids[i] ?? 0); at < end; at++) {
+      if ((columns.modSeq[at] ?? 0) > since) wanted[count++] = columns.uid[at] ?? 0;
     }
   }
   return wanted.subarray(0, count);

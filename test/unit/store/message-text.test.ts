@@ -76,7 +76,7 @@ describe("text of a message", () => {
         const all = searchNormalise(plainly(bytes, indexMessage(bytes).root).join("\n"));
         expect(textOf(bytes).bodyHas(word)).toBe(all.includes(word));
       }),
-      { numRuns: 5000 },
+      { numRuns: 1500 },
     );
   });
 

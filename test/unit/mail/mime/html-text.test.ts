@@ -105,7 +105,7 @@ describe("text of HTML", () => {
         const html = pieces.join("");
         expect(htmlText(html)).toBe(reference(html));
       }),
-      { numRuns: 3000 },
+      { numRuns: 1500 },
     );
   });
 });
