@@ -1,6 +1,5 @@
 // `pabal serve`: runs one member until it is told to stop, then drains it.
 
-import { readFileSync } from "node:fs";
 import { FolderInUse } from "../lib/folder-lock.ts";
 import { onBackgroundFailure } from "../lib/background.ts";
 import { isMailError } from "../mail/errors.ts";
@@ -14,6 +13,7 @@ import { explainListen } from "./members/listeners.ts";
 import { startGateway } from "./members/gateway.ts";
 import { makeLog, type RunningMember } from "./members/member-base.ts";
 import { startNode } from "./members/node.ts";
+import { programVersion } from "./version.ts";
 
 /** Resolves after an orderly stop. @throws CommandFailure, ConfigError */
 export async function serve(configFile: string): Promise<void> {
@@ -30,7 +30,10 @@ export async function serve(configFile: string): Promise<void> {
   const alive = setInterval(() => undefined, 2 ** 30);
   const starting = new AbortController();
   const stopAsked = untilStop(starting);
-  log.info({ role: config.member.role, version: version(), pid: process.pid }, "member starts");
+  log.info(
+    { role: config.member.role, version: programVersion(), pid: process.pid },
+    "member starts",
+  );
   let running: RunningMember;
   try {
     running = await start(config, log, starting.signal);
@@ -86,13 +89,4 @@ function explain(error: unknown, config: Config): unknown {
     return new CommandFailure(`${config.member.id}: ${why}`, exitStatus.failed, { cause: error });
   }
   return error;
-}
-
-function version(): string {
-  const manifest: unknown = JSON.parse(
-    readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
-  );
-  return typeof manifest === "object" && manifest !== null && "version" in manifest
-    ? String(manifest.version)
-    : "?";
 }

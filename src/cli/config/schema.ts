@@ -6,11 +6,14 @@ import { isNetwork } from "../../gateway/proxy-protocol.ts";
 import { crossChecks } from "./cross-checks.ts";
 import { parseDuration, parseSize } from "./units.ts";
 
+const wantsDuration = "wants a duration with a unit, such as 500ms, 10s, 5m or 30d";
+const wantsSize = "wants a size with a unit, such as 64KiB or 50MiB";
+
 const duration = (text: string, about: string) =>
   z
-    .string({ error: "wants a duration with a unit, such as 500ms, 10s, 5m or 30d" })
+    .string({ error: wantsDuration })
     .refine((value) => parseDuration(value) !== undefined, {
-      error: "wants a duration with a unit, such as 500ms, 10s, 5m or 30d",
+      error: wantsDuration,
     })
     .transform((value) => parseDuration(value) ?? 0)
     .prefault(text)
@@ -18,9 +21,9 @@ const duration = (text: string, about: string) =>
 
 const size = (text: string, about: string) =>
   z
-    .string({ error: "wants a size with a unit, such as 64KiB or 50MiB" })
+    .string({ error: wantsSize })
     .refine((value) => parseSize(value) !== undefined, {
-      error: "wants a size with a unit, such as 64KiB or 50MiB",
+      error: wantsSize,
     })
     .transform((value) => parseSize(value) ?? 0)
     .prefault(text)

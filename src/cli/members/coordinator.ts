@@ -13,7 +13,8 @@ import { systemRandom } from "../../lib/random.ts";
 import { realDisk } from "../../lib/real-disk.ts";
 import type { Config } from "../config/schema.ts";
 import { requireListener } from "./listeners.ts";
-import { linkSecurity, makeMetrics, type RunningMember, selfDescription } from "./member-base.ts";
+import { linkSecurity, type RunningMember, selfDescription } from "./member-base.ts";
+import { memberMetrics } from "./metrics.ts";
 
 /** Resolves once links are answered. @throws FolderInUse, ConfigError-like CommandFailure, listen errors */
 export async function startCoordinator(config: Config, log: Logger): Promise<RunningMember> {
@@ -45,7 +46,12 @@ export async function startCoordinator(config: Config, log: Logger): Promise<Run
   const web =
     http === undefined
       ? undefined
-      : await startHttp({ ...http, log, metrics: makeMetrics(config), notReady: () => [] });
+      : await startHttp({
+          ...http,
+          log,
+          metrics: memberMetrics(config, () => true),
+          notReady: () => [],
+        });
   return {
     stop: async (signal) => {
       await web?.close(signal);

@@ -1,6 +1,11 @@
 // The protocol listeners of a gateway: which are configured, with limits from the configuration.
 
 import type { Logger } from "pino";
+import {
+  countedServices,
+  type FrontEndCounters,
+  type FrontEndProtocol,
+} from "../../gateway/front-end-counters.ts";
 import { defaultImapLimits } from "../../gateway/imap/limits.ts";
 import { startImap } from "../../gateway/imap/listener.ts";
 import { processMemoryGuard } from "../../gateway/memory-guard.ts";
@@ -17,11 +22,12 @@ import { type ListenerName, listenFailure } from "./listeners.ts";
 export async function startFrontEnds(
   config: Config,
   services: GatewayServices,
+  counters: FrontEndCounters,
   log: Logger,
 ): Promise<readonly Listener[]> {
   const started: Listener[] = [];
   const memory = processMemoryGuard(services.clock, config.limits.memory);
-  for (const [name, start] of starters(config, { ...services, memory })) {
+  for (const [name, start] of starters(config, { ...services, memory }, counters)) {
     const listener = config.listen[name];
     if (listener === undefined) continue;
     try {
@@ -42,19 +48,38 @@ type Start = (listener: MailListener) => Promise<Listener>;
 function starters(
   config: Config,
   services: GatewayServices,
+  counters: FrontEndCounters,
 ): readonly (readonly [MailListenerName, Start])[] {
+  const counted = (protocol: FrontEndProtocol): GatewayServices =>
+    countedServices(services, counters[protocol]);
   const smtp =
     (kind: SmtpKind, implicitTls: boolean): Start =>
     (listener) =>
-      startSmtp({ services, kind, limits: smtpLimits(config), ...placeOf(listener), implicitTls });
+      startSmtp({
+        services: counted(kind === "relay" ? "smtp" : kind),
+        kind,
+        limits: smtpLimits(config),
+        ...placeOf(listener),
+        implicitTls,
+      });
   const imap =
     (implicitTls: boolean): Start =>
     (listener) =>
-      startImap({ services, limits: imapLimits(config), ...placeOf(listener), implicitTls });
+      startImap({
+        services: counted("imap"),
+        limits: imapLimits(config),
+        ...placeOf(listener),
+        implicitTls,
+      });
   const pop3 =
     (implicitTls: boolean): Start =>
     (listener) =>
-      startPop3({ services, limits: pop3Limits(config), ...placeOf(listener), implicitTls });
+      startPop3({
+        services: counted("pop3"),
+        limits: pop3Limits(config),
+        ...placeOf(listener),
+        implicitTls,
+      });
   return [
     ["smtp", smtp("relay", false)],
     ["submission", smtp("submission", false)],

@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "pino";
+import type { Registry } from "prom-client";
 import { AccountAdminClient } from "../../cluster/directory/account-admin-client.ts";
 import { DirectoryAuthenticator } from "../../cluster/directory/authenticator.ts";
 import { nodesOf, primariesOf } from "../../cluster/directory/cluster-view.ts";
@@ -12,6 +13,7 @@ import { GatewayDirectory } from "../../cluster/directory/gateway-directory.ts";
 import { freshLoads, Placement } from "../../cluster/directory/placement.ts";
 import { GatewayCluster } from "../../cluster/node/gateway-cluster.ts";
 import { type LoadFigures, decodeLoad } from "../../cluster/node/load-figures.ts";
+import { frontEndCounters } from "../../gateway/front-end-counters.ts";
 import { startHttp } from "../../gateway/http/server.ts";
 import type { GatewayServices } from "../../gateway/services.ts";
 import { systemClock } from "../../lib/clock.ts";
@@ -26,7 +28,8 @@ import { clusterOptions, shardCountOf } from "./cluster-options.ts";
 import { startFrontEnds } from "./front-ends.ts";
 import { gatewayStatus } from "./gateway-status.ts";
 import { listenFailure } from "./listeners.ts";
-import { makeMetrics, type RunningMember } from "./member-base.ts";
+import type { RunningMember } from "./member-base.ts";
+import { addGatewayMetrics, memberMetrics } from "./metrics.ts";
 import { publicTls } from "./public-tls.ts";
 
 /** Resolves once every listener is bound. @throws FolderInUse, CommandFailure, MailError */
@@ -48,8 +51,12 @@ export async function startGateway(
     signal,
   );
   const parts = await startParts(config, cluster, log, signal);
-  const listeners = await startFrontEnds(config, parts.services, log);
-  const web = await startWeb(config, cluster, parts, log);
+  const counters = frontEndCounters();
+  const listeners = await startFrontEnds(config, parts.services, counters, log);
+  const { links, shards } = cluster.cluster;
+  const metrics = memberMetrics(config, () => notReady(cluster, parts).length === 0);
+  addGatewayMetrics(metrics, counters, parts.directory, links, () => nodesOf(shards).length);
+  const web = await startWeb(config, cluster, parts, metrics, log);
   return {
     stop: async (limit) => {
       parts.stopping = true;
@@ -164,6 +171,7 @@ async function startWeb(
   config: Config,
   gateway: GatewayCluster,
   parts: Parts,
+  metrics: Registry,
   log: Logger,
 ): Promise<Awaited<ReturnType<typeof startHttp>> | undefined> {
   const { http } = config.listen;
@@ -173,7 +181,7 @@ async function startWeb(
     return await startHttp({
       ...http,
       log,
-      metrics: makeMetrics(config),
+      metrics,
       notReady: () => notReady(gateway, parts),
       admin: {
         accounts: parts.accounts,

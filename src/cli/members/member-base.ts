@@ -4,7 +4,6 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { pino, type Logger } from "pino";
-import { collectDefaultMetrics, Registry } from "prom-client";
 import { MemoryAddressBook } from "../../cluster/link/address-book.ts";
 import type { LinkSecurity } from "../../cluster/link/link-security.ts";
 import { LinkManager } from "../../cluster/link/link-manager.ts";
@@ -26,13 +25,6 @@ export function makeLog(config: Config): Logger {
   const base = { member: config.member.id };
   if (!pretty) return pino({ level, base });
   return pino({ level, base, transport: { target: "pino-pretty" } });
-}
-
-export function makeMetrics(config: Config): Registry {
-  const registry = new Registry();
-  registry.setDefaultLabels({ member: config.member.id });
-  collectDefaultMetrics({ register: registry });
-  return registry;
 }
 
 /** Reads certificates anew at each use, so that replaced files count from the next dial on. */

@@ -19,7 +19,8 @@ import type { Config } from "../config/schema.ts";
 import { clusterOptions, shardCountOf } from "./cluster-options.ts";
 import { firstMailboxes } from "./first-mailboxes.ts";
 import { listenFailure, requireListener } from "./listeners.ts";
-import { makeMetrics, type RunningMember } from "./member-base.ts";
+import type { RunningMember } from "./member-base.ts";
+import { addNodeMetrics, memberMetrics } from "./metrics.ts";
 
 /** Resolves once the node has joined and serves its shards. @throws FolderInUse, CommandFailure, MailError */
 export async function startNode(
@@ -36,6 +37,7 @@ export async function startNode(
     process.exit(1);
   };
   let ready: readonly string[] = ["joining the cluster"];
+  const metrics = memberMetrics(config, () => ready.length === 0);
   const { http } = config.listen;
   const web =
     http === undefined
@@ -43,7 +45,7 @@ export async function startNode(
       : await startHttp({
           ...http,
           log,
-          metrics: makeMetrics(config),
+          metrics,
           notReady: () => ready,
         }).catch((error: unknown) => {
           throw listenFailure("http", http, error);
@@ -58,6 +60,7 @@ export async function startNode(
     },
     signal,
   );
+  addNodeMetrics(metrics, node);
   const directory = await startDirectory(config, node, log, signal);
   ready = [];
   log.info({ shards: node.journal.replicas().length }, "mail node serves");

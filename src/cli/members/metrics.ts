@@ -1,0 +1,82 @@
+// Which figures each role shows at /metrics. They are read when asked for; nothing runs in between.
+
+import { collectDefaultMetrics, Registry } from "prom-client";
+import type { LinkManager } from "../../cluster/link/link-manager.ts";
+import type { GatewayDirectory } from "../../cluster/directory/gateway-directory.ts";
+import type { MailNode } from "../../cluster/node/mail-node.ts";
+import type { FrontEndCounters } from "../../gateway/front-end-counters.ts";
+import {
+  registerDirectoryMetrics,
+  registerFrontEndMetrics,
+  registerLinkMetrics,
+  registerMemberMetrics,
+  registerNodeMetrics,
+} from "../../gateway/http/metrics.ts";
+import type { Config } from "../config/schema.ts";
+import { programVersion } from "../version.ts";
+
+/** What every member shows: the process, version, readiness. */
+export function memberMetrics(config: Config, ready: () => boolean): Registry {
+  const registry = new Registry();
+  registry.setDefaultLabels({ member: config.member.id });
+  collectDefaultMetrics({ register: registry });
+  registerMemberMetrics(registry, () => ({
+    version: programVersion(),
+    role: config.member.role,
+    ready: ready(),
+  }));
+  return registry;
+}
+
+/** Adds a gateway's listeners, directory and links. `nodes`: how many links there should be. */
+export function addGatewayMetrics(
+  registry: Registry,
+  counters: FrontEndCounters,
+  directory: GatewayDirectory,
+  links: LinkManager,
+  nodes: () => number,
+): void {
+  registerFrontEndMetrics(registry, counters);
+  registerDirectoryMetrics(registry, () => ({
+    shardsMissing: directory.missing().length,
+    shardsStale: directory.stale().length,
+    cacheHits: directory.cacheFigures.hits,
+    cacheMisses: directory.cacheFigures.misses,
+  }));
+  // One more link than there are nodes: the coordinator's.
+  registerLinkMetrics(registry, () => [dialled(links, nodes() + 1)]);
+}
+
+/** Adds a mail node's log, shards, caches and links. */
+export function addNodeMetrics(registry: Registry, node: MailNode): void {
+  const { journal, opened, cluster, member } = node;
+  let commitGroups = 0;
+  opened.log.onDurable(() => {
+    commitGroups++;
+  });
+  registerNodeMetrics(registry, () => {
+    const configs = cluster.shards.all();
+    return {
+      shardsPrimary: configs.filter(({ primary }) => primary.node === member).length,
+      shardsSecondary: configs.filter(({ secondaries }) =>
+        secondaries.some((copy) => copy.node === member),
+      ).length,
+      shardsServing: configs.filter(({ shard }) => journal.serves(shard)).length,
+      committedEntries: journal.committedEntries,
+      commitGroups,
+      uncommittedBytes: journal.uncommittedBytes,
+      fsyncP99Seconds: journal.syncP99Ms / 1000,
+      indexQueueBytes: opened.engine.rows.queuedBytes,
+      summaryCacheBytes: opened.engine.accounts.summaryBytes,
+      accountsLoaded: opened.engine.accounts.loadedAccounts,
+    };
+  });
+  registerLinkMetrics(registry, () => [dialled(cluster.links, undefined)]);
+}
+
+function dialled(links: LinkManager, expected: number | undefined) {
+  const { up, opened, framesIn, framesOut, bytesIn, bytesOut, malformed } = links.counters;
+  const figures = { up, opened, framesIn, framesOut, bytesIn, bytesOut, malformed };
+  const direction = "dialled" as const;
+  return expected === undefined ? { direction, ...figures } : { direction, ...figures, expected };
+}
