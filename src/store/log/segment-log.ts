@@ -137,8 +137,7 @@ class Log implements SegmentLog {
   }
 
   appendRaw(record: Uint8Array, decoded?: RawEntry): Appended {
-    const fits = record.byteLength <= recordBytesMax;
-    const entry = fits ? (decoded ?? decodeEntry(record)) : undefined;
+    const entry = record.length > recordBytesMax ? undefined : (decoded ?? decodeEntry(record));
     if (entry === undefined) throw new MailError({ code: "INVALID", why: "not an entry" });
     const state = this.#sound(entry.shard);
     if (entry.lsn !== state.lastLsn + 1 || entry.prevHash !== state.lastHash) {
