@@ -69,6 +69,16 @@ test("no log line at trace level has a password or a message's text", async () =
     await secure.readLine();
     secure.close();
   }
+  // Out of turn: a client that is one answer ahead, or on the wrong port.
+  for (const port of [imap, submission, pop3]) {
+    const lost = await LineClient.connect({ port });
+    await lost.readLine();
+    for (const line of [password, base64(password), `x ${password}`]) {
+      lost.send(`${line}\r\n`);
+      await lost.readLine();
+    }
+    lost.close();
+  }
   const changed = { password: `${password}-changed` };
   await cluster.admin("PATCH", `/admin/v1/users/${user}`, changed);
   await cluster.cli(["user", "passwd", user, "--password", password]);

@@ -148,7 +148,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
     const verb = line.toString("latin1", 0, space === -1 ? line.length : space).toUpperCase();
     const { log } = this.#context.services;
     if (log.isLevelEnabled("trace")) {
-      const shown = verb === "AUTH" ? "AUTH …" : line.toString("utf8");
+      const shown = shownVerbs.has(verb) ? line.toString("utf8") : "…";
       log.trace({ session: this.id, line: shown }, "smtp command");
     }
     return this.#dispatch(verb, line, next);
