@@ -12,7 +12,7 @@ import { Deadlines } from "./deadlines.ts";
 import { SmtpInput } from "./input.ts";
 import type { SmtpClient } from "./message.ts";
 import { SmtpTransaction, type Started } from "./transaction.ts";
-import { absentVerbs, webVerbs } from "./verbs.ts";
+import { absentVerbs, shownVerbs, webVerbs } from "./verbs.ts";
 
 const heldRepliesMax = 4096;
 

@@ -10,3 +10,8 @@ export const webVerbs: ReadonlySet<string> = new Set(
 export const absentVerbs: ReadonlySet<string> = new Set(
   "EXPN TURN ETRN SEND SOML SAML XFORWARD BURL".split(" "),
 );
+
+/** Commands without secrets, which a log may show. What else comes may be AUTH, or a password out of turn. */
+export const shownVerbs: ReadonlySet<string> = new Set(
+  "MAIL RCPT DATA BDAT RSET EHLO LHLO HELO STARTTLS XCLIENT QUIT NOOP HELP VRFY".split(" "),
+);
