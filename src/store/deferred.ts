@@ -20,7 +20,7 @@ export function deferred<T>(): Deferred<T> {
 export function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const onAbort = (): void => {
-      const { reason } = signal;
+      const reason: unknown = signal.reason;
       reject(reason instanceof Error ? reason : new Error("aborted", { cause: reason }));
     };
     // How the promise ends is no longer anybody's concern once the caller stopped waiting.

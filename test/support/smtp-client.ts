@@ -75,7 +75,9 @@ export class SmtpClient {
   /** Resolves once what was sent has left this process; rejects when the connection ends. */
   async flushed(): Promise<void> {
     await new Promise<void>((done, fail) => {
-      this.#socket.write("", (error) => (error == null ? done() : fail(error)));
+      this.#socket.write("", (error) =>
+        error === null || error === undefined ? done() : fail(error),
+      );
     });
   }
 

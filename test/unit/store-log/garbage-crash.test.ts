@@ -52,7 +52,8 @@ test("a crash at any step of a rewrite loses no live body", async () => {
 
   for (let step = start; step <= disk.trace.length; step++) {
     for (const history of [flushed, written]) {
-      const known = history.findLast((each) => each.step <= step)?.places ?? new Map();
+      const known =
+        history.findLast((each) => each.step <= step)?.places ?? new Map<Lsn, Location>();
       expect(known.size).toBe(bodies.size);
       for (const mode of ["lose", "random", "keep"] as const) {
         const copy = SimulatedDisk.replay(disk.trace, step, step);
