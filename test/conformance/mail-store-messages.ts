@@ -197,6 +197,20 @@ export function messageTests(use: Fixture): void {
       expect(outcome.highestModSeq).toBeGreaterThanOrEqual(before);
     });
 
+    test("says whether it changed something, and that its MODSEQ is the next", async () => {
+      const { store, addAccount } = use();
+      const who = await addAccount();
+      await kit.deliver(store, who);
+      const { id, highestModSeq } = (await open(store, who)).info;
+      const request = { ...change(), mailbox: id, uids: allUids, mode: "add" as const };
+      const first = await store.store(who, { ...request, flags: ["\\Seen"] }, never);
+      expect(first).toMatchObject({ changed: true, highestModSeq: highestModSeq + 1 });
+      const repeated = await store.store(who, again({ ...request, flags: ["\\Seen"] }), never);
+      expect(repeated).toMatchObject({ changed: true, highestModSeq: highestModSeq + 1 });
+      const none = await kit.setFlags(store, who, id, allUids, "add", ["\\SEEN"]);
+      expect(none).toMatchObject({ changed: false, highestModSeq: highestModSeq + 1 });
+    });
+
     test("UNCHANGEDSINCE leaves newer ones alone and names them. RFC 7162 §3.1.3", async () => {
       const { store, addAccount } = use();
       const who = await addAccount();

@@ -54,12 +54,11 @@ async function serveCommands(session: Session): Promise<void> {
 /** The next whole command, or an APPEND up to its message. Undefined at the end of input. */
 async function nextCommand(session: Session): Promise<Uint8Array | undefined> {
   const { input, out, limits } = session;
+  const loggedIn = session.user !== undefined;
+  let limitBytes = loggedIn ? limits.commandBytesMax : limits.unauthenticatedCommandBytesMax;
   let keptCount = 0;
   for (;;) {
-    const loggedIn = session.user !== undefined;
-    const event = await input.next(
-      loggedIn ? limits.commandBytesMax : limits.unauthenticatedCommandBytesMax,
-    );
+    const event = await input.next(limitBytes);
     switch (event.kind) {
       case "command":
         return event.text;
@@ -67,6 +66,11 @@ async function nextCommand(session: Session): Promise<Uint8Array | undefined> {
       case "data":
         return undefined;
       case "tooLong":
+        // RFC 4959 §3: the initial response may be as long as one in a line of its own.
+        if (limitBytes < limits.authLineBytesMax && isAuthenticate(event.text)) {
+          limitBytes = limits.authLineBytesMax;
+          break;
+        }
         writeReply(out, tagOf(event.text), bad("The command is too long", "TOOBIG"));
         session.endWith("Command too long");
         return undefined;
@@ -165,6 +169,10 @@ async function synchronise(session: Session, { sync }: Command, reply: Reply): P
 async function settleAppend(session: Session): Promise<void> {
   if (session.announced === undefined && !session.input.insideCommand) return;
   if (!(await skipRestOfAppend(session))) session.endWith("Message too large");
+}
+
+function isAuthenticate(text: Uint8Array): boolean {
+  return /^[^ ]{1,64} AUTHENTICATE /i.test(Buffer.from(text.subarray(0, 80)).toString("latin1"));
 }
 
 /** The tag of a command that could not be read to its end. */
