@@ -41,10 +41,6 @@ export function accountId(value: number): AccountId {
 export function makeAccountId(birth: ShardId, counter: number): AccountId {
   return (birth * accountsPerShard + counter) as AccountId;
 }
-/** The shard in which an account was born; not necessarily where it lives now. */
-export function birthShard(account: AccountId): ShardId {
-  return Math.floor(account / accountsPerShard) as ShardId;
-}
 export function mailboxId(value: number): MailboxId {
   return value as MailboxId;
 }

@@ -8,8 +8,6 @@ import type { Disk, DiskFile } from "../../lib/disk.ts";
 import { errorCode } from "../../lib/real-disk.ts";
 import { MailError } from "../../mail/errors.ts";
 
-/** Bodies from here on become blobs. */
-export const blobBytesMin = 262_144;
 const pieceBytes = 65_536;
 const nameForm = /^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$/;
 
