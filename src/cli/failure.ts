@@ -1,5 +1,8 @@
 // How a command fails: one line for people and an exit status for scripts (sysexits.h numbers where they fit).
 
+import { errorCode } from "../lib/real-disk.ts";
+import { isMailError } from "../mail/errors.ts";
+
 /** docs/cli.md has this table. */
 export const exitStatus = {
   /** The cluster refused: a name is taken, a check found damage, some lines of an import were refused. */
@@ -34,4 +37,10 @@ export class CommandFailure extends Error {
 export function fileFailure(file: string, error: unknown): CommandFailure {
   const why = error instanceof Error ? error.message : String(error);
   return new CommandFailure(`${file}: ${why}`, exitStatus.noInput, { cause: error });
+}
+
+/** No room left, whoever found it out. */
+export function isDiskFull(error: unknown): boolean {
+  const code = errorCode(error);
+  return code === "ENOSPC" || code === "EDQUOT" || isMailError(error, "DISK_FULL");
 }

@@ -7,7 +7,7 @@ import { unreachable } from "../lib/assert.ts";
 import type { Logger } from "pino";
 import { loadConfig } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
-import { CommandFailure, exitStatus } from "./failure.ts";
+import { CommandFailure, exitStatus, isDiskFull } from "./failure.ts";
 import { startCoordinator } from "./members/coordinator.ts";
 import { explainListen } from "./members/listeners.ts";
 import { startGateway } from "./members/gateway.ts";
@@ -79,6 +79,11 @@ async function untilStop(starting: AbortController): Promise<void> {
 function explain(error: unknown, config: Config): unknown {
   const listen = explainListen(config, error);
   if (listen !== undefined) return listen;
+  if (isDiskFull(error)) {
+    const { id, dataDir } = config.member;
+    const what = `${id}: the disk of ${dataDir} is full: make room there, then start it again`;
+    return new CommandFailure(what, exitStatus.unavailable, { cause: error });
+  }
   if (error instanceof FolderInUse) {
     return new CommandFailure(error.message, exitStatus.unavailable, { cause: error });
   }

@@ -35,8 +35,8 @@ export async function lockFolder(folder: string, random: Random): Promise<Folder
   const path = join(folder, "LOCK.pabal");
   const own = `${path}.${random.hex(8)}`;
   const me = describe(process.pid);
-  await writeFile(own, JSON.stringify(me), { mode: 0o600 });
   try {
+    await writeFile(own, JSON.stringify(me), { mode: 0o600 });
     // A holder found dead is moved away at most a few times: each round somebody else got in first.
     for (let round = 0; round < 5; round++) {
       if (await takes(own, path)) return { release: () => rm(path, { force: true }) };

@@ -16,10 +16,14 @@ export interface ChildOptions {
   readonly onExit: (status: string) => void;
 }
 
+const longestPauseMs = 10_000;
+
 export class Child {
   readonly #options: ChildOptions;
   #process: ChildProcess | undefined;
   #stopping = false;
+  /** Ends by itself, one after the other. */
+  #failures = 0;
   #restart: NodeJS.Timeout | undefined;
 
   constructor(options: ChildOptions) {
@@ -57,6 +61,7 @@ export class Child {
     for (const stream of [child.stdout, child.stderr]) {
       createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY }).on("line", onLine);
     }
+    const startedMs = performance.now();
     let gone = false;
     const ended = (status: string): void => {
       if (gone) return;
@@ -64,10 +69,20 @@ export class Child {
       this.#process = undefined;
       onExit(status);
       if (this.#stopping || restartAfterMs === undefined) return;
-      this.#restart = setTimeout(() => this.#start(), restartAfterMs);
+      const longer = Math.min(
+        longestPauseMs,
+        restartAfterMs * 2 ** Math.max(0, this.#failures - 1),
+      );
+      this.#restart = setTimeout(() => this.#start(), Math.max(restartAfterMs, longer));
     };
     child.once("error", (error) => ended(error.message));
-    child.once("exit", (code, signal) => ended(signal ?? `status ${code ?? 0}`));
+    child.once("exit", (code, signal) => {
+      // Who ends by itself has a reason (a full disk) that is seldom gone the next moment.
+      const early = performance.now() - startedMs < longestPauseMs;
+      if (signal !== null || code === 0) this.#failures = 0;
+      else this.#failures = early ? this.#failures + 1 : 1;
+      ended(signal ?? `status ${code ?? 0}`);
+    });
     if (child.pid !== undefined) onStart(child.pid);
   }
 }

@@ -16,6 +16,7 @@ import { realDisk } from "../../lib/real-disk.ts";
 import { opId } from "../../mail/ids.ts";
 import { openIndex } from "../../store/open-store.ts";
 import type { Config } from "../config/schema.ts";
+import { isDiskFull } from "../failure.ts";
 import { clusterOptions, shardCountOf } from "./cluster-options.ts";
 import { firstMailboxes } from "./first-mailboxes.ts";
 import { listenFailure, requireListener } from "./listeners.ts";
@@ -33,7 +34,11 @@ export async function startNode(
   mkdirSync(dataDir, { recursive: true });
   const lock = await lockFolder(dataDir, systemRandom);
   const fatal = (error: unknown): void => {
-    log.fatal({ err: error }, "this node can't go on; the process ends");
+    if (isDiskFull(error)) {
+      log.fatal({ err: error, dataDir }, "the disk is full: make room, then start this node again");
+    } else {
+      log.fatal({ err: error }, "this node can't go on; the process ends");
+    }
     process.exit(1);
   };
   let ready: readonly string[] = ["joining the cluster"];
