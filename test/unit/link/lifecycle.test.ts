@@ -226,7 +226,7 @@ describe("a peer", () => {
     const call = peer.call("echo", 1, { signal });
     await expect(call).rejects.toMatchObject({ code: "UNAVAILABLE" });
     // The limit is 600 ms; the rest is for a busy test machine.
-    expect(performance.now() - startMs).toBeLessThan(900);
+    expect(performance.now() - startMs).toBeLessThan(2000);
   });
 
   test("that is silent but answers pings stays linked", async () => {
