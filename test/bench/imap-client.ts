@@ -12,6 +12,8 @@ export interface ImapAnswer {
 }
 
 const tailBytes = 4096;
+/** No answer takes this long, unless something is wrong: then the run ends with an error. */
+const answerWithinMs = 60_000;
 
 export class ImapClient {
   readonly #socket: Socket;
@@ -20,6 +22,7 @@ export class ImapClient {
   #tail = "";
   #bytes = 0;
   #done: (() => void) | undefined;
+  #failed: Error | undefined;
   #onBytes: ((text: string) => void) | undefined;
 
   static async open(port: number): Promise<ImapClient> {
@@ -31,8 +34,13 @@ export class ImapClient {
   private constructor(socket: Socket) {
     this.#socket = socket;
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
-    socket.on("error", () => this.#done?.());
-    socket.on("close", () => this.#done?.());
+    socket.on("error", (error) => this.#fail(error));
+    socket.on("close", () => this.#fail(new Error("connection closed by the server")));
+  }
+
+  #fail(error: Error): void {
+    this.#failed ??= error;
+    this.#done?.();
   }
 
   /** Sends one command without literal; resolves at its tagged line. */
@@ -82,10 +90,14 @@ export class ImapClient {
     this.#mark = mark;
     this.#tail = "\r\n";
     this.#bytes = 0;
+    const timer = setTimeout(() => this.#fail(new Error(`no "${mark}" in time`)), answerWithinMs);
     await new Promise<void>((done) => {
       this.#done = done;
+      if (this.#failed !== undefined) done();
     });
+    clearTimeout(timer);
     this.#done = undefined;
+    if (this.#failed !== undefined) throw this.#failed;
   }
 
   #take(chunk: Buffer): void {

@@ -21,6 +21,7 @@ import type { Target } from "./target.ts";
 
 const packages = ["dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd", "postfix", "postfix-lmdb"];
 const userCount = 100;
+const commandWithinMs = 30_000;
 const domain = "pabal.test";
 const mailUser = 8; // Debian's `mail`.
 
@@ -59,9 +60,9 @@ export async function startPeers(): Promise<readonly Target[]> {
       smtp,
       processes: () => [...tree(dovecot), ...tree(postfix)].map((pid) => ({ part: "all", pid })),
       stop: async () => {
-        spawnSync("postfix", ["-c", join(folder, "postfix"), "stop"]);
-        spawnSync("doveadm", ["-c", join(folder, "dovecot.conf"), "stop"]);
-        stopped();
+        const options = { stdio: "ignore", timeout: commandWithinMs } as const;
+        spawnSync("postfix", ["-c", join(folder, "postfix"), "stop"], options);
+        spawnSync("doveadm", ["-c", join(folder, "dovecot.conf"), "stop"], options);
         stopped();
       },
     },
@@ -156,7 +157,11 @@ service lmtp {
 }
 `,
   );
-  execFileSync("dovecot", ["-c", join(folder, "dovecot.conf")], { stdio: "inherit" });
+  // Daemons keep what they inherit: a pipe would never end.
+  execFileSync("dovecot", ["-c", join(folder, "dovecot.conf")], {
+    stdio: "ignore",
+    timeout: commandWithinMs,
+  });
   const pidFile = join(folder, "run", "master.pid");
   await until(() => existsSync(pidFile));
   return Number(readFileSync(pidFile, "utf8").trim());
@@ -195,7 +200,7 @@ smtpd_recipient_restrictions = permit_mynetworks, reject
 default_process_limit = 100
 `,
   );
-  execFileSync("postfix", ["-c", config, "start"], { stdio: "ignore" });
+  execFileSync("postfix", ["-c", config, "start"], { stdio: "ignore", timeout: commandWithinMs });
   const pidFile = join(queue, "pid", "master.pid");
   await until(() => existsSync(pidFile));
   return Number(readFileSync(pidFile, "utf8").trim());

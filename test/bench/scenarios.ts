@@ -250,8 +250,12 @@ async function notification(
   const times: number[] = [];
   const lmtp = target.smtp === undefined;
   for (let i = 0; i < 50; i++) {
-    const exists = new Promise<number>((done) => {
-      seen = () => done(performance.now());
+    const exists = new Promise<number>((done, fail) => {
+      const timer = setTimeout(() => fail(new Error("no EXISTS in 10 s")), 10_000);
+      seen = () => {
+        clearTimeout(timer);
+        done(performance.now());
+      };
     });
     await runSmtpLoad({
       port: target.smtp ?? target.lmtp ?? 0,
@@ -260,7 +264,8 @@ async function notification(
       messageBytes: 4096,
       reconnect: false,
       users: [user],
-      seconds: 0.000_001,
+      seconds: 0,
+      messages: 1,
     });
     const answered = performance.now();
     times.push(Math.max(0, (await exists) - answered));

@@ -12,7 +12,12 @@ export interface SmtpLoad {
   readonly reconnect: boolean;
   readonly users: readonly string[];
   readonly seconds: number;
+  /** So many messages instead, however long they take. */
+  readonly messages?: number;
 }
+
+/** No reply takes this long, unless something is wrong: then the run ends with an error. */
+const replyWithinMs = 60_000;
 
 export interface SmtpResult {
   readonly delivered: number;
@@ -31,7 +36,7 @@ export async function runSmtpLoad(load: SmtpLoad): Promise<SmtpResult> {
   const end = started + load.seconds * 1000;
   const worker = async (): Promise<void> => {
     let session: SmtpSession | undefined;
-    while (performance.now() < end) {
+    while (load.messages === undefined ? performance.now() < end : serial < load.messages) {
       session ??= await SmtpSession.open(load.port, load.lmtp);
       const user = load.users[serial % load.users.length] ?? "";
       const from = performance.now();
@@ -89,11 +94,14 @@ class SmtpSession {
     this.#socket = socket;
     socket.setEncoding("latin1");
     socket.on("data", (text: string) => this.#take(text));
-    socket.on("error", (error) => {
-      this.#failed = error;
-      this.#waiting?.("599 gone");
-    });
-    socket.on("close", () => this.#waiting?.("599 gone"));
+    socket.setTimeout(replyWithinMs, () => socket.destroy(new Error("no reply in a minute")));
+    socket.on("error", (error) => this.#fail(error));
+    socket.on("close", () => this.#fail(new Error("connection closed by the server")));
+  }
+
+  #fail(error: Error): void {
+    this.#failed ??= error;
+    this.#waiting?.("599 gone");
   }
 
   /** True when the message was answered 2yz. */

@@ -23,6 +23,7 @@ export interface Target {
 }
 
 const startWithinMs = 60_000;
+const stopWithinMs = 20_000;
 
 /** Starts `pabal dev` from dist/ with so many nodes and users. */
 export async function startPabal(options: {
@@ -55,8 +56,10 @@ export async function startPabal(options: {
   );
   const end = performance.now() + startWithinMs;
   while (!existsSync(file)) {
-    if (child.exitCode !== null || performance.now() > end)
+    if (child.exitCode !== null || performance.now() > end) {
+      child.kill("SIGTERM");
       throw new Error("pabal dev did not start");
+    }
     await wait(50);
   }
   const ports: PortsFile = JSON.parse(readFileSync(file, "utf8"));
@@ -78,7 +81,9 @@ export async function startPabal(options: {
     stop: async () => {
       const gone = new Promise((done) => child.once("exit", done));
       child.kill("SIGTERM");
+      const hurry = setTimeout(() => child.kill("SIGKILL"), stopWithinMs);
       await gone;
+      clearTimeout(hurry);
       rmSync(folder, { recursive: true, force: true });
     },
   };
