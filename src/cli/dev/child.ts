@@ -56,7 +56,9 @@ export class Child {
 
   #start(): void {
     const { command, args, onLine, onStart, onExit, restartAfterMs } = this.#options;
-    const child = spawn(command, [...args], { stdio: ["ignore", "pipe", "pipe"] });
+    // Disk and LevelDB share Node's thread pool, whose size counts from the start of a process only.
+    const env = { UV_THREADPOOL_SIZE: "16", ...process.env };
+    const child = spawn(command, [...args], { env, stdio: ["ignore", "pipe", "pipe"] });
     this.#process = child;
     for (const stream of [child.stdout, child.stderr]) {
       createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY }).on("line", onLine);
