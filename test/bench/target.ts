@@ -2,8 +2,7 @@
 // listens, which processes are its own, and who its users are.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
@@ -62,7 +61,7 @@ export async function startPabal(options: {
     }
     await wait(50);
   }
-  const ports: PortsFile = JSON.parse(readFileSync(file, "utf8"));
+  const ports = JSON.parse(readFileSync(file, "utf8")) as PortsFile;
   const first = ports.gateways[0];
   if (first === undefined) throw new Error("no gateway");
   return {
@@ -79,7 +78,9 @@ export async function startPabal(options: {
       { part: "c1", pid: ports.coordinator.pid },
     ],
     stop: async () => {
-      const gone = new Promise((done) => child.once("exit", done));
+      const gone = new Promise((done) => {
+        child.once("exit", done);
+      });
       child.kill("SIGTERM");
       const hurry = setTimeout(() => child.kill("SIGKILL"), stopWithinMs);
       await gone;
