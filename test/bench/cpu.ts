@@ -1,8 +1,11 @@
 // CPU time and memory of processes as the kernel counts them (/proc), children that ended included.
 
 import { readFileSync } from "node:fs";
+import { setTimeout as wait } from "node:timers/promises";
 import type { Target } from "./target.ts";
 
+/** CPU of all processes in half a second while nobody asks for anything. */
+const quietMs = 60;
 const ticksPerSecond = 100; // USER_HZ, fixed on Linux.
 
 /** CPU milliseconds used so far by each part of a target. A process that is gone counts as 0. */
@@ -17,6 +20,16 @@ export function cpuMs(target: Target): ReadonlyMap<string, number> {
 /** Sum over all parts. */
 export function totalCpuMs(target: Target): number {
   return [...cpuMs(target).values()].reduce((sum, ms) => sum + ms, 0);
+}
+
+/** Waits until the target does next to nothing, so that no scenario pays for the one before; at most 10 s. */
+export async function settled(target: Target): Promise<void> {
+  for (let tries = 0, before = totalCpuMs(target); tries < 20; tries++) {
+    await wait(500);
+    const now = totalCpuMs(target);
+    if (now - before <= quietMs) return;
+    before = now;
+  }
 }
 
 /** Resident bytes of all processes of the parts whose name begins with `prefix`. */

@@ -1,6 +1,6 @@
 // What is measured, the same for Pabal and every peer: each scenario drives standard protocols only.
 
-import { totalCpuMs, residentBytes } from "./cpu.ts";
+import { residentBytes, settled, totalCpuMs } from "./cpu.ts";
 import { ImapClient } from "./imap-client.ts";
 import { popRetrieve } from "./pop3-load.ts";
 import { type Figure, quantile } from "./report.ts";
@@ -145,6 +145,7 @@ async function mailbox(
     });
   };
   await append(target, client, body, size, add);
+  await settled(target);
   const n = size.messages;
   await expectOk(client.command("SELECT bench"));
   await timed(`SELECT again, ${n} messages`, "SELECT bench", 20);
@@ -286,6 +287,7 @@ async function idleConnections(
   size: BenchSize,
   add: (figure: Figure) => void,
 ): Promise<void> {
+  await settled(target);
   const before = residentBytes(target, "g") || residentBytes(target, "");
   const clients: ImapClient[] = [];
   for (let from = 0; from < size.idle; from += 50) {
@@ -320,6 +322,7 @@ async function pop(
   size: BenchSize,
   add: (figure: Figure) => void,
 ): Promise<void> {
+  await settled(target);
   const before = totalCpuMs(target);
   const { messages, seconds } = await popRetrieve(
     port,
