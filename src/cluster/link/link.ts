@@ -18,7 +18,10 @@ export interface LinkLimits {
   readonly greetingMs: number;
   /** Above this much unsent output new calls are refused with BUSY, and producers wait. */
   readonly outputBytesMax: number;
-  /** Requests in flight per link; more are refused with BUSY. */
+  /**
+   * Requests in flight per link; more are refused with BUSY. Each session that has a mailbox open has
+   * one for as long: a watch.
+   */
   readonly requestsMax: number;
   /** A call without `deadlineMs` of its own is given up after this. Streams and uploads have none. */
   readonly callDeadlineMs: number;
@@ -30,7 +33,7 @@ export const defaultLinkLimits: LinkLimits = {
   acceptedSilenceMs: 2000,
   greetingMs: 2000,
   outputBytesMax: 8 * 1024 * 1024,
-  requestsMax: 8192,
+  requestsMax: 65_536,
   callDeadlineMs: 30_000,
 };
 
