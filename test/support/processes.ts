@@ -34,7 +34,7 @@ export function startGroup(
   });
   closeSync(log);
   // Its input ends with this process, however that ends.
-  const watch = `read line; kill -9 -- -${child.pid ?? 0}`;
+  const watch = `read line; kill -9 -${child.pid ?? 0}`;
   const guard = spawn("sh", ["-c", watch], { stdio: ["pipe", "ignore", "ignore"], detached: true });
   return { child, release: () => guard.stdin.end() };
 }
