@@ -97,9 +97,10 @@ export type ManagerEvent =
       readonly state: "up" | "reset";
       readonly nowMs: number;
     }
-  /** Something came from the node (any frame or keep-alive): at most one event a node each 100 ms. */
+  /** The heartbeat machine's effects of that name: nothing for SUSPECT, and something again. */
+  | { readonly kind: "silent"; readonly node: MemberId; readonly nowMs: number }
   | { readonly kind: "heard"; readonly node: MemberId; readonly nowMs: number }
-  /** What another gateway can't reach, by the ring (its `unreachable(state, nowMs)`). */
+  /** What another gateway can't reach, by the ring (its `unreachable(state)`). */
   | {
       readonly kind: "view";
       readonly gateway: MemberId;
