@@ -295,6 +295,37 @@ describe.each(coordinatorRows)("$name coordinator", ({ start }) => {
       network.cut();
     });
 
+    test("a watch cut off over a compaction learns the difference, deletions too", async () => {
+      const { network, compact, first, second } = harness;
+      if (network === undefined || compact === undefined) return;
+      for (const key of ["w/gone", "w/kept", "w/changed"]) await put(second, key, 0, "1");
+      const seen = watching(() => first, "w/", 0);
+      await seen.reaches("w/changed=1");
+      network.swallow("all");
+      const gone = await second.get("w/gone");
+      await put(second, "w/gone", gone?.revision ?? 0, undefined);
+      const changed = await second.get("w/changed");
+      await put(second, "w/changed", changed?.revision ?? 0, "2");
+      await compact((await put(second, "w/new", 0, "1")).revision);
+      network.swallow("nothing");
+      network.cut();
+      await seen.reaches("w/new=1");
+      await seen.reaches("w/gone deleted");
+      await seen.stop();
+      expect(seen.words.filter((word) => word.startsWith("w/kept"))).toEqual(["w/kept=1"]);
+      expect(seen.words).toContain("w/changed=2");
+    });
+
+    test("a watch from a compacted revision is refused: it could not tell what was deleted", async () => {
+      const { compact, first } = harness;
+      if (compact === undefined) return;
+      const { revision } = await put(first, "w/a", 0, "1");
+      await put(first, "w/b", 0, "1");
+      await compact((await put(first, "w/c", 0, "1")).revision);
+      const seen = watching(() => first, "w/", revision);
+      await expect(seen.stopped).rejects.toMatchObject({ code: "CONFLICT" });
+    });
+
     test("a watch misses nothing over many broken links", async () => {
       const { network, first, second } = harness;
       if (network === undefined) return;

@@ -1,5 +1,4 @@
-// A coordinator under test, however it is implemented: what the conformance suite may do to it. The
-// etcd implementation becomes one more function here.
+// A coordinator under test, however it is implemented: what the conformance suite may do to it.
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -9,6 +8,7 @@ import type { Coordinator } from "../../../src/cluster/coordinator/coordinator.t
 import { serveCoordinator } from "../../../src/cluster/coordinator/coordinator-service.ts";
 import { EmbeddedCoordinator } from "../../../src/cluster/coordinator/embedded.ts";
 import type { LeaseHome } from "../../../src/cluster/coordinator/lease.ts";
+import { EtcdCoordinator } from "../../../src/cluster/coordinator/etcd.ts";
 import { RemoteCoordinator } from "../../../src/cluster/coordinator/remote.ts";
 import { MemoryAddressBook } from "../../../src/cluster/link/address-book.ts";
 import { LinkManager } from "../../../src/cluster/link/link-manager.ts";
@@ -18,6 +18,7 @@ import { systemClock } from "../../../src/lib/clock.ts";
 import { systemRandom } from "../../../src/lib/random.ts";
 import { realDisk } from "../../../src/lib/real-disk.ts";
 import { memberId } from "../../../src/mail/ids.ts";
+import { EtcdServer } from "./etcd-server.ts";
 import { startRelay } from "../relay.ts";
 import type { Relay } from "../relay.ts";
 
@@ -29,6 +30,8 @@ export interface CoordinatorHarness {
   restart(): Promise<void>;
   /** Faults between the first client and the coordinator, where there is a network. */
   readonly network?: Relay;
+  /** Forgets the history before a revision, where that can be asked for. */
+  readonly compact?: (revision: number) => Promise<void>;
   close(): Promise<void>;
 }
 
@@ -44,6 +47,7 @@ const log = pino({ level: "silent" });
 export const coordinatorRows: readonly CoordinatorRow[] = [
   { name: "embedded", start: startEmbedded },
   { name: "remote", start: startRemote },
+  { name: "etcd", start: startEtcd },
 ];
 
 async function startEmbedded(): Promise<CoordinatorHarness> {
@@ -94,6 +98,35 @@ async function startRemote(): Promise<CoordinatorHarness> {
       await rm(folder, { recursive: true });
     },
   };
+}
+
+async function startEtcd(): Promise<CoordinatorHarness> {
+  const server = await EtcdServer.start();
+  const relay = await startRelay(server.port);
+  const first = etcdClient(relay.port);
+  const second = etcdClient(server.port);
+  return {
+    first,
+    second,
+    network: relay,
+    restart: () => server.restart(),
+    compact: (revision) => server.compact(revision),
+    close: async () => {
+      first.close();
+      second.close();
+      await relay.close();
+      await server.close();
+    },
+  };
+}
+
+function etcdClient(port: number): EtcdCoordinator {
+  return new EtcdCoordinator({
+    hosts: [`127.0.0.1:${port}`],
+    namespace: "pabal/test/",
+    clock: systemClock,
+    nonce: () => systemRandom.hex(12),
+  });
 }
 
 function open(folder: string): Promise<EmbeddedCoordinator> {
