@@ -7,7 +7,8 @@ import { initCluster, readCluster, registeredNodes } from "../cluster/node/init-
 import { isMailError } from "../mail/errors.ts";
 import { loadConfig } from "./config/load.ts";
 import { CommandFailure, exitStatus } from "./failure.ts";
-import { reachCoordinator, selfDescription } from "./members/member-base.ts";
+import { reachCoordinator } from "./members/coordinator-way.ts";
+import { selfDescription } from "./members/member-base.ts";
 
 export interface InitOutcome {
   readonly shards: number;
@@ -29,7 +30,8 @@ export async function initFromConfig(
   const config = loadConfig(configFile);
   const log = pino({ level: "silent" });
   const self = selfDescription(config, "tool", () => 0);
-  const { links, coordinator } = reachCoordinator(config, self, log);
+  const way = reachCoordinator(config, self, log);
+  const { coordinator } = way;
   try {
     for (;;) {
       signal.throwIfAborted();
@@ -59,8 +61,7 @@ export async function initFromConfig(
       throw new CommandFailure(error.message, exitStatus.failed, { cause: error });
     throw error;
   } finally {
-    coordinator.close();
-    links.close();
+    way.close();
   }
 }
 

@@ -76,7 +76,7 @@ function addDevCommand(program: Command): void {
     )
     .option("--gateways <n>", "gateways", "2")
     .option("--nodes <n>", "mail nodes", "3")
-    .option("--coordinator <kind>", "embedded", "embedded")
+    .option("--coordinator <kind>", "embedded, or etcd (Debian: etcd-server)", "embedded")
     .option("--users <n>", "users u1 … uN @pabal.test, password `secret`", "10")
     .option("--port-base <n>", "first port; 0 takes free ones", "0")
     .option("--ports-json <file>", "write ports, pids and users here once everything serves")

@@ -12,7 +12,17 @@ interface Listener {
 interface Checked {
   readonly cluster: {
     readonly minCopies: 1 | 2;
-    readonly coordinator: { readonly member: string; readonly address: string };
+    readonly coordinator: {
+      readonly kind: "embedded" | "etcd";
+      readonly member: string;
+      readonly address?: string | undefined;
+      readonly endpoints: readonly string[];
+      readonly ca?: string | undefined;
+      readonly cert?: string | undefined;
+      readonly key?: string | undefined;
+      readonly username?: string | undefined;
+      readonly passwordFile?: string | undefined;
+    };
     readonly link: {
       readonly plaintext: boolean;
       readonly ca?: string | undefined;
@@ -44,9 +54,30 @@ const implicitTls = ["submissions", "imaps", "pop3s"];
 export function crossChecks(config: Checked, context: z.core.$RefinementCtx<unknown>): void {
   const report: Report = (path, message) =>
     context.addIssue({ code: "custom", path: [...path], message, input: undefined });
+  checkCoordinator(config, report);
   checkLinks(config, report);
   checkRole(config, report);
   checkListeners(config, report);
+}
+
+function checkCoordinator({ cluster, member }: Checked, report: Report): void {
+  const { kind, address, endpoints, ca, cert, key, username, passwordFile } = cluster.coordinator;
+  const at = ["cluster", "coordinator"];
+  if (kind === "embedded") {
+    if (address === undefined) report([...at, "address"], "is missing: where the coordinator is");
+    if (endpoints.length > 0) report([...at, "endpoints"], "is etcd's: set kind: etcd");
+    return;
+  }
+  if (endpoints.length === 0) report([...at, "endpoints"], "is missing: where etcd listens");
+  if (address !== undefined) report([...at, "address"], "is the embedded coordinator's: drop it");
+  if (member.role === "coordinator") {
+    report(["member", "role"], "is for the embedded coordinator; this cluster has etcd");
+  }
+  if ((cert === undefined) !== (key === undefined)) report(at, "wants cert and key, or neither");
+  if (cert !== undefined && ca === undefined) report([...at, "ca"], "is missing");
+  if ((username === undefined) !== (passwordFile === undefined)) {
+    report(at, "wants username and passwordFile, or neither");
+  }
 }
 
 function checkLinks({ cluster, listen }: Checked, report: Report): void {
@@ -70,8 +101,8 @@ function checkLinks({ cluster, listen }: Checked, report: Report): void {
       `is for loopback only, but listen.link is ${here.address}`,
     );
   }
-  const host = cluster.coordinator.address.replace(/:\d+$/, "");
-  if (!isLoopback(host)) {
+  const host = cluster.coordinator.address?.replace(/:\d+$/, "");
+  if (host !== undefined && !isLoopback(host)) {
     report(
       ["cluster", "link", "plaintext"],
       `is for loopback only, but the coordinator is at ${host}`,
@@ -80,15 +111,17 @@ function checkLinks({ cluster, listen }: Checked, report: Report): void {
 }
 
 function checkRole({ cluster, member, listen, domains }: Checked, report: Report): void {
-  const coordinator = cluster.coordinator.member;
-  if (member.role === "coordinator" && member.id !== coordinator) {
-    report(
-      ["member", "id"],
-      `is not that of the coordinator, cluster.coordinator.member: ${coordinator}`,
-    );
-  }
-  if (member.role !== "coordinator" && member.id === coordinator) {
-    report(["member", "id"], "is the coordinator's: choose another one");
+  const { kind, member: coordinator } = cluster.coordinator;
+  if (kind === "embedded") {
+    if (member.role === "coordinator" && member.id !== coordinator) {
+      report(
+        ["member", "id"],
+        `is not that of the coordinator, cluster.coordinator.member: ${coordinator}`,
+      );
+    }
+    if (member.role !== "coordinator" && member.id === coordinator) {
+      report(["member", "id"], "is the coordinator's: choose another one");
+    }
   }
   if (member.role !== "gateway") {
     for (const name of mailListeners.filter((key) => listen[key] !== undefined)) {

@@ -81,14 +81,26 @@ const cluster = z
     }),
     coordinator: z
       .strictObject({
-        kind: z
-          .literal("embedded")
-          .prefault("embedded")
-          .meta({ description: "embedded: one process with its own fsynced log" }),
+        kind: z.enum(["embedded", "etcd"]).prefault("embedded").meta({
+          description:
+            "embedded: one process with its own fsynced log, for one machine. etcd: for several machines",
+        }),
         member: memberName
           .prefault("c1")
-          .meta({ description: "Member id of the coordinator process" }),
-        address: hostPort.meta({ description: "Link address of the coordinator process" }),
+          .meta({ description: "Member id of the coordinator process (embedded)" }),
+        address: hostPort
+          .optional()
+          .meta({ description: "Link address of the coordinator process (embedded)" }),
+        endpoints: z
+          .array(hostPort)
+          .max(9)
+          .prefault([])
+          .meta({ description: "Client addresses of the etcd servers (etcd)" }),
+        ca: text("Certificate authority of etcd (PEM file); without it, plain text").optional(),
+        cert: text("Client certificate for etcd (PEM file)").optional(),
+        key: text("Client key for etcd (PEM file)").optional(),
+        username: text("User of etcd, where it asks for one").optional(),
+        passwordFile: text("File that holds the password of etcd's user").optional(),
       })
       .meta({ description: "Where the shard table is kept" }),
     link: z
@@ -160,6 +172,27 @@ const directory = z
   .prefault({})
   .meta({ description: "The replica of all accounts that every gateway has" });
 
+const disk = z
+  .strictObject({
+    mailFree: z.number().min(0).max(50).prefault(5).meta({
+      description:
+        "Percent of the data folder's file system: with less free, a node takes no new mail (452, NO); deletions, flags and reads go on",
+    }),
+    copyFree: z.number().min(0).max(90).prefault(10).meta({
+      description: "Percent: with less free, no new copy of a shard is made on the node",
+    }),
+    floor: size(
+      "128MiB",
+      "With less than this free a node takes no new mail, too; on a small disk an eighth of it",
+    ),
+    ballast: size(
+      "64MiB",
+      "File that is given up when the disk is full, so that deletions and a restart find room; on a small disk a sixteenth of it",
+    ),
+  })
+  .prefault({})
+  .meta({ description: "Room on the disk of a mail node" });
+
 const limits = z
   .strictObject({
     messageBytes: size("50MiB", "Largest message"),
@@ -212,6 +245,7 @@ export const configSchema = z
       .meta({ description: "Mail domains; the first completes a bare login" }),
     directory,
     auth,
+    disk,
     limits,
     groups: z
       .strictObject({

@@ -20,11 +20,13 @@ export class DevCluster {
 
   constructor(options: DevClusterOptions) {
     const program = process.argv[1] ?? "";
-    for (const { id, file } of options.members) {
+    for (const { id, file, command } of options.members) {
+      const serve = [process.execPath, ...process.execArgv, program, "serve", "--config", file];
+      const [run = "", ...args] = command ?? serve;
       const child = new Child({
         name: id,
-        command: process.execPath,
-        args: [...process.execArgv, program, "serve", "--config", file],
+        command: run,
+        args,
         // Before the cluster serves, a member that ends has a reason that a restart won't mend.
         restartAfterMs: options.restartAfterMs,
         onLine: (line) => options.onLine(id, line),

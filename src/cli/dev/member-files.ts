@@ -11,6 +11,7 @@ export interface DevSettings {
   readonly clusterId: string;
   readonly domain: string;
   readonly ports: DevPorts;
+  readonly coordinator: "embedded" | "etcd";
   /** `key=value` pairs for every member; the value is YAML. */
   readonly set: readonly string[];
 }
@@ -18,19 +19,22 @@ export interface DevSettings {
 export interface MemberFile {
   readonly id: string;
   readonly role: "coordinator" | "node" | "gateway";
+  /** Program and arguments, where the member is not `pabal serve` of a file. */
+  readonly command?: readonly string[];
   readonly file: string;
   readonly dataDir: string;
 }
 
-/** Writes the configuration files and says which there are: coordinator first, then nodes, then gateways. */
+/** Writes the configuration files and says which members there are: coordinator first, then nodes, then gateways. */
 export function writeMemberFiles(settings: DevSettings): readonly MemberFile[] {
   const { ports } = settings;
   const on = (port: number): { address: string; port: number } => ({ address: "127.0.0.1", port });
+  const embedded = member("c1", "coordinator", {
+    link: on(ports.coordinator.link),
+    http: on(ports.coordinator.http),
+  });
   const members = [
-    member("c1", "coordinator", {
-      link: on(ports.coordinator.link),
-      http: on(ports.coordinator.http),
-    }),
+    ...(settings.coordinator === "embedded" ? [embedded] : []),
     ...ports.nodes.map((node, index) =>
       member(`n${index + 1}`, "node", { link: on(node.link), http: on(node.http) }),
     ),
@@ -43,7 +47,8 @@ export function writeMemberFiles(settings: DevSettings): readonly MemberFile[] {
     ),
   ];
   mkdirSync(join(settings.folder, "config"), { recursive: true });
-  return members.map(({ id, role, listen }) => {
+  const etcd = settings.coordinator === "etcd" ? [etcdMember(settings)] : [];
+  const served = members.map(({ id, role, listen }) => {
     const file = join(settings.folder, "config", `${id}.yaml`);
     const dataDir = join(settings.folder, id);
     mkdirSync(dataDir, { recursive: true });
@@ -51,6 +56,29 @@ export function writeMemberFiles(settings: DevSettings): readonly MemberFile[] {
     writeFileSync(file, withSettings(text, settings.set));
     return { id, role, file, dataDir };
   });
+  return [...etcd, ...served];
+}
+
+/** One etcd server that keeps its data where a coordinator member would. */
+function etcdMember({ folder, ports }: DevSettings): MemberFile {
+  const dataDir = join(folder, "c1");
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const client = `http://127.0.0.1:${ports.coordinator.link}`;
+  const peer = `http://127.0.0.1:${ports.coordinator.http}`;
+  const options = {
+    name: "c1",
+    "data-dir": dataDir,
+    "listen-client-urls": client,
+    "advertise-client-urls": client,
+    "listen-peer-urls": peer,
+    "initial-advertise-peer-urls": peer,
+    "initial-cluster": `c1=${peer}`,
+    "auto-compaction-retention": "1",
+    logger: "zap",
+    "log-level": "warn",
+  };
+  const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
+  return { id: "c1", role: "coordinator", file: "", dataDir, command: ["etcd", ...args] };
 }
 
 function member<R extends MemberFile["role"]>(
@@ -62,7 +90,7 @@ function member<R extends MemberFile["role"]>(
 }
 
 function configuration(
-  { folder, clusterId, domain, ports }: DevSettings,
+  { folder, clusterId, domain, ports, coordinator }: DevSettings,
   id: string,
   role: string,
   listen: Record<string, unknown>,
@@ -73,7 +101,10 @@ function configuration(
     cluster: {
       id: clusterId,
       allowSameMachine: true,
-      coordinator: { kind: "embedded", address: `127.0.0.1:${ports.coordinator.link}` },
+      coordinator:
+        coordinator === "embedded"
+          ? { kind: coordinator, address: `127.0.0.1:${ports.coordinator.link}` }
+          : { kind: coordinator, endpoints: [`127.0.0.1:${ports.coordinator.link}`] },
       link: { ca: tls("cluster-ca.pem"), cert: tls(`${id}.pem`), key: tls(`${id}.key`) },
     },
     member: { id, role, dataDir },
@@ -82,6 +113,8 @@ function configuration(
     domains: [domain],
     ...(role === "gateway" ? { tls: { cert: tls("public.pem"), key: tls("public.key") } } : {}),
     auth: { plaintextOnLoopback: true },
+    // Several nodes share one disk that is not theirs.
+    disk: { ballast: "1MiB" },
     admin: { tokenFile: join(folder, "admin-token") },
   };
 }

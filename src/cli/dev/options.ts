@@ -8,6 +8,8 @@ export interface DevOptions {
   readonly data: string | undefined;
   readonly gateways: number;
   readonly nodes: number;
+  /** `etcd`: a server of Debian's package etcd-server is started on loopback. */
+  readonly coordinator: "embedded" | "etcd";
   readonly users: number;
   readonly portBase: number;
   readonly portsJson: string | undefined;
@@ -31,8 +33,9 @@ export interface RawDevOptions {
 
 /** @throws CommandFailure that names the option. */
 export function devOptions(raw: RawDevOptions): DevOptions {
-  if (raw.coordinator !== "embedded") {
-    throw usage(`--coordinator ${raw.coordinator}: this version has only the embedded one`);
+  const { coordinator } = raw;
+  if (coordinator !== "embedded" && coordinator !== "etcd") {
+    throw usage(`--coordinator wants embedded or etcd, not ${coordinator}`);
   }
   const restartAfterMs = raw.restartAfter === "never" ? undefined : parseDuration(raw.restartAfter);
   if (raw.restartAfter !== "never" && restartAfterMs === undefined) {
@@ -45,6 +48,7 @@ export function devOptions(raw: RawDevOptions): DevOptions {
     data: raw.data,
     gateways: whole("--gateways", raw.gateways, 1, 9),
     nodes: whole("--nodes", raw.nodes, 1, 99),
+    coordinator,
     users: whole("--users", raw.users, 0, 100_000),
     portBase: whole("--port-base", raw.portBase, 0, 64_000),
     portsJson: raw.portsJson,

@@ -31,7 +31,7 @@ export interface PortsFile {
     readonly http: number;
     readonly data: string;
   }[];
-  readonly coordinator: { readonly kind: "embedded"; readonly pid: number };
+  readonly coordinator: { readonly kind: "embedded" | "etcd"; readonly pid: number };
   readonly admin: { readonly url: string; readonly token: string };
 }
 

@@ -33,6 +33,7 @@ interface Plan {
   readonly ports: DevPorts;
   readonly token: string;
   readonly members: readonly MemberFile[];
+  readonly coordinator: "embedded" | "etcd";
   /** Admin API of each gateway. */
   readonly urls: readonly string[];
   readonly users: readonly string[];
@@ -81,19 +82,20 @@ async function prepare(options: DevOptions): Promise<Plan> {
   mkdirSync(folder, { recursive: true });
   const ports = await choosePorts(options.portBase, options.gateways, options.nodes);
   const token = keptToken(folder);
-  const members = writeMemberFiles({ folder, clusterId, domain, ports, set: options.set });
+  const { coordinator, set } = options;
+  const members = writeMemberFiles({ folder, clusterId, domain, ports, coordinator, set });
   const names = members.map(({ id }) => id);
   await writeCertificates(folder, clusterId, names);
   const urls = ports.gateways.map(({ http }) => `http://127.0.0.1:${http}`);
   const users = Array.from({ length: options.users }, (_, index) => `u${index + 1}@${domain}`);
-  return { folder, ports, token, members, urls, users };
+  return { folder, ports, token, members, coordinator, urls, users };
 }
 
 /** Resolves once every member serves and the users are there. @throws CommandFailure when one can't. */
 async function bringUp(plan: Plan, cluster: DevCluster, signal: AbortSignal): Promise<void> {
   const { ports } = plan;
   const listening = [
-    { id: "c1", http: ports.coordinator.http },
+    ...(plan.coordinator === "embedded" ? [{ id: "c1", http: ports.coordinator.http }] : []),
     ...ports.nodes.map(({ http }, index) => ({ id: `n${index + 1}`, http })),
     ...ports.gateways.map(({ http }, index) => ({ id: `g${index + 1}`, http })),
   ];
@@ -101,7 +103,7 @@ async function bringUp(plan: Plan, cluster: DevCluster, signal: AbortSignal): Pr
   const initLimit = AbortSignal.any([signal, AbortSignal.timeout(readyWithinMs)]);
   try {
     await Promise.race([
-      initFromConfig(plan.members[0]?.file ?? "", ports.nodes.length, initLimit),
+      initFromConfig(plan.members.at(-1)?.file ?? "", ports.nodes.length, initLimit),
       untilFailure(() => cluster.failure, AbortSignal.any([signal, initDone.signal])),
     ]);
     initDone.abort();
@@ -175,7 +177,7 @@ function portsFile(plan: Plan, cluster: DevCluster): PortsFile {
       http,
       data: dataOf(`n${index + 1}`),
     })),
-    coordinator: { kind: "embedded", pid: cluster.pid("c1") },
+    coordinator: { kind: plan.coordinator, pid: cluster.pid("c1") },
     admin: { url: urls[0] ?? "", token },
   };
 }

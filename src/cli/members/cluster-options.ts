@@ -8,6 +8,7 @@ import { systemRandom } from "../../lib/random.ts";
 import { isMailError } from "../../mail/errors.ts";
 import { memberId } from "../../mail/ids.ts";
 import type { Config } from "../config/schema.ts";
+import { coordinatorAddress, etcdCoordinator } from "./coordinator-way.ts";
 import type { ListenerConfig } from "./listeners.ts";
 import { failureDomain, linkSecurity, splitHostPort } from "./member-base.ts";
 
@@ -26,17 +27,22 @@ export function clusterOptions(
     listen: { host: link.address, port: link.port },
     ...(advertise === undefined ? {} : { advertise: splitHostPort(advertise) }),
     security: linkSecurity(config),
-    coordinator: {
-      kind: "remote",
-      member: memberId(config.cluster.coordinator.member),
-      address: splitHostPort(config.cluster.coordinator.address),
-    },
+    coordinator: coordinatorOf(config),
     clock: systemClock,
     random: systemRandom,
     logger: log,
     onReplaced: () =>
       fatal(new Error(`another process runs as ${config.member.id}; this one stops`)),
   };
+}
+
+function coordinatorOf(config: Config): ClusterOptions["coordinator"] {
+  const { kind, member } = config.cluster.coordinator;
+  if (kind === "etcd") {
+    const coordinator = etcdCoordinator(config);
+    return { kind: "given", coordinator, close: () => coordinator.close() };
+  }
+  return { kind: "remote", member: memberId(member), address: coordinatorAddress(config) };
 }
 
 const lookEveryMs = 100;

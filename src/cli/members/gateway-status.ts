@@ -23,6 +23,7 @@ export async function gatewayStatus(
     ({ primary, secondaries }) => [primary, ...secondaries].filter(({ node }) => isUp(node)).length,
   );
   const me = memberId(config.member.id);
+  const { kind } = config.cluster.coordinator;
   const coordinator = memberId(config.cluster.coordinator.member);
   const members = cluster.members
     .all()
@@ -39,7 +40,9 @@ export async function gatewayStatus(
     },
     directory: { missing: directory.missing().length, stale: directory.stale().length },
     members: [
-      { id: coordinator, role: "coordinator", up: isUp(coordinator) },
+      ...(kind === "embedded"
+        ? [{ id: coordinator, role: "coordinator", up: isUp(coordinator) }]
+        : []),
       ...members.map(({ member, role }) => {
         const load = role === "node" ? loadOf(member) : undefined;
         return {

@@ -4,14 +4,9 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { pino, type Logger } from "pino";
-import { MemoryAddressBook } from "../../cluster/link/address-book.ts";
 import type { LinkSecurity } from "../../cluster/link/link-security.ts";
-import { LinkManager } from "../../cluster/link/link-manager.ts";
 import type { SelfDescription } from "../../cluster/link/hello.ts";
-import { RemoteCoordinator } from "../../cluster/coordinator/remote.ts";
-import { systemClock } from "../../lib/clock.ts";
-import { systemRandom } from "../../lib/random.ts";
-import { type MemberId, memberId } from "../../mail/ids.ts";
+import { memberId } from "../../mail/ids.ts";
 import type { Config } from "../config/schema.ts";
 
 /** A role's running parts. */
@@ -59,36 +54,6 @@ export function splitHostPort(text: string): { readonly host: string; readonly p
     host: text.slice(0, colon).replace(/^\[|\]$/g, ""),
     port: Number(text.slice(colon + 1)),
   };
-}
-
-export interface CoordinatorWay {
-  readonly addresses: MemoryAddressBook;
-  readonly links: LinkManager;
-  readonly coordinator: RemoteCoordinator;
-}
-
-/** Links of a member, with the coordinator's address in the book. */
-export function reachCoordinator(
-  config: Config,
-  self: SelfDescription,
-  log: Logger,
-): CoordinatorWay {
-  const addresses = new MemoryAddressBook();
-  const coordinatorId: MemberId = memberId(config.cluster.coordinator.member);
-  addresses.set(coordinatorId, splitHostPort(config.cluster.coordinator.address));
-  const links = new LinkManager({
-    self,
-    addresses,
-    security: linkSecurity(config),
-    clock: systemClock,
-    log,
-    random: systemRandom,
-  });
-  const coordinator = new RemoteCoordinator({
-    peer: links.peer(coordinatorId),
-    clock: systemClock,
-  });
-  return { addresses, links, coordinator };
 }
 
 /** The machine, unless the operator names a wider domain. */

@@ -32,7 +32,12 @@ export interface ClusterOptions {
   readonly security: LinkSecurity;
   readonly coordinator:
     | { readonly kind: "remote"; readonly member: MemberId; readonly address: MemberAddress }
-    | { readonly kind: "given"; readonly coordinator: Coordinator };
+    | {
+        readonly kind: "given";
+        readonly coordinator: Coordinator;
+        /** Runs when this member closes: for a coordinator that is the member's own client. */
+        readonly close?: () => void;
+      };
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -161,6 +166,8 @@ export class ClusterClient {
     }
     await this.#server?.close();
     if (this.coordinator instanceof RemoteCoordinator) this.coordinator.close();
+    const { coordinator: at } = this.options;
+    if (at.kind === "given") at.close?.();
     this.links.close();
   }
 

@@ -72,12 +72,17 @@ export class EtcdServer {
     const running = spawn(
       "etcd",
       [
-        ...["--name", "e1", "--data-dir", this.#folder],
-        ...["--listen-client-urls", client, "--advertise-client-urls", client],
-        ...["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer],
-        ...["--initial-cluster", `e1=${peer}`],
-        ...["--heartbeat-interval", "10", "--election-timeout", "100"],
-        ...["--log-level", "error", "--logger", "zap"],
+        "--name=e1",
+        `--data-dir=${this.#folder}`,
+        `--listen-client-urls=${client}`,
+        `--advertise-client-urls=${client}`,
+        `--listen-peer-urls=${peer}`,
+        `--initial-advertise-peer-urls=${peer}`,
+        `--initial-cluster=e1=${peer}`,
+        "--heartbeat-interval=10",
+        "--election-timeout=100",
+        "--log-level=error",
+        "--logger=zap",
       ],
       { stdio: ["ignore", "ignore", "inherit"] },
     );
