@@ -36,7 +36,9 @@ export type ShardReport =
   /** A member that is sealed in its current epoch. */
   | ({ readonly kind: "sealed"; readonly shard: ShardId; readonly epoch: Epoch } & Position)
   /** A primary that ended its epoch for ever; every member holds its log up to its end. */
-  | ({ readonly kind: "handedOver"; readonly shard: ShardId; readonly epoch: Epoch } & Position);
+  | ({ readonly kind: "handedOver"; readonly shard: ShardId; readonly epoch: Epoch } & Position)
+  /** A member whose copy can't be used: damaged, or cut below what it had acknowledged. */
+  | { readonly kind: "unusable"; readonly shard: ShardId; readonly epoch: Epoch };
 
 /** Answer to a `seal` effect. */
 export type SealAnswer =
@@ -107,9 +109,14 @@ export type ManagerEvent =
       readonly unreachable: readonly MemberId[];
       readonly nowMs: number;
     }
+  /**
+   * `linked`: the nodes to which the reporting one's link is up: a secondary that its primary can't
+   * reach would only stop the shard.
+   */
   | {
       readonly kind: "report";
       readonly from: Copy;
+      readonly linked: readonly MemberId[];
       readonly reports: readonly ShardReport[];
       readonly nowMs: number;
     }
@@ -118,6 +125,8 @@ export type ManagerEvent =
       readonly kind: "sealAnswer";
       readonly shard: ShardId;
       readonly from: Copy;
+      /** As in a report. */
+      readonly linked: readonly MemberId[];
       readonly answer: SealAnswer;
       readonly nowMs: number;
     }
@@ -136,6 +145,8 @@ export type ManagerEvent =
       readonly shard: ShardId;
       readonly epoch: Epoch;
       readonly from: Copy;
+      /** As in a report. */
+      readonly linked: readonly MemberId[];
       readonly position: Position | undefined;
       readonly nowMs: number;
     }
