@@ -9,7 +9,7 @@ import { EmbeddedCoordinator } from "../../src/cluster/coordinator/embedded.ts";
 import { GatewayCluster } from "../../src/cluster/node/gateway-cluster.ts";
 import { initCluster, registeredNodes } from "../../src/cluster/node/init-cluster.ts";
 import { MailNode } from "../../src/cluster/node/mail-node.ts";
-import type { Limits } from "../../src/cluster/protocol/replica-types.ts";
+import type { Limits } from "../../src/cluster/protocol/replica-state.ts";
 import type { ShardConfig } from "../../src/cluster/protocol/shard-config.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { systemRandom } from "../../src/lib/random.ts";

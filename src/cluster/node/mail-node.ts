@@ -1,7 +1,6 @@
 // A mail node, put together: store, replicated journal, links, mail service, presence. What is asked
 // of it goes through its links only; the directory's services are registered by the caller.
 
-import type { Timer } from "../../lib/clock.ts";
 import type { Disk } from "../../lib/disk.ts";
 import type { MemberId, ShardId } from "../../mail/ids.ts";
 import type { Journal } from "../../store/journal.ts";
@@ -9,10 +8,11 @@ import type { BodySource } from "../../store/body-source.ts";
 import { openStore } from "../../store/open-store.ts";
 import type { OpenedStore, OpenStoreOptions, StoreParts } from "../../store/open-store.ts";
 import type { RpcRegistry } from "../link/rpc.ts";
-import type { Limits } from "../protocol/replica-types.ts";
+import type { Limits } from "../protocol/replica-state.ts";
 import { BlobShelf } from "./blob-shelf.ts";
 import { ClusterClient } from "./cluster-client.ts";
 import type { ClusterOptions } from "./cluster-client.ts";
+import { DiskLevels } from "./disk-levels.ts";
 import { encodeLoad, LoadMeter } from "./load-figures.ts";
 import { MailService } from "./mail-service.ts";
 import type { PendingEntry } from "./pending-entries.ts";
@@ -20,7 +20,10 @@ import { ReplicatedJournal } from "./replicated-journal.ts";
 
 export interface MailNodeOptions
   extends ClusterOptions,
-    Pick<OpenStoreOptions, "disk" | "index" | "limits" | "logSizes" | "checkpointEveryMs"> {
+    Pick<
+      OpenStoreOptions,
+      "disk" | "index" | "limits" | "logSizes" | "checkpointEveryMs" | "diskLimits"
+    > {
   /** The disk, the log or the index has failed: the process must end. */
   readonly onFatal: (error: unknown) => void;
   /** Registers further methods (the directory's), before links are accepted. */
@@ -36,7 +39,6 @@ export interface NodeParts {
 }
 
 const drainMs = 5000;
-const diskSampleMs = 5000;
 
 export class MailNode {
   readonly cluster: ClusterClient;
@@ -44,8 +46,6 @@ export class MailNode {
   readonly journal: ReplicatedJournal;
   readonly #shelf: BlobShelf;
   readonly #stop = new AbortController();
-  #diskFreePerMille = 1000;
-  #diskTimer: Timer | undefined;
 
   private constructor(
     cluster: ClusterClient,
@@ -95,7 +95,6 @@ export class MailNode {
   /** As `stop`, without waiting for changes under way: their outcome stays unknown to those who asked. */
   async abandon(): Promise<void> {
     this.#stop.abort();
-    this.#diskTimer?.cancel();
     this.#shelf.close();
     this.journal.close();
     await this.cluster.close();
@@ -106,9 +105,20 @@ export class MailNode {
     const { cluster, opened, journal } = this;
     new MailService(opened.store, journal).register(cluster.registry);
     options.register?.(cluster.registry, this);
+    const levels = new DiskLevels(
+      {
+        room: opened.room,
+        links: cluster.links,
+        clock: options.clock,
+        neighbours: () => this.#neighbours(),
+        secondariesOf: (shard) => secondariesOf(journal, shard),
+      },
+      cluster.registry,
+    );
+    this.#stop.signal.addEventListener("abort", () => levels.close(), { once: true });
     const meter = new LoadMeter(options.clock, () => this.#sample());
     await cluster.listen(() => encodeLoad(meter.figures()));
-    this.#watchDisk(options.disk);
+    levels.start();
     await cluster.announce({ store: opened.storeId }, signal);
     journal.onRefresh = () => {
       cluster.shards.refresh().then(
@@ -127,22 +137,24 @@ export class MailNode {
       entries: this.journal.committedEntries,
       queueBytes: this.journal.uncommittedBytes,
       fsyncP99Micros: Math.round(this.journal.syncP99Ms * 1000),
-      diskFreePerMille: this.#diskFreePerMille,
+      diskFreePerMille: this.opened.room.freePerMille,
       users: this.opened.engine.accounts.loadedAccounts,
       sessions: 0,
     };
   }
 
-  #watchDisk(disk: Disk): void {
-    if (this.#stop.signal.aborted) return;
-    const { clock, logger } = this.cluster.options;
-    disk.freeBytes().then(
-      ({ free, total }) => {
-        this.#diskFreePerMille = total === 0 ? 0 : Math.round((free * 1000) / total);
-      },
-      (error: unknown) => logger.warn({ err: error }, "free space not known"),
-    );
-    this.#diskTimer = clock.after(diskSampleMs, () => this.#watchDisk(disk));
+  /** Members of the shards of which this node is one. */
+  *#neighbours(): Generator<MemberId> {
+    const known = new Set([this.member]);
+    for (const { primary, secondaries } of this.cluster.shards.all()) {
+      const nodes = [primary.node, ...secondaries.map(({ node }) => node)];
+      if (!nodes.includes(this.member)) continue;
+      for (const node of nodes) {
+        if (known.has(node)) continue;
+        known.add(node);
+        yield node;
+      }
+    }
   }
 }
 
@@ -154,6 +166,7 @@ interface NodeStore {
 
 async function openNodeStore(options: MailNodeOptions, cluster: ClusterClient): Promise<NodeStore> {
   const { disk, index, clock, random, limits, logSizes, checkpointEveryMs, onFatal } = options;
+  const { diskLimits } = options;
   const made: { journal?: ReplicatedJournal; shelf?: BlobShelf } = {};
   const makeJournal = async (
     parts: StoreParts,
@@ -181,6 +194,7 @@ async function openNodeStore(options: MailNodeOptions, cluster: ClusterClient): 
     ...(limits === undefined ? {} : { limits }),
     ...(logSizes === undefined ? {} : { logSizes }),
     ...(checkpointEveryMs === undefined ? {} : { checkpointEveryMs }),
+    ...(diskLimits === undefined ? {} : { diskLimits }),
   });
   const { journal, shelf } = made;
   if (journal === undefined || shelf === undefined) throw new Error("the store made no journal");

@@ -6,7 +6,7 @@ import { epoch, lsn } from "../../mail/ids.ts";
 import type { Epoch, Lsn, ShardId } from "../../mail/ids.ts";
 import { decodeEntry } from "../../store/log/record.ts";
 import type { SegmentLog } from "../../store/log/types.ts";
-import type { Recovered } from "../protocol/replica-types.ts";
+import type { Recovered } from "../protocol/replica-state.ts";
 import type { PendingEntry } from "./pending-entries.ts";
 import { decodeShardConfig } from "./shard-codec.ts";
 

@@ -1,9 +1,16 @@
-// Words of the replica state machine: what it is told (events), what it wants done (effects), what
-// replicas say to each other (messages), and what it remembers. Rules are in replica*.ts.
+// Words of the replica state machine: what it is told (events), what it wants done (effects), and
+// what replicas say to each other (messages). What it remembers is in replica-state.ts, rules are in
+// replica*.ts.
 
 import type { Epoch, Lsn, MemberId } from "../../mail/ids.ts";
-import type { ChainHash, HashTail } from "./hash-tail.ts";
-import type { Copy, ShardConfig } from "./shard-config.ts";
+import type { ChainHash } from "./hash-tail.ts";
+import type { ShardConfig } from "./shard-config.ts";
+
+/**
+ * Send time of the newest heartbeat that this secondary acknowledged for the shard in the epoch held;
+ * -Infinity: none, Infinity: leases are not asked for (single processes and tests).
+ */
+export type LeaseStarts = (node: MemberId) => number;
 
 /**
  * Every message carries the incarnations of both ends, so that what was meant for an earlier life of
@@ -13,6 +20,8 @@ export interface MessageBase {
   readonly epoch: Epoch;
   readonly fromInc: number;
   readonly toInc: number;
+  /** Of the tail-first log that a secondary keeps until its copy is full, not of the copy's own log. */
+  readonly tail: boolean;
 }
 
 /** An entry from the primary's log. `ref` is the shell's handle on the record's bytes. */
@@ -57,6 +66,17 @@ export type ReplicaMessage<R> =
       readonly lsn: Lsn;
       readonly blobs: readonly string[];
     })
+  /** Primary: my log no longer reaches back to your end: make your copy anew from mine. */
+  | (MessageBase & { readonly kind: "copyNeeded" })
+  /** A sealed former member: send me your tail from `lsn` on; its lowest entry when `lsn` is 0. */
+  | (MessageBase & { readonly kind: "pull"; readonly lsn: Lsn })
+  /** A sealed secondary: entries of its tail that follow `prevLsn`; none: it has no such. */
+  | (MessageBase & {
+      readonly kind: "pulled";
+      readonly prevLsn: Lsn;
+      readonly prevHash: ChainHash;
+      readonly entries: readonly WireEntry<R>[];
+    })
   /** Either: I hold another epoch of this shard. `epoch` is mine. */
   | (MessageBase & { readonly kind: "refused" });
 
@@ -66,7 +86,13 @@ export type ReplicaEvent<R> =
   | { readonly kind: "configDurable"; readonly epoch: Epoch }
   | { readonly kind: "peerUp"; readonly node: MemberId; readonly nowMs: number }
   | { readonly kind: "peerDown"; readonly node: MemberId }
-  | { readonly kind: "propose"; readonly ref: R; readonly bytes: number }
+  | {
+      readonly kind: "propose";
+      readonly ref: R;
+      readonly bytes: number;
+      readonly nowMs: number;
+      readonly leaseStartMs: LeaseStarts;
+    }
   /** An `append` effect was done: the entry lies in the log's current group. */
   | {
       readonly kind: "logged";
@@ -76,9 +102,14 @@ export type ReplicaEvent<R> =
       readonly nowMs: number;
     }
   /** The log took neither `lsn` of an `appendRaw` effect nor those behind it (its queue is full). */
-  | { readonly kind: "notLogged"; readonly lsn: Lsn }
+  | { readonly kind: "notLogged"; readonly tail: boolean; readonly lsn: Lsn }
   /** This disk's log is fsynced up to this entry of the shard. */
-  | { readonly kind: "durable"; readonly lsn: Lsn; readonly hash: ChainHash }
+  | {
+      readonly kind: "durable";
+      readonly tail: boolean;
+      readonly lsn: Lsn;
+      readonly hash: ChainHash;
+    }
   /** The account engine has applied everything up to `lsn`. */
   | { readonly kind: "applied"; readonly lsn: Lsn }
   | {
@@ -92,16 +123,23 @@ export type ReplicaEvent<R> =
       readonly kind: "fed";
       readonly to: MemberId;
       readonly toInc: number;
+      readonly tail: boolean;
       readonly throughLsn: Lsn;
       readonly nowMs: number;
     }
   /** The log no longer holds the entries asked for: catching up by log is over. */
-  | { readonly kind: "feedGone"; readonly to: MemberId; readonly toInc: number }
+  | {
+      readonly kind: "feedGone";
+      readonly to: MemberId;
+      readonly toInc: number;
+      readonly tail: boolean;
+    }
   /** A `sendBlobs` effect was done. */
   | {
       readonly kind: "blobsSent";
       readonly to: MemberId;
       readonly toInc: number;
+      readonly tail: boolean;
       readonly nowMs: number;
     }
   /** End of a tick of the shell: acknowledgements and shipping are collected until here. */
@@ -111,7 +149,56 @@ export type ReplicaEvent<R> =
       /** Members whose link has enough to carry: nothing is shipped to them in this flush. */
       readonly hold?: ReadonlySet<MemberId>;
     }
-  | { readonly kind: "tick"; readonly nowMs: number };
+  /**
+   * Every 50 ms or so. `heardMs`: when this copy last granted a lease for the shard; -Infinity: never,
+   * Infinity: leases are not asked for.
+   */
+  | {
+      readonly kind: "tick";
+      readonly nowMs: number;
+      readonly leaseStartMs: LeaseStarts;
+      readonly heardMs: number;
+    }
+  /**
+   * A manager says SEAL. Answered by `sealed` or `sealRefused`. `heardMs`: when anything came from the
+   * primary last.
+   */
+  | {
+      readonly kind: "seal";
+      readonly epoch: Epoch;
+      readonly evenIfHeard: boolean;
+      readonly heardMs: number;
+      readonly nowMs: number;
+    }
+  /** A `revoke` effect was done: `lastGrantedMs` is -Infinity when nothing was granted since the start. */
+  | {
+      readonly kind: "revoked";
+      readonly epoch: Epoch;
+      readonly lastGrantedMs: number;
+      readonly nowMs: number;
+    }
+  | { readonly kind: "sealDurable"; readonly epoch: Epoch }
+  | { readonly kind: "cutSaved"; readonly afterLsn: Lsn; readonly endLsn: Lsn }
+  /** A manager says HANDOVER. Answered by `handedOver` or `handOverRefused`. */
+  | { readonly kind: "handOver"; readonly epoch: Epoch; readonly nowMs: number }
+  /**
+   * A manager says: fetch the tail that `from` keeps, up to this entry. Answered by `grafted`; asked
+   * again it goes on.
+   */
+  | {
+      readonly kind: "graft";
+      readonly epoch: Epoch;
+      readonly from: MemberId;
+      readonly throughLsn: Lsn;
+      readonly throughHash: ChainHash;
+      readonly nowMs: number;
+    }
+  /** This copy was made anew: its log goes on behind (lsn, hash). Undefined: it failed, try again later. */
+  | {
+      readonly kind: "copied";
+      readonly point: { readonly lsn: Lsn; readonly hash: ChainHash } | undefined;
+      readonly nowMs: number;
+    };
 
 export type ReplicaEffect<R> =
   /**
@@ -134,23 +221,37 @@ export type ReplicaEffect<R> =
       readonly epoch: Epoch | undefined;
     }
   /** Log the primary's record as it is. */
-  | { readonly kind: "appendRaw"; readonly entry: WireEntry<R> }
-  /** Save the entries after `afterLsn` to a file of their own, then log that they are void. */
+  | { readonly kind: "appendRaw"; readonly tail: boolean; readonly entry: WireEntry<R> }
+  /** Save the entries after `afterLsn` to a file of their own; answer with `cutSaved` after the fsync. */
+  | { readonly kind: "saveCut"; readonly afterLsn: Lsn; readonly endLsn: Lsn }
+  /** Log that the entries after `afterLsn` are void. */
   | {
       readonly kind: "cut";
+      readonly tail: boolean;
       readonly afterLsn: Lsn;
       readonly afterHash: ChainHash;
       readonly endLsn: Lsn;
     }
   /** Log the config; answer with `configDurable` after the fsync. */
   | { readonly kind: "persistConfig"; readonly config: ShardConfig }
-  /** Everything up to `throughLsn` is committed: apply what is not, answer those who wait, then `applied`. */
+  /** Persist that `epoch` is sealed here; answer with `sealDurable` after the fsync. */
+  | { readonly kind: "persistSeal"; readonly epoch: Epoch }
+  /**
+   * Everything up to `throughLsn` is committed: apply what was not yet shown, answer those who wait,
+   * then `applied`.
+   */
   | { readonly kind: "commit"; readonly fromLsn: Lsn; readonly throughLsn: Lsn }
+  /**
+   * Apply entries up to `throughLsn`, then `applied`, but answer nobody: they lie on one disk only,
+   * which is the only copy there is. `commit` comes for them later.
+   */
+  | { readonly kind: "show"; readonly fromLsn: Lsn; readonly throughLsn: Lsn }
   /** Send entries that were logged just now, in one message. */
   | {
       readonly kind: "ship";
       readonly to: MemberId;
       readonly toInc: number;
+      readonly tail: boolean;
       readonly epoch: Epoch;
       readonly fromLsn: Lsn;
       readonly throughLsn: Lsn;
@@ -162,6 +263,7 @@ export type ReplicaEffect<R> =
       readonly kind: "feed";
       readonly to: MemberId;
       readonly toInc: number;
+      readonly tail: boolean;
       readonly epoch: Epoch;
       readonly fromLsn: Lsn;
       readonly throughLsn: Lsn;
@@ -172,10 +274,43 @@ export type ReplicaEffect<R> =
       readonly kind: "sendBlobs";
       readonly to: MemberId;
       readonly toInc: number;
+      readonly tail: boolean;
       readonly blobs: readonly string[];
     }
   /** Outcome unknown for proposals up to `throughLsn`: tell those who wait. The entries stay. */
   | { readonly kind: "expire"; readonly throughLsn: Lsn }
+  /** Let the pulse grant nothing for this shard up to `epoch` any more; answer with `revoked`. */
+  | { readonly kind: "revoke"; readonly epoch: Epoch }
+  /** Answers to `seal`, for everyone who asked; what to answer is `sealAnswerOf`. */
+  | { readonly kind: "sealed"; readonly epoch: Epoch }
+  | {
+      readonly kind: "sealRefused";
+      readonly epoch: Epoch;
+      readonly why: "heard" | "newer" | "unusable";
+    }
+  /** Answers to `handOver`; the position is `positionOf`. */
+  | { readonly kind: "handedOver"; readonly epoch: Epoch }
+  | { readonly kind: "handOverRefused"; readonly epoch: Epoch }
+  /** Answer to `graft`: done, or this log does not contain the tail's anchor. */
+  | { readonly kind: "grafted"; readonly epoch: Epoch; readonly ok: boolean }
+  /** `reportOf` says something else than before: tell every gateway now. */
+  | { readonly kind: "report" }
+  /** Begin the tail-first log behind (afterLsn, afterHash), void whatever it held. */
+  | { readonly kind: "startTail"; readonly afterLsn: Lsn; readonly afterHash: ChainHash }
+  /** The tail-first log is no longer needed. */
+  | { readonly kind: "dropTail" }
+  /** Read entries of the own tail from `fromLsn` on and send them in a `pulled` (to this copy itself:
+   * as a message from it, with its own incarnation). */
+  | {
+      readonly kind: "sendPulled";
+      readonly to: MemberId;
+      readonly toInc: number;
+      readonly epoch: Epoch;
+      readonly fromLsn: Lsn;
+      readonly throughLsn: Lsn;
+    }
+  /** Make this copy anew from that of `from`, in good time; then `copied`. Nothing is appended meanwhile. */
+  | { readonly kind: "copy"; readonly from: MemberId }
   /** Someone holds a newer epoch: read the table again. */
   | { readonly kind: "refreshTable" }
   /** An operator must look. */
@@ -190,102 +325,3 @@ export type ReplicaAlarm =
   | "acknowledgedLost"
   /** The log no longer reaches back to where a member stopped. */
   | "tooFarBehind";
-
-/** What a primary knows of one secondary. */
-export interface PeerState {
-  readonly node: MemberId;
-  /**
-   * `down`: no link. `probing`: asked where it is. `feeding`: catching up from the log. `blobs`: it
-   * waits for a body. `live`: gets every entry as it is logged. `broken`: can't catch up by log.
-   */
-  mode: "down" | "probing" | "feeding" | "blobs" | "live" | "broken";
-  inc: number;
-  /** Handed to the link up to here. */
-  sentLsn: Lsn;
-  /** Durable there up to here, as proved by the hash. */
-  ackedLsn: Lsn;
-  /** A feed is being read. */
-  reading: boolean;
-  /** When it last made progress or was last asked. */
-  movedMs: number;
-  /** The commit mark it confirmed. */
-  mark: Lsn;
-}
-
-export interface Limits {
-  /** After this a change's outcome is unknown to the client. */
-  readonly commitMs: number;
-  /** A member that owes an answer for this long is probed again. */
-  readonly resendMs: number;
-  /** A probe is cheap and may have come before the other end had read the table. */
-  readonly probeMs: number;
-  /** What one flush ships to one member; the rest stays for the next. */
-  readonly shipBytesMax: number;
-  readonly uncommittedEntriesMax: number;
-  readonly uncommittedBytesMax: number;
-}
-
-export const defaultLimits: Limits = {
-  commitMs: 5000,
-  resendMs: 1000,
-  probeMs: 100,
-  shipBytesMax: 1024 * 1024,
-  uncommittedEntriesMax: 20_000,
-  uncommittedBytesMax: 64 * 1024 * 1024,
-};
-
-/** What is found on the disk at start. */
-export interface Recovered {
-  readonly config: ShardConfig | undefined;
-  /** Highest commit mark in the log: the engine has applied up to here. */
-  readonly appliedLsn: Lsn;
-  readonly appliedHash: ChainHash;
-  /** Epoch of the log's last entry, 0 when there is none. */
-  readonly endEpoch: Epoch;
-  /** Hashes of the entries behind the applied one, in order. All durable. */
-  readonly tail: readonly ChainHash[];
-}
-
-export interface Waiting {
-  readonly lsn: Lsn;
-  readonly atMs: number;
-  readonly bytes: number;
-}
-
-/** Mutable inside stepReplica, read-only to everyone else. */
-export interface ReplicaState {
-  readonly me: Copy;
-  readonly inc: number;
-  readonly limits: Limits;
-  config: ShardConfig | undefined;
-  configDurableEpoch: number;
-  role: "none" | "primary" | "secondary";
-  /** The table was read since this process started, and agrees with the disk. */
-  active: boolean;
-  tail: HashTail;
-  endEpoch: number;
-  durableLsn: Lsn;
-  commitLsn: Lsn;
-  appliedLsn: Lsn;
-  up: Set<MemberId>;
-
-  /** Primary: reads wait until everything up to here is applied. */
-  barrierLsn: Lsn;
-  peers: readonly PeerState[];
-  /** Own proposals not yet committed, in order; the first ones are at `waitingStart`. */
-  waiting: Waiting[];
-  waitingStart: number;
-  waitingBytes: number;
-  expiredLsn: Lsn;
-
-  /** Secondary: incarnation of the primary that we listen to. */
-  primaryInc: number;
-  /** Secondary: our log equals the primary's up to here. */
-  matchedLsn: Lsn;
-  /** Secondary: the highest commit mark heard. */
-  heardMark: Lsn;
-  /** Secondary: an acknowledgement is due at the next flush. */
-  ackDue: boolean;
-  /** Secondary: up to here it was acknowledged last. */
-  ackedLsn: Lsn;
-}

@@ -2,6 +2,7 @@
 // compare-and-set, one epoch at a time. Leaves bytes from the coordinator to node/shard-codec.ts.
 
 import type { Epoch, Lsn, MemberId, ShardId, StoreId } from "../../mail/ids.ts";
+import type { ChainHash } from "./hash-tail.ts";
 
 /** A mail node together with its data folder: the same node with another folder is another copy. */
 export interface Copy {
@@ -12,7 +13,10 @@ export interface Copy {
 export interface SecondaryCopy extends Copy {
   /** False while it has only the log's tail from `fromLsn`; only a full copy is promotable. */
   readonly full: boolean;
+  /** Of a copy that is not full: its tail begins here. At most one above the primary's commit mark. */
   readonly fromLsn?: Lsn;
+  /** Of a copy that is not full: hash of entry `fromLsn` − 1, which is committed. */
+  readonly anchorHash?: ChainHash;
 }
 
 export interface ShardConfig {
@@ -22,9 +26,18 @@ export interface ShardConfig {
   readonly secondaries: readonly SecondaryCopy[];
   /** A change is committed when it is durable on every member and on at least this many. */
   readonly minCopies: number;
+  /** Removed members that keep their copy until the shard is full again, newest first; at most `formerMax`. */
+  readonly former?: readonly Copy[];
+  /**
+   * The epoch whose primary ended it by HANDOVER, when this config follows it: its leases are void, so
+   * a primary that was its secondary need not wait for them to run out.
+   */
+  readonly endedEpoch?: Epoch;
   /** Drawn by the writer, so that it recognises its own change after an unknown outcome. */
   readonly nonce: string;
 }
+
+export const formerMax = 2;
 
 /** True when both name the same node and the same data folder. */
 export function sameCopy(a: Copy, b: Copy): boolean {

@@ -4,7 +4,7 @@
 import { epoch, lsn, memberId, shardId, storeId } from "../../../src/mail/ids.ts";
 import type { Lsn, MemberId } from "../../../src/mail/ids.ts";
 import { makeReplica, serves, stepReplica } from "../../../src/cluster/protocol/replica.ts";
-import { defaultLimits } from "../../../src/cluster/protocol/replica-types.ts";
+import { defaultLimits } from "../../../src/cluster/protocol/replica-state.ts";
 import type {
   ReplicaEffect,
   ReplicaEvent,

@@ -1,0 +1,67 @@
+// What a copy says about itself to managers and operators. Pure readings of the state; when a report
+// is due is replica.ts's, how it travels node/'s.
+
+import { epoch as makeEpoch, lsn as makeLsn } from "../../mail/ids.ts";
+import type { Epoch, Lsn } from "../../mail/ids.ts";
+import { endHash, hashAt, tailEnd } from "./hash-tail.ts";
+import type { ChainHash } from "./hash-tail.ts";
+import { assert } from "../../lib/assert.ts";
+import type { Position, SealAnswer, ShardReport } from "./manager-types.ts";
+import type { ReplicaState } from "./replica-state.ts";
+import type { Copy } from "./shard-config.ts";
+
+/** Everything that is known of one copy, for status, metrics and managers. */
+export interface ReplicaReport {
+  readonly copy: Copy;
+  /** 0 when it has no configuration. */
+  readonly epoch: Epoch;
+  readonly sealedEpoch: Epoch;
+  readonly role: ReplicaState["role"];
+  /** False when the table does not call this copy full. */
+  readonly full: boolean;
+  readonly position: Position;
+  readonly endEpoch: Epoch;
+  /** The tail-first log of a secondary that is not full. */
+  readonly first: { readonly fromLsn: Lsn; readonly lastLsn: Lsn } | undefined;
+  readonly wish: ShardReport | undefined;
+}
+
+export function reportOf(state: Readonly<ReplicaState>): ReplicaReport {
+  const { me, config, role, sealedEpoch, endEpoch, first, wish } = state;
+  return {
+    copy: me,
+    epoch: config?.epoch ?? makeEpoch(0),
+    sealedEpoch: makeEpoch(sealedEpoch),
+    role,
+    full: isFull(state),
+    position: positionOf(state),
+    endEpoch: makeEpoch(endEpoch),
+    first:
+      first === undefined
+        ? undefined
+        : { fromLsn: makeLsn(first.tail.baseLsn + 1), lastLsn: tailEnd(first.tail) },
+    wish,
+  };
+}
+
+/** True when the table calls this copy full (a primary always is). */
+export function isFull(state: Readonly<ReplicaState>): boolean {
+  const { config, me } = state;
+  if (state.role === "primary") return true;
+  return config?.secondaries.find((one) => one.node === me.node)?.full === true;
+}
+
+/** Where this copy's log ends; for one that is not full the end of its tail, if that is further. */
+export function positionOf(state: Readonly<ReplicaState>): Position {
+  const { first, tail, commitLsn } = state;
+  const markHash = hashAt(tail, commitLsn);
+  assert(markHash !== undefined, "the commit mark lies within the tail");
+  const log = first === undefined || tailEnd(first.tail) <= tailEnd(tail) ? tail : first.tail;
+  return { lastLsn: tailEnd(log), lastHash: endHash(log), commitMark: commitLsn, markHash };
+}
+
+/** Answer to a `sealed` effect. */
+export function sealAnswerOf(state: Readonly<ReplicaState>): SealAnswer {
+  const epoch = makeEpoch(state.sealedEpoch);
+  return { kind: "sealed", epoch, full: isFull(state), ...positionOf(state) };
+}
