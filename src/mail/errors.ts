@@ -14,8 +14,8 @@ export type MailFailure =
   | { readonly code: "MAILBOX_HAS_CHILDREN"; readonly mailbox: string }
   /** A name that can never be a mailbox (too long, too deep, control characters), or INBOX where it can't be. */
   | { readonly code: "BAD_MAILBOX_NAME"; readonly mailbox: string; readonly why: string }
-  /** The mailbox was deleted or made anew while it was open. */
-  | { readonly code: "MAILBOX_GONE"; readonly mailbox: MailboxId }
+  /** The mailbox was deleted or made anew while it was open; or, with `why`, is not what the caller knew. */
+  | { readonly code: "MAILBOX_GONE"; readonly mailbox: MailboxId; readonly why?: string }
   | { readonly code: "OVER_QUOTA"; readonly limitBytes?: number; readonly limitMessages?: number }
   | { readonly code: "LIMIT"; readonly limit: string; readonly most: number }
   | { readonly code: "NO_PERMISSION"; readonly why: string }

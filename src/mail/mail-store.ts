@@ -177,12 +177,17 @@ export interface FetchRequest {
   readonly changedSince?: number;
   /** Messages with UID ≥ this are shown with \Recent; 0 or absent: none. */
   readonly recentFrom?: number;
+  /**
+   * The rest of an answer that was cut off: `items` are sections alone, and a message that was
+   * expunged lately is answered, too, as long as the log has it.
+   */
+  readonly evenGone?: boolean;
 }
 
 /**
  * A piece of a FETCH answer. `bytes` is rendered IMAP text without `* n FETCH (` and `)`:
  * `UID 5 FLAGS (\Seen) BODY[] {4}\r\n…`; it always starts with `UID n`, behind which FLAGS comes
- * first when asked for.
+ * first when asked for, then MODSEQ. Sections come last.
  */
 export interface FetchChunk {
   readonly parts: readonly {
@@ -190,6 +195,8 @@ export interface FetchChunk {
     readonly bytes: Uint8Array;
     /** True when the message's next bytes come in the next part (a large literal). */
     readonly more: boolean;
+    /** In a message of several parts: the offset in `bytes` at which its sections begin. */
+    readonly sectionsAt?: number;
   }[];
 }
 
@@ -336,33 +343,43 @@ export interface MailStore {
     request: { readonly name: string; readonly claimRecent: boolean },
     signal: AbortSignal,
   ): Promise<OpenMailbox>;
-  /** Everything that happened after `sinceModSeq`. `knownUidNext` divides `added` from `changed`. */
+  /**
+   * Everything that happened after `sinceModSeq`. `knownUidNext` divides `added` from `changed`.
+   * With `uidValidity` only if the mailbox still has it and is not behind what the caller knows:
+   * else MAILBOX_GONE with a reason, as no difference would be right.
+   */
   changes(
     who: Principal,
     request: {
       readonly mailbox: MailboxId;
       readonly sinceModSeq: ModSeq;
       readonly knownUidNext: number;
+      readonly uidValidity?: number;
     },
     signal: AbortSignal,
   ): Promise<MailboxChanges>;
   /**
    * Events until `signal` aborts. A failure of the primary ends it with UNAVAILABLE. `listening` is
    * called once nothing is missed from then on, and again behind each break: what a caller asks for
-   * earlier may be older than the first event.
+   * earlier may be older than the first event. `interrupted` is called at each break, after which
+   * the primary is looked for; UNAVAILABLE when it is not found in time.
    */
   watch(
     who: Principal,
     request: {
       readonly mailboxes: readonly MailboxId[] | "all";
       readonly listening?: () => void;
+      readonly interrupted?: () => void;
     },
     signal: AbortSignal,
   ): AsyncIterable<MailboxEvent>;
 
   /** Ascending by UID. A consumer that stops reading stops the disk. UIDs that are gone are left out. */
   fetch(who: Principal, request: FetchRequest, signal: AbortSignal): AsyncIterable<FetchChunk>;
-  /** The stored bytes of one message from `offset` on, in pieces. @throws NO_SUCH_MAILBOX, INVALID when gone */
+  /**
+   * The stored bytes of one message from `offset` on, in pieces; from an offset above 0 also when it
+   * was expunged lately. @throws NO_SUCH_MAILBOX, INVALID when gone
+   */
   readMessage(
     who: Principal,
     request: { readonly mailbox: MailboxId; readonly uid: Uid; readonly offset: number },
@@ -372,13 +389,17 @@ export interface MailStore {
 
   append(who: Principal, request: AppendRequest, signal: AbortSignal): Promise<AppendOutcome>;
   store(who: Principal, request: StoreRequest, signal: AbortSignal): Promise<StoreOutcome>;
-  /** Removes messages with \Deleted, within `uids` when given; with `force` whether flagged or not (POP3 QUIT). */
+  /**
+   * Removes messages with \Deleted, within `uids` when given; with `force` whether flagged or not
+   * (POP3 QUIT). @throws IN_USE when `maildrop` is given and another holder has the maildrop
+   */
   expunge(
     who: Principal,
     request: Change & {
       readonly mailbox: MailboxId;
       readonly uids?: UidSet;
       readonly force?: boolean;
+      readonly maildrop?: OpId;
     },
     signal: AbortSignal,
   ): Promise<ExpungeOutcome>;
@@ -389,11 +410,13 @@ export interface MailStore {
   quota(who: Principal, signal: AbortSignal): Promise<Quota>;
   /**
    * Holds the INBOX as a POP3 maildrop until `signal` aborts or the caller's gateway is gone.
-   * Resolves once held; what becomes of it later goes to `onState`. @throws IN_USE
+   * Resolves once held; what becomes of it later goes to `onState`. The same `holder` again takes
+   * its own hold over, wherever that was left. @throws IN_USE
    */
   lockMaildrop(
     who: Principal,
     signal: AbortSignal,
     onState?: (state: MaildropState) => void,
+    holder?: OpId,
   ): Promise<void>;
 }

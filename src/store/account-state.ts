@@ -4,7 +4,7 @@
 import type { Registration } from "../mail/account.ts";
 import { MailError } from "../mail/errors.ts";
 import type { MailFailure } from "../mail/errors.ts";
-import type { AccountId, MailboxId, ShardId } from "../mail/ids.ts";
+import type { AccountId, MailboxId, OpId, ShardId } from "../mail/ids.ts";
 import type { Quota } from "../mail/quota.ts";
 import { AccountLock } from "./account-lock.ts";
 import type { Op, QuotaUse } from "./entry-kind.ts";
@@ -13,6 +13,8 @@ import type { Watchers } from "./watchers.ts";
 
 /** Who has the account's maildrop. */
 export interface MaildropHolder {
+  /** Absent when nobody will ask for it again. */
+  readonly holder: OpId | undefined;
   /** Called when the hold ends before its holder let go. */
   readonly lost: (failure: MailFailure) => void;
 }

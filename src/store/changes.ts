@@ -21,12 +21,18 @@ export function changes(
     readonly mailbox: MailboxId;
     readonly sinceModSeq: ModSeq;
     readonly knownUidNext: number;
+    readonly uidValidity?: number;
   },
 ): Promise<MailboxChanges> {
   return engine.withAccount(who, (account) => {
     const mailbox = account.mailbox(request.mailbox);
     return engine.withSummary(account, mailbox, async (summary) => {
-      const { sinceModSeq, knownUidNext } = request;
+      const { sinceModSeq, knownUidNext, uidValidity = mailbox.uidValidity } = request;
+      if (uidValidity !== mailbox.uidValidity) throw notWhatWasKnown(mailbox, "other UIDVALIDITY");
+      const { modSeq: highest, uidNext } = mailbox.counters;
+      if (request.uidValidity !== undefined && (sinceModSeq > highest || knownUidNext > uidNext)) {
+        throw notWhatWasKnown(mailbox, "older than what the session knows");
+      }
       // Read first: while rows are read more may vanish, which the columns then show and the next call repeats.
       const older =
         sinceModSeq >= summary.vanishedSince
@@ -37,6 +43,11 @@ export function changes(
       return changesIn(mailbox, summary, sinceModSeq, knownUidNext, older ?? []);
     });
   });
+}
+
+/** No difference would be right: a session must begin anew. */
+function notWhatWasKnown(mailbox: MailboxState, why: string): MailError {
+  return new MailError({ code: "MAILBOX_GONE", mailbox: mailbox.id, why });
 }
 
 function changesIn(

@@ -1,5 +1,6 @@
 // Writes rendered FETCH data of many messages into chunks of a bounded size. Small values are copied
-// into one buffer; large byte ranges become parts of their own without a copy.
+// into one buffer; large byte ranges become parts of their own without a copy. A message is cut in
+// parts only at large ranges: its head, up to 16 KiB of it, is never divided.
 
 import type { FetchChunk } from "../mail/mail-store.ts";
 import { uid } from "../mail/ids.ts";
@@ -22,6 +23,8 @@ export class ChunkWriter {
   #parts: Part[] = [];
   #bytesOut = 0;
   #uid = 0;
+  /** In the open piece: where the message's sections begin; -1: not there. */
+  #sectionsAt = -1;
   #ready: FetchChunk[] = [];
 
   /** @param firstBytes of the first buffer: less than a chunk for one message, since large ones cost time. */
@@ -36,7 +39,13 @@ export class ChunkWriter {
     this.number(messageUid);
   }
 
+  /** What follows are the message's sections. */
+  beginSections(): void {
+    this.#sectionsAt = this.#at - this.#start;
+  }
+
   end(): void {
+    this.#sectionsAt = -1; // Nobody asks in a message that came whole.
     this.#closePiece(false);
     if (this.#bytesOut >= chunkBytes) this.#closeChunk();
   }
@@ -117,17 +126,24 @@ export class ChunkWriter {
 
   #closePiece(more: boolean): void {
     const bytes = this.#buffer.subarray(this.#start, this.#at);
-    this.#parts.push({ uid: uid(this.#uid), bytes, more });
+    const part = { uid: uid(this.#uid), bytes, more };
+    this.#parts.push(this.#sectionsAt < 0 ? part : { ...part, sectionsAt: this.#sectionsAt });
+    this.#sectionsAt = -1;
     this.#bytesOut += bytes.length;
     this.#start = this.#at;
   }
 
   #makeRoom(count: number): void {
-    if (this.#at > this.#start) this.#closePiece(true);
+    let open = this.#buffer.subarray(this.#start, this.#at);
+    if (open.length > largeBytes) {
+      this.#closePiece(true);
+      open = nothing;
+    }
     // After a small first buffer the chunk goes on in a large one.
     if (this.#bytesOut >= chunkBytes / 2) this.#closeChunk();
-    this.#buffer = Buffer.allocUnsafe(Math.max(chunkBytes, count));
-    this.#at = 0;
+    this.#buffer = Buffer.allocUnsafe(Math.max(chunkBytes, open.length + count));
+    this.#buffer.set(open);
+    this.#at = open.length;
     this.#start = 0;
   }
 

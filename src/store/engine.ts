@@ -17,6 +17,7 @@ import type { Entry, Journal } from "./journal.ts";
 import type { StoreLimits } from "./limits.ts";
 import type { MailboxState, MailboxSummary } from "./mailbox-state.ts";
 import { PendingOps } from "./pending-ops.ts";
+import { RecentRemovals } from "./recent-removals.ts";
 import type { RegistrationFeed } from "./registration-feed.ts";
 import type { WriteQueue } from "./write-queue.ts";
 
@@ -44,6 +45,7 @@ export class Engine {
   readonly nextOpId: () => OpId;
   readonly accounts: AccountCache;
   readonly pending = new PendingOps();
+  readonly removals = new RecentRemovals();
   /** One change of a shard's names or account list at a time. */
   readonly #shardLocks = new Map<ShardId, AccountLock>();
   #journal: Journal | undefined;
@@ -228,6 +230,7 @@ export class Engine {
       if (account.underWay === 0) account.forgetProposed();
     }
     for (const op of ops) {
+      if (op.kind === "remove") this.removals.note(id, op.mailbox, op.messages);
       if (op.kind !== "registration") continue;
       const full = account !== undefined && isOverQuota(op.registration, account.quota);
       this.feed.changed(entry.shard, entry.lsn, op.registration, full);

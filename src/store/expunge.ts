@@ -1,7 +1,8 @@
 // EXPUNGE, UID EXPUNGE (RFC 4315) and POP3's deletions: messages leave a mailbox, in one entry.
 
+import { MailError } from "../mail/errors.ts";
 import { modSeq } from "../mail/ids.ts";
-import type { MailboxId } from "../mail/ids.ts";
+import type { MailboxId, OpId } from "../mail/ids.ts";
 import type { Change, ExpungeOutcome, Principal } from "../mail/mail-store.ts";
 import { allUids, uidSetFromSorted } from "../mail/uid-set.ts";
 import type { UidSet } from "../mail/uid-set.ts";
@@ -21,6 +22,7 @@ export interface ExpungeRequest extends Change {
   readonly mailbox: MailboxId;
   readonly uids?: UidSet;
   readonly force?: boolean;
+  readonly maildrop?: OpId;
 }
 
 /** @see MailStore.expunge */
@@ -36,6 +38,11 @@ export async function expunge(
     request,
     "expunged",
     (account) => {
+      // RFC 1939 §8: whoever has the maildrop now must not see messages go.
+      const holder = account.maildrop?.holder;
+      if (request.maildrop !== undefined && holder !== undefined && holder !== request.maildrop) {
+        throw new MailError({ code: "IN_USE" });
+      }
       const mailbox = account.mailbox(request.mailbox);
       return engine.withSummary(account, mailbox, (summary) =>
         evaluate(account, mailbox, summary, request),

@@ -9,11 +9,13 @@ import type { FetchChunk, FetchItems, FetchRequest, Principal } from "../mail/ma
 import { background } from "./background.ts";
 import { readBodies } from "./bodies.ts";
 import type { Body, BodyName } from "./bodies.ts";
+import type { AccountState } from "./account-state.ts";
 import { ChunkWriter } from "./chunk-writer.ts";
+import { Columns } from "./columns.ts";
 import type { Engine } from "./engine.ts";
 import { streamBlobSections } from "./fetch-blob.ts";
 import { FlagTexts } from "./flag-texts.ts";
-import type { MailboxSummary } from "./mailbox-state.ts";
+import { MailboxSummary } from "./mailbox-state.ts";
 import { isWholeMessage, planSection, writeSection } from "./sections.ts";
 import { ListingCursor, readParts, staticAt } from "./static-row.ts";
 import type { StaticRow } from "./static-row.ts";
@@ -36,8 +38,11 @@ export async function* fetchMessages(
   const account = await engine.pinned(who);
   try {
     const mailbox = account.mailbox(request.mailbox);
-    const summary = await engine.accounts.pinSummary(account, mailbox);
+    const pinned = await engine.accounts.pinSummary(account, mailbox);
     try {
+      const gone =
+        request.evenGone === true ? goneMessage(engine, account, pinned, request) : undefined;
+      const summary = gone ?? pinned;
       const uids = wantedUids(summary, request);
       const out = new ChunkWriter(uids.length < fewMessages ? fewBytes : undefined);
       const statics = new StaticReader(engine.rows, account.id, mailbox.id, summary);
@@ -48,11 +53,36 @@ export async function* fetchMessages(
         yield chunk;
       }
     } finally {
-      summary.pins--;
+      pinned.pins--;
     }
   } finally {
     account.pins--;
   }
+}
+
+/** A mailbox of one message, which was expunged lately: enough for its sections. */
+function goneMessage(
+  engine: Engine,
+  account: AccountState,
+  { columns, keywords }: MailboxSummary,
+  { mailbox, uids: [uid = 0] }: FetchRequest,
+): MailboxSummary | undefined {
+  if (columns.indexOf(uid) >= 0) return undefined;
+  const name = engine.removals.find(account.id, mailbox, uid);
+  if (name === undefined) return undefined;
+  const gone = new Columns(1);
+  gone.put({
+    uid,
+    modSeq: 1,
+    flags: 0,
+    size: 0,
+    date: 0,
+    zone: 0,
+    saved: 0,
+    bodyTag: name.tag,
+    bodyLsn: name.lsn,
+  });
+  return new MailboxSummary(gone, keywords, 0, [], 0);
 }
 
 interface Job {
@@ -123,6 +153,7 @@ async function* renderAll(job: Job, batch: Batch, signal: AbortSignal): AsyncGen
     renderItems(job, index, batch.statics, i);
     const body = batch.bodies?.[i];
     if (body !== undefined) {
+      out.beginSections();
       const fixed = needsStatics ? staticOf(batch.statics, i) : undefined;
       if (body.kind === "bytes") renderSections(job, body.bytes, fixed);
       else yield* streamBlobSections(job.engine, out, sections, body, fixed, signal);
@@ -146,6 +177,11 @@ function renderItems(job: Job, at: number, statics: Statics | undefined, i: numb
     const recent = recentFrom > 0 && (columns.uid[at] ?? 0) >= recentFrom;
     out.bytes(job.texts.of(columns.flags[at] ?? 0, recent));
   }
+  if (items.modSeq === true) {
+    out.ascii(" MODSEQ (");
+    out.number(columns.modSeq[at] ?? 0);
+    out.ascii(")");
+  }
   if (items.internalDate === true) {
     out.ascii(' INTERNALDATE "');
     out.ascii(formatDateTime((columns.date[at] ?? 0) * 1000, columns.zone[at] ?? 0));
@@ -157,11 +193,6 @@ function renderItems(job: Job, at: number, statics: Statics | undefined, i: numb
   }
   const row = statics?.bytes[i];
   if (row !== undefined) renderListing(job, row, statics?.starts[i] ?? 0);
-  if (items.modSeq === true) {
-    out.ascii(" MODSEQ (");
-    out.number(columns.modSeq[at] ?? 0);
-    out.ascii(")");
-  }
   if (items.saveDate === true) {
     out.ascii(` SAVEDATE "${formatDateTime((columns.saved[at] ?? 0) * 1000)}"`);
   }

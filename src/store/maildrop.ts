@@ -2,6 +2,7 @@
 // with its holder's signal, with its account's credentials, or with this node's turn as primary.
 
 import { MailError } from "../mail/errors.ts";
+import type { OpId } from "../mail/ids.ts";
 import type { MaildropState, Principal } from "../mail/mail-store.ts";
 import type { AccountState, MaildropHolder } from "./account-state.ts";
 import type { Engine } from "./engine.ts";
@@ -12,15 +13,20 @@ export function lockMaildrop(
   who: Principal,
   signal: AbortSignal,
   onState?: (state: MaildropState) => void,
+  name?: OpId,
 ): Promise<void> {
   return engine.withAccount(who, async (account) => {
     signal.throwIfAborted();
-    if (account.maildrop !== undefined) throw new MailError({ code: "IN_USE" });
+    const held = account.maildrop;
+    // A session whose link broke comes back before the old link is known to be gone.
+    const isOwn = name !== undefined && held?.holder === name;
+    if (held !== undefined && !isOwn) throw new MailError({ code: "IN_USE" });
     const release = (): void => {
       signal.removeEventListener("abort", release);
       if (account.maildrop === holder) account.maildrop = undefined;
     };
     const holder: MaildropHolder = {
+      holder: name,
       lost: (failure) => {
         release();
         onState?.({ kind: "lost", failure });

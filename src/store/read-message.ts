@@ -19,8 +19,13 @@ export async function* readMessage(
     const mailbox = account.mailbox(request.mailbox);
     return engine.withSummary(account, mailbox, async ({ columns }) => {
       const at = columns.indexOf(request.uid);
-      if (at < 0) throw new MailError({ code: "INVALID", why: "the message is gone" });
-      const name = { tag: columns.bodyTag[at] ?? 0, lsn: columns.bodyLsn[at] ?? 0 };
+      const name =
+        at >= 0
+          ? { tag: columns.bodyTag[at] ?? 0, lsn: columns.bodyLsn[at] ?? 0 }
+          : request.offset > 0
+            ? engine.removals.find(account.id, request.mailbox, request.uid)
+            : undefined;
+      if (name === undefined) throw new MailError({ code: "INVALID", why: "the message is gone" });
       const [found] = await readBodies(engine, columns, [request.uid], [name]);
       return found;
     });

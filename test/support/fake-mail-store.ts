@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { MailError } from "../../src/mail/errors.ts";
 import { uidSetFromSorted, uidSetHas } from "../../src/mail/uid-set.ts";
-import type { AccountId, MailboxId, ModSeq, ShardId, Uid } from "../../src/mail/ids.ts";
+import type { AccountId, MailboxId, OpId, ShardId, Uid } from "../../src/mail/ids.ts";
 import type * as Mail from "../../src/mail/mail-store.ts";
 import type { Quota } from "../../src/mail/quota.ts";
 import * as accounts from "./fake/account.ts";
@@ -151,15 +151,12 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
 
   async changes(
     who: Mail.Principal,
-    request: {
-      readonly mailbox: MailboxId;
-      readonly sinceModSeq: ModSeq;
-      readonly knownUidNext: number;
-    },
+    request: Parameters<Mail.MailStore["changes"]>[1],
     signal: AbortSignal,
   ): Promise<Mail.MailboxChanges> {
     await turn(signal);
     const mailbox = tree.mailboxById(this.accountOf(who), request.mailbox);
+    accounts.checkKnown(mailbox, request);
     const since = request.sinceModSeq;
     const touched = mailbox.messages.filter((message) => message.modSeq > since);
     const gone = mailbox.vanished.filter((each) => each.modSeq > since).map(({ uid }) => uid);
@@ -207,7 +204,9 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
   ): AsyncGenerator<Uint8Array> {
     await turn(signal);
     const mailbox = tree.mailboxById(this.accountOf(who), request.mailbox);
-    const message = mailbox.messages.find(({ uid }) => uid === request.uid);
+    const message = [...mailbox.messages, ...(request.offset > 0 ? mailbox.gone : [])].find(
+      ({ uid }) => uid === request.uid,
+    );
     if (message === undefined) throw new MailError({ code: "INVALID", why: "no such message" });
     for (let at = request.offset; at < message.body.length; at += pieceBytesMax) {
       yield message.body.subarray(at, at + pieceBytesMax);
@@ -278,16 +277,16 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
 
   async expunge(
     who: Mail.Principal,
-    request: Mail.Change & {
-      readonly mailbox: MailboxId;
-      readonly uids?: Mail.FetchRequest["uids"];
-      readonly force?: boolean;
-    },
+    request: Parameters<Mail.MailStore["expunge"]>[1],
     signal: AbortSignal,
   ): Promise<Mail.ExpungeOutcome> {
     await turn(signal);
     const account = this.accountOf(who);
     return this.#kept.expunge.once(request, () => {
+      const held = account.maildrop?.name;
+      if (request.maildrop !== undefined && held !== undefined && held !== request.maildrop) {
+        throw new MailError({ code: "IN_USE" });
+      }
       const mailbox = tree.mailboxById(account, request.mailbox);
       const gone = mailbox.messages
         .filter(({ uid }) => request.uids === undefined || uidSetHas(request.uids, uid))
@@ -330,11 +329,16 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
     who: Mail.Principal,
     signal: AbortSignal,
     onState?: (state: Mail.MaildropState) => void,
+    name?: OpId,
   ): Promise<void> {
     await turn(signal);
     const account = this.accountOf(who);
-    if (account.maildrop !== undefined) throw new MailError({ code: "IN_USE" });
+    const held = account.maildrop;
+    if (held !== undefined && (name === undefined || held.name !== name)) {
+      throw new MailError({ code: "IN_USE" });
+    }
     const holder: accounts.FakeAccount["maildrop"] = {
+      name,
       lost: (failure) => {
         if (account.maildrop === holder) account.maildrop = undefined;
         onState?.({ kind: "lost", failure });

@@ -65,6 +65,7 @@ type FactCheck = (fact: unknown) => boolean;
 const text: FactCheck = (fact) => typeof fact === "string";
 const number: FactCheck = (fact) => typeof fact === "number";
 const textOrNumber: FactCheck = (fact) => text(fact) || number(fact);
+const maybeText: FactCheck = (fact) => fact === undefined || fact === null || text(fact);
 const maybeNumber: FactCheck = (fact) => fact === undefined || fact === null || number(fact);
 
 const factTable: Record<MailErrorCode, Readonly<Record<string, FactCheck>>> = {
@@ -76,7 +77,7 @@ const factTable: Record<MailErrorCode, Readonly<Record<string, FactCheck>>> = {
   MAILBOX_EXISTS: { mailbox: text },
   MAILBOX_HAS_CHILDREN: { mailbox: text },
   BAD_MAILBOX_NAME: { mailbox: text, why: text },
-  MAILBOX_GONE: { mailbox: number },
+  MAILBOX_GONE: { mailbox: number, why: maybeText },
   OVER_QUOTA: { limitBytes: maybeNumber, limitMessages: maybeNumber },
   LIMIT: { limit: text, most: number },
   NO_PERMISSION: { why: text },

@@ -5,7 +5,7 @@ import { uid, uidMax } from "../../mail/ids.ts";
 import type { FetchChunk, FetchItems, FetchRequest, FetchSection } from "../../mail/mail-store.ts";
 import type { RpcReply } from "../link/rpc.ts";
 import { asMailboxId, decodeUidSet, encodeUidSet } from "./codec-values.ts";
-import { asArray, asCount, asListOf, asOptional, asText, malformed } from "./decode.ts";
+import { asArray, asBoolean, asCount, asListOf, asOptional, asText, malformed } from "./decode.ts";
 
 const itemNames = [
   "flags",
@@ -37,8 +37,8 @@ export function encodeFetch(request: FetchRequest): readonly unknown[] {
     if (request.items[name] === true) bits |= 1 << bit;
   });
   const sections = request.items.sections?.map(encodeSection) ?? null;
-  const { mailbox, uids, changedSince, recentFrom } = request;
-  return [mailbox, encodeUidSet(uids), bits, sections, changedSince ?? null, recentFrom ?? null];
+  const { mailbox, uids, changedSince = null, recentFrom = null, evenGone = null } = request;
+  return [mailbox, encodeUidSet(uids), bits, sections, changedSince, recentFrom, evenGone];
 }
 
 export function decodeFetch(args: readonly unknown[]): FetchRequest {
@@ -53,12 +53,14 @@ export function decodeFetch(args: readonly unknown[]): FetchRequest {
   if (sections !== undefined) items.sections = sections;
   const changedSince = asOptional(args[4], "modseq", asCount);
   const recentFrom = asOptional(args[5], "uid", asCount);
+  const evenGone = asOptional(args[6], "even gone", asBoolean);
   return {
     mailbox: asMailboxId(args[0]),
     uids: decodeUidSet(args[1]),
     items,
     ...(changedSince === undefined ? {} : { changedSince }),
     ...(recentFrom === undefined ? {} : { recentFrom }),
+    ...(evenGone === undefined ? {} : { evenGone }),
   };
 }
 
@@ -96,20 +98,25 @@ export function* encodeChunk(chunk: FetchChunk): Generator<RpcReply, void, undef
   let uids: number[] = [];
   let lengths: number[] = [];
   let bodies: Uint8Array[] = [];
+  let marks: number[] = [];
   let bytes = 0;
   for (const part of chunk.parts) {
     let rest = part.bytes;
+    let { sectionsAt = -1 } = part;
     for (;;) {
       const piece = rest.subarray(0, itemBytesMax - bytes);
       rest = rest.subarray(piece.byteLength);
       const more = part.more || rest.byteLength > 0;
+      if (sectionsAt >= 0 && sectionsAt <= piece.byteLength) marks.push(uids.length, sectionsAt);
+      sectionsAt = sectionsAt <= piece.byteLength ? -1 : sectionsAt - piece.byteLength;
       uids.push(part.uid);
       // The sign carries `more`: -n-1 for n bytes of a message that goes on.
       lengths.push(more ? -piece.byteLength - 1 : piece.byteLength);
       bodies.push(piece);
       bytes += piece.byteLength;
       if (bytes < itemBytesMax && rest.byteLength === 0) break;
-      yield item(uids, lengths, bodies);
+      yield item(uids, lengths, bodies, marks);
+      marks = [];
       uids = [];
       lengths = [];
       bodies = [];
@@ -117,25 +124,28 @@ export function* encodeChunk(chunk: FetchChunk): Generator<RpcReply, void, undef
       if (rest.byteLength === 0) break;
     }
   }
-  if (uids.length > 0) yield item(uids, lengths, bodies);
+  if (uids.length > 0) yield item(uids, lengths, bodies, marks);
 }
 
 function item(
   uids: readonly number[],
   lengths: readonly number[],
   bodies: readonly Uint8Array[],
+  marks: readonly number[],
 ): RpcReply {
   const [only] = bodies;
   return {
-    head: [uids, lengths],
+    // Pairs of a part's index and the offset at which sections begin in it; few have one.
+    head: marks.length === 0 ? [uids, lengths] : [uids, lengths, marks],
     body: bodies.length === 1 && only !== undefined ? only : Buffer.concat(bodies),
   };
 }
 
 export function decodeChunk(reply: RpcReply): FetchChunk {
-  const [uids, lengths] = asArray(reply.head, "chunk");
+  const [uids, lengths, marks] = asArray(reply.head, "chunk");
   const body = reply.body ?? new Uint8Array(0);
   const sizes = asArray(lengths, "lengths");
+  const sections = marks === undefined ? noMarks : decodeMarks(marks);
   let at = 0;
   const parts = asArray(uids, "uids").map((value, index) => {
     const size = sizes[index];
@@ -145,7 +155,18 @@ export function decodeChunk(reply: RpcReply): FetchChunk {
     if (end > body.byteLength) throw malformed("length");
     const bytes = body.subarray(at, end);
     at = end;
-    return { uid: uid(asCount(value, "uid", uidMax)), bytes, more };
+    const part = { uid: uid(asCount(value, "uid", uidMax)), bytes, more };
+    const sectionsAt = sections.get(index);
+    return sectionsAt === undefined ? part : { ...part, sectionsAt };
   });
   return { parts };
+}
+
+const noMarks: ReadonlyMap<number, number> = new Map();
+
+function decodeMarks(value: unknown): ReadonlyMap<number, number> {
+  const fields = asListOf(value, "marks", (field) => asCount(field, "mark"));
+  const marks = new Map<number, number>();
+  for (let i = 0; i + 1 < fields.length; i += 2) marks.set(fields[i] ?? 0, fields[i + 1] ?? 0);
+  return marks;
 }

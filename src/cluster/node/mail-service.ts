@@ -1,15 +1,23 @@
 // The mail node's side of every MailStore call: checks that this node serves the shard in the epoch
 // the caller knows, before asking the store and again before answering. Forms are in methods-*.ts.
 
-import { MailError } from "../../mail/errors.ts";
+import { MailError, isMailError } from "../../mail/errors.ts";
 import type { MailFailure } from "../../mail/errors.ts";
-import { epoch as makeEpoch, modSeq, shardId, shardMax, uid, uidMax } from "../../mail/ids.ts";
+import {
+  epoch as makeEpoch,
+  modSeq,
+  opId,
+  shardId,
+  shardMax,
+  uid,
+  uidMax,
+} from "../../mail/ids.ts";
 import type { Epoch, ShardId } from "../../mail/ids.ts";
-import type { MailboxEvent, MailStore, Principal } from "../../mail/mail-store.ts";
+import type { MailboxEvent, MaildropState, MailStore, Principal } from "../../mail/mail-store.ts";
 import type { RpcRegistry, RpcReply, RpcRequest } from "../link/rpc.ts";
 import { decodeFetch, encodeChunk, itemBytesMax } from "./codec-fetch.ts";
 import { asMailboxId, decodePrincipal, encodeBlob } from "./codec-values.ts";
-import { asArray, asCount, asListOf, asText, malformed } from "./decode.ts";
+import { asArray, asCount, asHex32, asListOf, asOptional, asText, malformed } from "./decode.ts";
 import { argsAt } from "./method.ts";
 import type { Method } from "./method.ts";
 import { appendMethod, deliverMethod } from "./methods-delivery.ts";
@@ -117,7 +125,14 @@ export class MailService {
     const answer = async (rpc: RpcRequest): Promise<RpcReply> => {
       const asked = this.#admit(rpc);
       const request = method.decode(asked.args, rpc.body);
-      const result = await run(asked.who, request, detached ?? rpc.signal);
+      let result: Result;
+      try {
+        result = await run(asked.who, request, detached ?? rpc.signal);
+      } catch (error) {
+        // A refusal is an answer, too, and an outcome unknown here is asked of the next primary.
+        if (isMailError(error)) this.#check(asked);
+        throw error;
+      }
       this.#check(asked);
       return method.encodeReply(result);
     };
@@ -151,9 +166,14 @@ export class MailService {
 
   async *#fetch(rpc: RpcRequest): AsyncGenerator<RpcReply, void, undefined> {
     const asked = this.#admit(rpc);
-    for await (const chunk of this.#store.fetch(asked.who, decodeFetch(asked.args), rpc.signal)) {
-      this.#check(asked);
-      yield* encodeChunk(chunk);
+    try {
+      for await (const chunk of this.#store.fetch(asked.who, decodeFetch(asked.args), rpc.signal)) {
+        this.#check(asked);
+        yield* encodeChunk(chunk);
+      }
+    } catch (error) {
+      if (isMailError(error)) this.#check(asked);
+      throw error;
     }
     this.#check(asked);
   }
@@ -165,11 +185,16 @@ export class MailService {
       uid: uid(asCount(asked.args[1], "uid", uidMax)),
       offset: asCount(asked.args[2], "offset"),
     };
-    for await (const bytes of this.#store.readMessage(asked.who, request, rpc.signal)) {
-      this.#check(asked);
-      for (let at = 0; at < bytes.byteLength; at += itemBytesMax) {
-        yield { head: null, body: bytes.subarray(at, at + itemBytesMax) };
+    try {
+      for await (const bytes of this.#store.readMessage(asked.who, request, rpc.signal)) {
+        this.#check(asked);
+        for (let at = 0; at < bytes.byteLength; at += itemBytesMax) {
+          yield { head: null, body: bytes.subarray(at, at + itemBytesMax) };
+        }
       }
+    } catch (error) {
+      if (isMailError(error)) this.#check(asked);
+      throw error;
     }
     this.#check(asked);
   }
@@ -202,15 +227,18 @@ export class MailService {
    */
   async *#lock(rpc: RpcRequest): AsyncGenerator<RpcReply, void, undefined> {
     const asked = this.#admit(rpc);
+    const holder = asOptional(asked.args[0], "holder", asHex32);
     const hold = new AbortController();
     const until = AbortSignal.any([rpc.signal, hold.signal]);
     let failure: MailFailure | undefined;
     try {
-      await this.#store.lockMaildrop(asked.who, until, (state) => {
+      const onState = (state: MaildropState): void => {
         if (state.kind !== "lost") return;
         failure = state.failure;
         hold.abort();
-      });
+      };
+      const name = holder === undefined ? undefined : opId(holder);
+      await this.#store.lockMaildrop(asked.who, until, onState, name);
       this.#check(asked);
       yield { head: null };
       await aborted(until);

@@ -158,19 +158,24 @@ export const changesMethod: Method<
     readonly mailbox: MailboxId;
     readonly sinceModSeq: ModSeq;
     readonly knownUidNext: number;
+    readonly uidValidity?: number;
   },
   MailboxChanges
 > = {
   name: "mail.changes",
   large: true,
-  encode: ({ mailbox, sinceModSeq, knownUidNext }) => ({
-    args: [mailbox, sinceModSeq, knownUidNext],
+  encode: ({ mailbox, sinceModSeq, knownUidNext, uidValidity = null }) => ({
+    args: [mailbox, sinceModSeq, knownUidNext, uidValidity],
   }),
-  decode: (args) => ({
-    mailbox: asMailboxId(args[0]),
-    sinceModSeq: modSeq(asCount(args[1], "modseq")),
-    knownUidNext: asCount(args[2], "uidnext"),
-  }),
+  decode: (args) => {
+    const uidValidity = asOptional(args[3], "uidvalidity", asCount);
+    return {
+      mailbox: asMailboxId(args[0]),
+      sinceModSeq: modSeq(asCount(args[1], "modseq")),
+      knownUidNext: asCount(args[2], "uidnext"),
+      ...(uidValidity === undefined ? {} : { uidValidity }),
+    };
+  },
   encodeReply: ({ highestModSeq, uidNext, added, changed, vanished, messages }) => ({
     head: [highestModSeq, uidNext, messages, encodeUidSet(vanished)],
     body: packed((out) => {

@@ -1,7 +1,7 @@
 // Calls about messages on the wire: STORE, EXPUNGE, COPY, MOVE, SEARCH. Streams are in mail-service.ts.
 
-import { modSeq, uidMax, uidValidity } from "../../mail/ids.ts";
-import type { MailboxId } from "../../mail/ids.ts";
+import { modSeq, opId, uidMax, uidValidity } from "../../mail/ids.ts";
+import type { MailboxId, OpId } from "../../mail/ids.ts";
 import type {
   Change,
   CopyOutcome,
@@ -24,7 +24,16 @@ import {
   writeAscending,
   writeFlagStates,
 } from "./codec-values.ts";
-import { asArray, asBoolean, asCount, asListOf, asOptional, asText, malformed } from "./decode.ts";
+import {
+  asArray,
+  asBoolean,
+  asCount,
+  asHex32,
+  asListOf,
+  asOptional,
+  asText,
+  malformed,
+} from "./decode.ts";
 import { decodeChange, encodeChange } from "./method.ts";
 import type { Method } from "./method.ts";
 import { WireReader } from "./wire-reader.ts";
@@ -70,23 +79,31 @@ export const storeMethod: Method<StoreRequest, StoreOutcome> = {
 };
 
 export const expungeMethod: Method<
-  Change & { readonly mailbox: MailboxId; readonly uids?: UidSet; readonly force?: boolean },
+  Change & {
+    readonly mailbox: MailboxId;
+    readonly uids?: UidSet;
+    readonly force?: boolean;
+    readonly maildrop?: OpId;
+  },
   ExpungeOutcome
 > = {
   name: "mail.expunge",
   large: true,
   encode: (request) => {
     const uids = request.uids === undefined ? null : encodeUidSet(request.uids);
-    return { args: [...encodeChange(request), request.mailbox, uids, request.force ?? null] };
+    const { mailbox, force = null, maildrop = null } = request;
+    return { args: [...encodeChange(request), mailbox, uids, force, maildrop] };
   },
   decode: (args) => {
     const uids = asOptional(args[3], "uids", decodeUidSet);
     const force = asOptional(args[4], "force", asBoolean);
+    const maildrop = asOptional(args[5], "maildrop", asHex32);
     return {
       ...decodeChange(args),
       mailbox: asMailboxId(args[2]),
       ...(uids === undefined ? {} : { uids }),
       ...(force === undefined ? {} : { force }),
+      ...(maildrop === undefined ? {} : { maildrop: opId(maildrop) }),
     };
   },
   encodeReply: ({ highestModSeq, expunged }) => ({

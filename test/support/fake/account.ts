@@ -5,8 +5,8 @@ import { MailError } from "../../../src/mail/errors.ts";
 import type { MailFailure } from "../../../src/mail/errors.ts";
 import type { DirectoryRow } from "../../../src/mail/account.ts";
 import { mailboxId, modSeq, uid, uidMax, uidValidity } from "../../../src/mail/ids.ts";
-import type { MailboxId, ModSeq, Uid, UidValidity } from "../../../src/mail/ids.ts";
-import type { FlagState, MailboxEvent } from "../../../src/mail/mail-store.ts";
+import type { MailboxId, ModSeq, OpId, Uid, UidValidity } from "../../../src/mail/ids.ts";
+import type { FlagState, MailboxEvent, MailStore } from "../../../src/mail/mail-store.ts";
 import type { Quota } from "../../../src/mail/quota.ts";
 import type { MessageIndex } from "../../../src/mail/message-index.ts";
 import type { EventQueue } from "./event-queue.ts";
@@ -35,6 +35,8 @@ export interface FakeMailbox {
   uidNext: number;
   highestModSeq: ModSeq;
   messages: FakeMessage[];
+  /** Expunged, but still readable for the rest of an answer. */
+  readonly gone: FakeMessage[];
   /** Every UID that is gone, with the modseq at which it went. */
   readonly vanished: { readonly uid: number; readonly modSeq: number }[];
   /** The first UID that no session has claimed as \Recent. */
@@ -52,7 +54,9 @@ export interface FakeAccount {
   readonly watchers: Set<Watcher>;
   nextMailboxId: number;
   nextUidValidity: number;
-  maildrop: { readonly lost: (failure: MailFailure) => void } | undefined;
+  maildrop:
+    | { readonly name: OpId | undefined; readonly lost: (failure: MailFailure) => void }
+    | undefined;
 }
 
 export interface Watcher {
@@ -71,6 +75,7 @@ export function addMailbox(account: FakeAccount, name: string, specialUse?: stri
     uidNext: 1,
     highestModSeq: modSeq(1),
     messages: [],
+    gone: [],
     vanished: [],
     recentFrom: 1,
     keywords: [],
@@ -101,6 +106,7 @@ export function removeMessages(mailbox: FakeMailbox, gone: ReadonlySet<FakeMessa
   if (gone.size === 0) return;
   const at = bump(mailbox);
   for (const message of gone) mailbox.vanished.push({ uid: message.uid, modSeq: at });
+  mailbox.gone.push(...gone);
   mailbox.messages = mailbox.messages.filter((message) => !gone.has(message));
 }
 
@@ -108,6 +114,18 @@ export function removeMessages(mailbox: FakeMailbox, gone: ReadonlySet<FakeMessa
 export function bump(mailbox: FakeMailbox): ModSeq {
   mailbox.highestModSeq = modSeq(mailbox.highestModSeq + 1);
   return mailbox.highestModSeq;
+}
+
+/** Refuses a difference to what a session can't have known of this mailbox. */
+export function checkKnown(
+  { id, uidValidity: validity, highestModSeq, uidNext }: FakeMailbox,
+  known: Parameters<MailStore["changes"]>[1],
+): void {
+  if (known.uidValidity === undefined) return;
+  const isAhead = known.sinceModSeq > highestModSeq || known.knownUidNext > uidNext;
+  if (known.uidValidity === validity && !isAhead) return;
+  const why = isAhead ? "older than what the session knows" : "other UIDVALIDITY";
+  throw new MailError({ code: "MAILBOX_GONE", mailbox: id, why });
 }
 
 export function stateOf(message: FakeMessage): FlagState {

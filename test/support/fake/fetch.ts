@@ -15,7 +15,8 @@ const pieceBytesMax = 64 * 1024;
 const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 export function* fetchChunks(mailbox: FakeMailbox, request: FetchRequest): Generator<FetchChunk> {
-  const wanted = mailbox.messages.filter(
+  const all = request.evenGone === true ? withGone(mailbox) : mailbox.messages;
+  const wanted = all.filter(
     ({ uid, modSeq }) => uidSetHas(request.uids, uid) && modSeq > (request.changedSince ?? 0),
   );
   let unknownEncoding = false;
@@ -24,13 +25,21 @@ export function* fetchChunks(mailbox: FakeMailbox, request: FetchRequest): Gener
     unknownEncoding ||= binary.some((section) => !isDecodable(message, section));
     const recent = (request.recentFrom ?? 0) > 0 && message.uid >= (request.recentFrom ?? 0);
     const bytes = renderMessage(message, request.items, recent);
+    const { sections: _, ...head } = request.items;
+    // Heads are not divided, and shorter than a piece here.
+    const sectionsAt = renderMessage(message, head, recent).length;
     for (let at = 0; at < bytes.length; at += pieceBytesMax) {
       const piece = bytes.subarray(at, at + pieceBytesMax);
       const more = at + pieceBytesMax < bytes.length;
-      yield { parts: [{ uid: message.uid, bytes: piece, more }] };
+      const part = { uid: message.uid, bytes: piece, more };
+      yield { parts: [at === 0 && more ? { ...part, sectionsAt } : part] };
     }
   }
   if (unknownEncoding) throw new MailError({ code: "UNKNOWN_ENCODING" });
+}
+
+function withGone(mailbox: FakeMailbox): readonly FakeMessage[] {
+  return [...mailbox.gone, ...mailbox.messages].sort((a, b) => a.uid - b.uid);
 }
 
 /** `19-Jul-1996 02:44:25 -0700`, the day with two places. RFC 9051 §9 date-time */
@@ -49,6 +58,7 @@ function renderMessage(message: FakeMessage, items: FetchItems, recent: boolean)
   if (items.flags === true) {
     out.push(` FLAGS (${[...message.flags, ...(recent ? ["\\Recent"] : [])].join(" ")})`);
   }
+  if (items.modSeq === true) out.push(` MODSEQ (${message.modSeq})`);
   if (items.internalDate === true) {
     out.push(` INTERNALDATE "${imapDate(message.internalDateMs, message.internalDateZone)}"`);
   }
@@ -56,7 +66,6 @@ function renderMessage(message: FakeMessage, items: FetchItems, recent: boolean)
   if (items.envelope === true) out.push(" ENVELOPE ", index.envelope);
   if (items.bodyStructure === true) out.push(" BODYSTRUCTURE ", index.bodyStructure);
   if (items.body === true) out.push(" BODY ", plainBody(message));
-  if (items.modSeq === true) out.push(` MODSEQ (${message.modSeq})`);
   if (items.saveDate === true) out.push(` SAVEDATE "${imapDate(message.savedMs, 0)}"`);
   if (items.emailId === true) out.push(` EMAILID (${message.emailId})`);
   if (items.threadId === true) out.push(" THREADID NIL");
