@@ -94,6 +94,7 @@ function evaluate(
   messages: readonly AppendMessage[],
   summary: MailboxSummary | undefined,
 ): Evaluated<Appended> {
+  engine.mustTakeMail(account.shard);
   const firstUid = mailbox.next.uidNext;
   if (firstUid + messages.length > uidMax) {
     throw new MailError({ code: "LIMIT", limit: "uid", most: uidMax });

@@ -69,6 +69,8 @@ function evaluate(
   uids: UidSet,
   move: boolean,
 ): Evaluated<Copied> {
+  // A MOVE may be how a client deletes.
+  if (!move) engine.mustTakeMail(account.shard);
   const { source, from, target } = pair;
   const chosen = indexesOf(from.columns, uids);
   const most = engine.limits.messagesPerChangeMax;

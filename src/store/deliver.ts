@@ -129,6 +129,7 @@ function evaluate(
     outcomes.push(outcome);
   }
   if (targets.length === 0) return { outcomes, mailboxes, committed: undefined };
+  engine.mustTakeMail(request.shard);
   const deliverPayload: DeliverPayload = {
     timeMs: engine.clock.nowMs(),
     deliveryId: request.deliveryId,

@@ -17,7 +17,7 @@ import type { Entry, Journal } from "./journal.ts";
 import type { StoreLimits } from "./limits.ts";
 import type { MailboxState, MailboxSummary } from "./mailbox-state.ts";
 import { PendingOps } from "./pending-ops.ts";
-import { RecentRemovals } from "./recent-removals.ts";
+import type { DiskRoom } from "./disk-room.ts";
 import type { RegistrationFeed } from "./registration-feed.ts";
 import type { WriteQueue } from "./write-queue.ts";
 
@@ -28,6 +28,8 @@ export interface EngineParts {
   readonly feed: RegistrationFeed;
   /** Ids for the few changes that no request asks for. */
   readonly nextOpId: () => OpId;
+  /** Absent: there is always room. */
+  readonly room?: Pick<DiskRoom, "mustTakeMail">;
 }
 
 /** On whose behalf: a Principal, or without credVersion an operator, who may touch disabled accounts. */
@@ -44,8 +46,8 @@ export class Engine {
   readonly feed: RegistrationFeed;
   readonly nextOpId: () => OpId;
   readonly accounts: AccountCache;
+  readonly #room: EngineParts["room"];
   readonly pending = new PendingOps();
-  readonly removals = new RecentRemovals();
   /** One change of a shard's names or account list at a time. */
   readonly #shardLocks = new Map<ShardId, AccountLock>();
   #journal: Journal | undefined;
@@ -57,6 +59,7 @@ export class Engine {
     this.limits = parts.limits;
     this.feed = parts.feed;
     this.nextOpId = parts.nextOpId;
+    this.#room = parts.room;
     this.accounts = new AccountCache(parts.rows, parts.limits);
   }
 
@@ -113,6 +116,11 @@ export class Engine {
     let lock = this.#shardLocks.get(shard);
     if (lock === undefined) this.#shardLocks.set(shard, (lock = new AccountLock()));
     return lock;
+  }
+
+  /** @throws MailError DISK_FULL when the disks of the shard's members have no room for new mail. */
+  mustTakeMail(shard: ShardId): void {
+    this.#room?.mustTakeMail(shard);
   }
 
   /** @throws MailError WRONG_NODE unless this member may answer for the shard now. */
@@ -230,7 +238,6 @@ export class Engine {
       if (account.underWay === 0) account.forgetProposed();
     }
     for (const op of ops) {
-      if (op.kind === "remove") this.removals.note(id, op.mailbox, op.messages);
       if (op.kind !== "registration") continue;
       const full = account !== undefined && isOverQuota(op.registration, account.quota);
       this.feed.changed(entry.shard, entry.lsn, op.registration, full);

@@ -1,7 +1,7 @@
 // MailStore on this node: the account engine behind the interface that protocol code knows. Routing,
 // retries and links are the cluster's; each call is one file here.
 
-import type { OpId, ShardId } from "../mail/ids.ts";
+import type { ShardId } from "../mail/ids.ts";
 import type {
   AppendOutcome,
   AppendRequest,
@@ -68,6 +68,7 @@ export class LocalMailStore implements MailStore {
     signal: AbortSignal,
   ): Promise<BlobRef> {
     this.engine.mustServe(shard);
+    this.engine.mustTakeMail(shard);
     return this.engine.bodies.writeBlob(shard, id, chunks, signal);
   }
 
@@ -172,8 +173,7 @@ export class LocalMailStore implements MailStore {
     who: Principal,
     signal: AbortSignal,
     onState?: (state: MaildropState) => void,
-    holder?: OpId,
   ): Promise<void> {
-    return lockMaildrop(this.engine, who, signal, onState, holder);
+    return lockMaildrop(this.engine, who, signal, onState);
   }
 }

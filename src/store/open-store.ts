@@ -10,6 +10,8 @@ import type { Random } from "../lib/random.ts";
 import { MailError } from "../mail/errors.ts";
 import { opId, storeId } from "../mail/ids.ts";
 import type { ShardId, StoreId } from "../mail/ids.ts";
+import { DiskRoom } from "./disk-room.ts";
+import type { DiskLimits } from "./disk-room.ts";
 import { BodyGarbage } from "./body-garbage.ts";
 import type { BodySource } from "./body-source.ts";
 import { Engine } from "./engine.ts";
@@ -32,6 +34,7 @@ import type { Database } from "./write-queue.ts";
 /** Raised when rows or keys change their form; older forms are migrated at open. */
 const formatVersion = 1;
 const storeFile = "STORE";
+const noDiskLimits = { mailFreePerMille: 0, copyFreePerMille: 0, floorBytes: 0, ballastBytes: 0 };
 
 /** What a journal is made over. */
 export interface StoreParts {
@@ -61,11 +64,14 @@ export interface OpenStoreOptions {
   readonly onFatal: (error: unknown) => void;
   /** Sizes of segments and of the log window, where they are not the log's defaults. */
   readonly logSizes?: Pick<SegmentLogOptions, "segmentBytes" | "windowMs" | "windowBytesMax">;
+  /** When the disk counts as full, and how much ballast it carries; absent: always room, no ballast. */
+  readonly diskLimits?: DiskLimits;
   /** Time between checkpoints, 5 s by default; one is made at every new segment, too. */
   readonly checkpointEveryMs?: number;
 }
 
 export interface OpenedStore extends StoreParts {
+  readonly room: DiskRoom;
   readonly store: LocalMailStore;
   readonly journal: Journal;
   readonly upkeep: Upkeep;
@@ -104,12 +110,14 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
   });
   const id = await identify(disk, rows, random);
   const makeOpId = opIdMaker(random);
+  const room = await DiskRoom.open(disk, clock, random, options.diskLimits ?? noDiskLimits);
   const engine = new Engine({
     rows,
     clock,
     limits,
     feed: new RegistrationFeed(),
     nextOpId: () => opId(makeOpId()),
+    room,
   });
   const log = await openSegmentLog(disk, "log", {
     storeId: id,
@@ -120,6 +128,7 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
       return rows.full ? rows.room() : undefined;
     },
     flush: () => rows.flush(),
+    giveWay: () => room.giveWay(),
     onFatal: options.onFatal,
     ...options.logSizes,
   });
@@ -128,10 +137,15 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
   const { journal, bodies } = await journalFor(options, parts);
   engine.attach(journal, bodies);
   const garbage = new BodyGarbage(rows);
-  const upkeep = new Upkeep({ engine, log, blobs, garbage }, options.checkpointEveryMs ?? 5000);
+  const upkeep = new Upkeep(
+    { engine, log, blobs, garbage, room },
+    options.checkpointEveryMs ?? 5000,
+  );
   upkeep.start();
+  room.start();
   return {
     ...parts,
+    room,
     store: new LocalMailStore(engine),
     journal,
     upkeep,
@@ -141,6 +155,7 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
     },
     close: async () => {
       await upkeep.stop();
+      await room.stop();
       await engine.accounts.stop();
       await log.checkpoint();
       await log.close();

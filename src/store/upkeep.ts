@@ -5,6 +5,7 @@ import { background } from "../lib/background.ts";
 import type { Timer } from "../lib/clock.ts";
 import { shardId } from "../mail/ids.ts";
 import type { BodyGarbage } from "./body-garbage.ts";
+import type { DiskRoom } from "./disk-room.ts";
 import type { Engine } from "./engine.ts";
 import type { BlobStore } from "./log/blob-store.ts";
 import { chooseGarbage } from "./log/garbage.ts";
@@ -22,6 +23,7 @@ export interface UpkeepParts {
   readonly log: SegmentLog;
   readonly blobs: BlobStore;
   readonly garbage: BodyGarbage;
+  readonly room: DiskRoom;
 }
 
 export class Upkeep {
@@ -98,12 +100,24 @@ export class Upkeep {
 
   /** Rewrites segments under half live, a few an hour. */
   async #collect(): Promise<void> {
-    const { log, garbage } = this.#parts;
+    const { log, garbage, room } = this.#parts;
+    const full = room.level === "noMail";
+    // On a full disk, who comes back too late is copied anew: there is no room for the window.
+    log.resizeWindow(full ? 0 : undefined);
     const collectable = log.collectable();
     if (collectable.length === 0) return;
     const live = await garbage.measure(this.#stopping.signal);
     const chosen = chooseGarbage(collectable, live, segmentsPerRun);
-    if (chosen.length > 0) await log.rewrite(chosen, garbage);
+    if (!full) {
+      if (chosen.length > 0) await log.rewrite(chosen, garbage);
+      return;
+    }
+    // One by one: each gives more room than its copies take, once it is gone.
+    for (const segment of chosen) {
+      if (live.of(segment) > room.figures.freeBytes / 2) return;
+      await log.rewrite([segment], garbage);
+      await room.measure();
+    }
   }
 
   async #tick(): Promise<void> {
@@ -123,7 +137,8 @@ export class Upkeep {
       await sweepGone(engine, signal);
       this.#sweepMs = now;
     }
-    if (now - this.#expireMs >= expireEveryMs) {
+    const full = this.#parts.room.level === "noMail";
+    if (now - this.#expireMs >= (full ? sweepEveryMs : expireEveryMs)) {
       await this.sweepNow();
       await this.#collect();
       this.#expireMs = now;

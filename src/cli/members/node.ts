@@ -13,6 +13,7 @@ import { lockFolder } from "../../lib/folder-lock.ts";
 import { opIdMaker } from "../../lib/id-maker.ts";
 import { systemRandom } from "../../lib/random.ts";
 import { realDisk } from "../../lib/real-disk.ts";
+import { makeRoomToStart } from "../../store/disk-room.ts";
 import { opId } from "../../mail/ids.ts";
 import { openIndex } from "../../store/open-store.ts";
 import type { Config } from "../config/schema.ts";
@@ -32,6 +33,9 @@ export async function startNode(
   const { dataDir } = config.member;
   const link = requireListener(config, "link");
   mkdirSync(dataDir, { recursive: true });
+  if (await makeRoomToStart(realDisk(dataDir))) {
+    log.warn({ dataDir }, "the disk is full: the ballast was given up to start");
+  }
   const lock = await lockFolder(dataDir, systemRandom);
   const fatal = (error: unknown): void => {
     if (isDiskFull(error)) {
@@ -61,6 +65,12 @@ export async function startNode(
       disk: realDisk(dataDir),
       index: await openIndex(join(dataDir, "index")),
       limits: { mailboxesMax: config.limits.mailboxes },
+      diskLimits: {
+        mailFreePerMille: config.disk.mailFree * 10,
+        copyFreePerMille: config.disk.copyFree * 10,
+        floorBytes: config.disk.floor,
+        ballastBytes: config.disk.ballast,
+      },
       onFatal: fatal,
     },
     signal,

@@ -3,6 +3,7 @@
 
 import { createHash, type Hash } from "node:crypto";
 import { assert } from "../../lib/assert.ts";
+import { isNoSpace } from "../../lib/ballast.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { Disk, DiskFile } from "../../lib/disk.ts";
 import { errorCode } from "../../lib/real-disk.ts";
@@ -230,6 +231,10 @@ class FileWriter implements BlobWriter {
     this.#waitingBytes = 0;
     const at = this.#writtenBytes;
     this.#writtenBytes += bytes;
-    await this.#file.writev(parts, at);
+    try {
+      await this.#file.writev(parts, at);
+    } catch (error) {
+      throw isNoSpace(error) ? new MailError({ code: "DISK_FULL" }, { cause: error }) : error;
+    }
   }
 }

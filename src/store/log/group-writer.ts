@@ -6,7 +6,7 @@ import { assert } from "../../lib/assert.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { Disk, DiskFile } from "../../lib/disk.ts";
 import type { Random } from "../../lib/random.ts";
-import { errorCode } from "../../lib/real-disk.ts";
+import { isNoSpace } from "../../lib/ballast.ts";
 import { MailError } from "../../mail/errors.ts";
 import type { Lsn, ShardId, StoreId } from "../../mail/ids.ts";
 import {
@@ -49,6 +49,7 @@ export interface GroupWriterOptions {
   readonly queueBytesMax: number;
   readonly onDurable: (group: CommitGroup, end: Position) => void;
   readonly onSegment: (segment: number, createdMs: number) => void;
+  readonly giveWay: () => Promise<boolean>;
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -60,12 +61,14 @@ export function groupWriterOptions(
   options: SegmentLogOptions,
   hooks: Pick<GroupWriterOptions, "onDurable" | "onSegment">,
 ): GroupWriterOptions {
-  const { storeId, clock, random, onFatal } = options;
+  const { storeId, clock, random, onFatal, giveWay = noRoom } = options;
   const { segmentBytes = 64 * mebibyte, groupBytesMax = 4 * mebibyte } = options;
   const { queueBytesMax = 64 * mebibyte } = options;
   const limits = { segmentBytes, groupBytesMax, queueBytesMax };
-  return { disk, folder, storeId, clock, random, onFatal, ...limits, ...hooks };
+  return { disk, folder, storeId, clock, random, onFatal, giveWay, ...limits, ...hooks };
 }
+
+const noRoom = (): Promise<boolean> => Promise.resolve(false);
 
 export class GroupWriter {
   readonly #options: GroupWriterOptions;
@@ -157,8 +160,9 @@ export class GroupWriter {
   async #run(): Promise<void> {
     for (let group = this.#queue[0]; group !== undefined; group = this.#queue[0]) {
       if (this.#gathering === group) this.#gathering = undefined;
-      if (group.opens !== undefined) await this.#roll(group.segment, group.opens);
-      await this.#file.writev(group.parts, group.offset);
+      const { opens, segment, parts, offset } = group;
+      if (opens !== undefined) await this.#withRoom(() => this.#roll(segment, opens));
+      await this.#withRoom(() => this.#file.writev(parts, offset));
       await this.#file.sync();
       this.#queue.shift();
       this.#queuedBytes -= group.bytes;
@@ -171,20 +175,30 @@ export class GroupWriter {
     this.#running = false;
   }
 
+  /** A write that found no room may be repeated at the same place; a sync never. */
+  async #withRoom(write: () => Promise<void>): Promise<void> {
+    try {
+      await write();
+    } catch (error) {
+      if (!isNoSpace(error) || !(await this.#options.giveWay())) throw error;
+      await write();
+    }
+  }
+
   async #roll(segment: number, salt: Uint8Array): Promise<void> {
     const { disk, folder, storeId, clock, onSegment } = this.#options;
-    await this.#file.close();
     const createdMs = clock.nowMs();
-    this.#file = await createSegment(disk, folder, { segment, storeId, createdMs, salt });
+    const next = await createSegment(disk, folder, { segment, storeId, createdMs, salt });
+    await this.#file.close();
+    this.#file = next;
     onSegment(segment, createdMs);
   }
 
   #fail(cause: unknown): void {
     if (this.#failure !== undefined) return;
-    this.#failure =
-      errorCode(cause) === "ENOSPC"
-        ? new MailError({ code: "DISK_FULL" }, { cause })
-        : new MailError({ code: "UNAVAILABLE", why: "the log failed" }, { cause });
+    this.#failure = isNoSpace(cause)
+      ? new MailError({ code: "DISK_FULL" }, { cause })
+      : new MailError({ code: "UNAVAILABLE", why: "the log failed" }, { cause });
     this.#gathering = undefined;
     for (const group of this.#queue.splice(0)) group.reject(this.#failure);
     this.#options.onFatal(cause);
@@ -198,8 +212,14 @@ export async function createSegment(
   header: Parameters<typeof encodeSegmentHeader>[0],
 ): Promise<DiskFile> {
   const file = await disk.open(segmentPath(folder, header.segment), "create");
-  await file.writev([encodeSegmentHeader(header)], 0);
-  await file.sync();
+  try {
+    await file.writev([encodeSegmentHeader(header)], 0);
+    await file.sync();
+  } catch (error) {
+    await file.close();
+    if (isNoSpace(error)) await disk.unlink(segmentPath(folder, header.segment));
+    throw error;
+  }
   await disk.syncFolder(folder);
   return file;
 }

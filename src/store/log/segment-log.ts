@@ -82,6 +82,7 @@ class Log implements SegmentLog {
   readonly #listeners: ((group: CommitGroup) => void)[] = [];
   #durableEnd: Position;
   #checkpointFrom: Position;
+  #windowBytesMax: number | undefined;
   #checkpointing: Promise<unknown> = Promise.resolve();
 
   constructor(disk: Disk, folder: string, options: SegmentLogOptions, found: Recovered) {
@@ -241,8 +242,13 @@ class Log implements SegmentLog {
     return next;
   }
 
+  resizeWindow(bytesMax: number | undefined): void {
+    this.#windowBytesMax = bytesMax;
+  }
+
   collectable(): readonly SegmentUse[] {
-    const { clock, windowMs = 86_400_000, windowBytesMax = 2 ** 31 } = this.#options;
+    const { clock, windowMs = 86_400_000 } = this.#options;
+    const windowBytesMax = this.#windowBytesMax ?? this.#options.windowBytesMax ?? 2 ** 31;
     return outsideWindow(this.#segments, this.#checkpointFrom.segment, {
       oldestMs: clock.nowMs() - windowMs,
       bytesMax: windowBytesMax,

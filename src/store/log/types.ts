@@ -89,6 +89,8 @@ export interface SegmentLogOptions {
    * write its memtable to a synced table). `checkpoint` calls it before it moves CHECKPOINT.
    */
   readonly flush: () => Promise<void>;
+  /** A write found no room: true when some was made and it is to be tried once more. */
+  readonly giveWay?: () => Promise<boolean>;
   /** Runs once when a write or a sync has failed: the process must hand over and exit. */
   readonly onFatal: (error: unknown) => void;
   /** Default 64 MiB: a group that begins behind this many bytes opens the next segment. */
@@ -189,6 +191,8 @@ export interface SegmentLog {
 
   /** Flushes, then moves CHECKPOINT up to the lowest entry not applied, and returns it. */
   checkpoint(): Promise<Position>;
+  /** Another size of the log window than that of the options; undefined: that again. */
+  resizeWindow(bytesMax: number | undefined): void;
   /** Segments wholly below CHECKPOINT and outside the log window, oldest first. */
   collectable(): readonly SegmentUse[];
   /** Copies the live bodies of collectable segments, switches them, flushes, checkpoints, unlinks. */
