@@ -7,19 +7,44 @@ import { AdminClient, type AdminOptions, decodeAnswer } from "../admin-client.ts
 import { parseDuration } from "../config/units.ts";
 import { CommandFailure, exitStatus } from "../failure.ts";
 import { type OutputOptions, print, table } from "../output.ts";
+import { addJoinCommands } from "./cluster-join.ts";
 import { countOption, examples, withAdminOptions } from "./options.ts";
 
 /** What `GET /admin/v1/status` answers. Fields are only ever added. */
 export const clusterStatus = z.looseObject({
   cluster: z.string(),
   gateway: z.string(),
-  shards: z.object({ total: z.number(), full: z.number(), oneCopy: z.number(), down: z.number() }),
+  shards: z.looseObject({
+    total: z.number(),
+    /** Two whole copies on nodes that are up. */
+    full: z.number(),
+    /** The second copy is being made. */
+    sync: z.number().optional(),
+    /** One copy. */
+    solo: z.number().optional(),
+    oneCopy: z.number(),
+    down: z.number(),
+    /** Users whose mail is on one whole copy only. */
+    usersOnOneCopy: z.number().optional(),
+    /** The highest; each change of a shard's members raises it by one. */
+    epoch: z.number().optional(),
+  }),
+  /** The ring of gateways as this one sees it. */
+  ring: z
+    .looseObject({
+      order: z.array(z.string()),
+      /** The gateway that has the token: it manages failures. */
+      holder: z.string().optional(),
+      rotationMs: z.number().optional(),
+    })
+    .optional(),
   directory: z.object({ missing: z.number(), stale: z.number() }),
   members: z.array(
     z.looseObject({
       id: z.string(),
       role: z.string(),
       up: z.boolean(),
+      draining: z.boolean().optional(),
       primaries: z.number().optional(),
       secondaries: z.number().optional(),
       load: z.looseObject({ cpu: z.number().optional(), queue: z.number().optional() }).optional(),
@@ -28,11 +53,30 @@ export const clusterStatus = z.looseObject({
 });
 export type ClusterStatus = z.infer<typeof clusterStatus>;
 
+const copy = z.looseObject({ node: z.string() });
+
+/** What `GET /admin/v1/shards` answers. Fields are only ever added. */
+export const shardList = z.object({
+  shards: z.array(
+    z.looseObject({
+      shard: z.number(),
+      epoch: z.number(),
+      /** FULL, SYNC (the second copy is being made) or SOLO. */
+      state: z.string(),
+      primary: copy,
+      secondaries: z.array(copy.extend({ full: z.boolean() })),
+    }),
+  ),
+});
+export type ShardList = z.infer<typeof shardList>;
+
 export function addClusterCommands(program: Command): void {
   const cluster = program.command("cluster").description("Make a cluster, look at it");
   addStatus(cluster);
+  addShards(cluster);
   addInit(cluster);
   addCertificates(cluster);
+  addJoinCommands(cluster);
 }
 
 function addStatus(cluster: Command): void {
@@ -50,6 +94,27 @@ function addStatus(cluster: Command): void {
         await wait(1000);
       }
     });
+}
+
+function addShards(cluster: Command): void {
+  withAdminOptions(cluster.command("shards").description("Who holds which shard")).action(
+    async (options: AdminOptions & OutputOptions) => {
+      const client = new AdminClient(options);
+      const list = decodeAnswer(shardList, await client.request("GET", "/admin/v1/shards"));
+      print(options, list, () =>
+        table([
+          ["SHARD", "EPOCH", "STATE", "PRIMARY", "SECONDARY"],
+          ...list.shards.map(({ shard, epoch, state, primary, secondaries }) => [
+            String(shard),
+            String(epoch),
+            state,
+            primary.node,
+            secondaries.map(({ node, full }) => (full ? node : `${node} (filling)`)).join(", "),
+          ]),
+        ]),
+      );
+    },
+  );
 }
 
 async function readStatus(client: AdminClient): Promise<ClusterStatus> {
@@ -134,10 +199,15 @@ function addCertificates(cluster: Command): void {
 }
 
 function lines(status: ClusterStatus): readonly string[] {
-  const { shards } = status;
+  const { shards, ring } = status;
+  const { sync = 0, solo = 0, usersOnOneCopy = 0 } = shards;
   return [
     `cluster ${status.cluster} as seen by ${status.gateway}: ${shards.total} shards, ` +
       `${shards.full} on two nodes, ${shards.oneCopy} on one, ${shards.down} down`,
+    ...(sync + solo === 0
+      ? []
+      : [`${sync} being copied (SYNC), ${solo} alone (SOLO): ${usersOnOneCopy} users on one copy`]),
+    ...(ring === undefined ? [] : [ringLine(ring)]),
     ...(status.directory.missing + status.directory.stale === 0
       ? []
       : [`directory: ${status.directory.missing} shards missing, ${status.directory.stale} late`]),
@@ -146,7 +216,7 @@ function lines(status: ClusterStatus): readonly string[] {
       ["MEMBER", "ROLE", "LINK", "PRIMARY", "SECONDARY", "CPU", "QUEUE"],
       ...status.members.map((member) => [
         member.id,
-        member.role,
+        member.draining === true ? `${member.role} (draining)` : member.role,
         member.up ? "up" : "DOWN",
         String(member.primaries ?? "-"),
         String(member.secondaries ?? "-"),
@@ -155,4 +225,9 @@ function lines(status: ClusterStatus): readonly string[] {
       ]),
     ]),
   ];
+}
+
+function ringLine({ order, holder, rotationMs }: NonNullable<ClusterStatus["ring"]>): string {
+  const round = rotationMs === undefined ? "" : `, ${Math.round(rotationMs)} ms a round`;
+  return `ring ${order.join(" → ")}, token at ${holder ?? "nobody"}${round}`;
 }

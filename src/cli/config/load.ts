@@ -198,11 +198,19 @@ function withAbsolutePaths(config: Config, folder: string): Config {
   const optional = (path: string | undefined): string | undefined =>
     path === undefined ? undefined : full(path);
   const { ca, cert, key } = config.cluster.link;
+  const etcd = config.cluster.coordinator;
   return {
     ...config,
     member: { ...config.member, dataDir: full(config.member.dataDir) },
     cluster: {
       ...config.cluster,
+      coordinator: {
+        ...etcd,
+        ca: optional(etcd.ca),
+        cert: optional(etcd.cert),
+        key: optional(etcd.key),
+        passwordFile: optional(etcd.passwordFile),
+      },
       link: { ...config.cluster.link, ca: optional(ca), cert: optional(cert), key: optional(key) },
     },
     tls:
