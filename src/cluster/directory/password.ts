@@ -4,6 +4,7 @@
 import { createHash, pbkdf2, scrypt, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
 import { hash as argonHash, verify as argonVerify } from "@node-rs/argon2";
+import { verify as bcryptVerify } from "@node-rs/bcrypt";
 import { shaCrypt } from "./sha-crypt.ts";
 
 export interface HashParameters {
@@ -21,6 +22,8 @@ const hashBytesMax = 1024;
 const argonMemoryMax = 256 * 1024; // KiB
 const argonPassesMax = 20;
 const argonLanesMax = 16;
+/** About a second of CPU. */
+const bcryptCostMax = 14;
 const pbkdf2RoundsMax = 2_000_000;
 const scryptMemoryMax = 128 * 1024 * 1024;
 
@@ -43,8 +46,8 @@ export function hashPassword(
 export function importableHash(text: string): string | undefined {
   if (text.length > hashBytesMax) return `longer than ${hashBytesMax} characters`;
   if (schemeOf(text) !== undefined) return undefined;
-  if (/^(\{(BLF-CRYPT|CRYPT)\})?\$2[abxy]?\$/i.test(text)) {
-    return "bcrypt can't be verified here: set a new password, or import another hash";
+  if (/^(\{(BLF-CRYPT|CRYPT)\})?\$2/i.test(text)) {
+    return `bcrypt is taken as $2a$, $2b$ or $2y$, whole, with cost 4 to ${bcryptCostMax}`;
   }
   if (
     /^(\{[A-Z0-9-]+\})?\$1\$/.test(text) ||
@@ -55,7 +58,7 @@ export function importableHash(text: string): string | undefined {
   if (/^\{(PLAIN|CLEARTEXT|CLEAR)\}/i.test(text)) {
     return "give passwords in clear as `password`, not as a hash";
   }
-  return "unknown or unsafe form; known are argon2, {SSHA…}, PBKDF2, scrypt and crypt(3) $5$ and $6$";
+  return "unknown or unsafe form; known are argon2, {SSHA…}, bcrypt, PBKDF2, scrypt and crypt(3) $5$ and $6$";
 }
 
 /** True when `password` is the hash's. A hash that can't be read belongs to no password. */
@@ -82,8 +85,12 @@ type Verify = (password: string) => Promise<boolean>;
 
 function schemeOf(text: string): Verify | undefined {
   // Dovecot names the scheme in front of what may be any of the forms below.
-  const bare = text.replace(/^\{(ARGON2ID?|ARGON2I|SHA256-CRYPT|SHA512-CRYPT|CRYPT)\}/i, "");
+  const bare = text.replace(
+    /^\{(ARGON2ID?|ARGON2I|SHA256-CRYPT|SHA512-CRYPT|BLF-CRYPT|CRYPT)\}/i,
+    "",
+  );
   if (bare.startsWith("$argon2")) return argon(bare);
+  if (bare.startsWith("$2")) return bcrypt(bare);
   if (bare.startsWith("$pbkdf2-")) return passlibPbkdf2(bare);
   if (bare.startsWith("pbkdf2_")) return djangoPbkdf2(bare);
   if (bare.startsWith("$scrypt$")) return passlibScrypt(bare);
@@ -110,6 +117,14 @@ function argon(text: string): Verify | undefined {
   if (memoryKiB < 8 * lanes || memoryKiB > argonMemoryMax) return undefined;
   if (passes > argonPassesMax || lanes > argonLanesMax) return undefined;
   return (password) => argonVerify(text, password);
+}
+
+/** `$2b$cost$salt and hash`. Forms with the sign bug ($2x$) are refused. */
+function bcrypt(text: string): Verify | undefined {
+  const match = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/.exec(text);
+  const cost = Number(match?.[1]);
+  if (match === null || cost < 4 || cost > bcryptCostMax) return undefined;
+  return (password) => bcryptVerify(password, text);
 }
 
 /** `$pbkdf2-sha256$rounds$salt$hash` in passlib's base64, which has `.` for `+`. */

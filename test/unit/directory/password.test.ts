@@ -32,6 +32,19 @@ describe("a hash of another server", () => {
     expect(await verifyPassword(hash, "")).toBe(false);
   });
 
+  // From the test vectors of crypt_blowfish 1.3 and of jBCrypt.
+  test.each([
+    ["$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "U*U"],
+    ["{BLF-CRYPT}$2a$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK", "U*U*"],
+    ["$2y$05$/OK.fbVrR/bpIqNJ5ianF.CE5elHaaO4EbggVDjb8P19RukzXSM3e", "\u00ff\u00ff\u00a3"],
+  ])("by bcrypt opens %s", async (hash, password) => {
+    expect(importableHash(hash)).toBeUndefined();
+    expect(await verifyPassword(hash, `${password}x`)).toBe(false);
+    const same = await verifyPassword(hash, password);
+    // The last vector is of bytes that are no UTF-8: text that looks alike must not open it.
+    expect(same).toBe(!password.includes("\u00ff"));
+  });
+
   test("by SHA-512 crypt takes long passwords in UTF-8", async () => {
     const hash =
       "$6$saltsalt$2ufn3IbSySwfI7sRD6x8OYLhn27gbk8ZFMbIEZEr5KWyJXt//ktL.sIlL6UK8g4RAAS/ptbihrbuHA12n2Bwj.";
@@ -39,8 +52,9 @@ describe("a hash of another server", () => {
   });
 
   test.each([
-    ["$2y$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy", /bcrypt/],
-    ["{BLF-CRYPT}$2y$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy", /bcrypt/],
+    ["$2y$10$N9qo8uLOickgx2ZMRZoMye", /bcrypt is taken/],
+    ["$2x$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", /bcrypt is taken/],
+    ["$2b$31$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", /cost 4 to 14/],
     ["$1$abcd$abcdefghijklmnopqrstuv", /weak/],
     ["{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", /weak/],
     ["{PLAIN}secret", /in clear/],
