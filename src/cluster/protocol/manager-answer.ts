@@ -1,0 +1,191 @@
+// What members' answers and the outcomes of writes lead to, and what is done when none comes in time.
+// Nothing here is needed for safety: each step ends in one compare-and-set, or in nothing.
+
+import { unreachable } from "../../lib/assert.ts";
+import type { MemberId } from "../../mail/ids.ts";
+import { rest, start, write } from "./manager-action.ts";
+import { handedOver, promote, sameAgain } from "./manager-plan.ts";
+import type { Anchor } from "./manager-plan.ts";
+import { addCopy, newCopy, primaryLost, secondariesWanted } from "./manager-shard.ts";
+import { heardOf, isHere, isWiped } from "./manager-state.ts";
+import type { Action, ManagedShard, ManagerState } from "./manager-state.ts";
+import type { ManagerEffect, ManagerEvent, SealAnswer } from "./manager-types.ts";
+import { sameCopy } from "./shard-config.ts";
+import type { Copy, SecondaryCopy } from "./shard-config.ts";
+
+type Event<K extends ManagerEvent["kind"]> = Extract<ManagerEvent, { kind: K }>;
+type ActionOf<K extends Action["kind"]> = Extract<Action, { kind: K }>;
+
+export function onSealAnswer(
+  state: ManagerState,
+  shard: ManagedShard,
+  event: Event<"sealAnswer">,
+  out: ManagerEffect[],
+): void {
+  const { action, config } = shard;
+  const { from, answer, linked } = event;
+  if (action?.kind !== "seal" || !action.copies.some((copy) => sameCopy(copy, from))) return;
+  if (answer.kind === "sealed" && answer.epoch !== config.epoch) return;
+  action.answers.set(from.node, answer);
+  const member = config.secondaries.find((one) => sameCopy(one, from));
+  if (answer.kind === "sealed" && member?.full === true) {
+    if (answer.full) promoteTo(state, shard, from, linked, answer, out);
+    else tellBehind(shard, from, out);
+    if (answer.full) return;
+  }
+  if (startGraft(state, shard, action, out)) return;
+  const all = action.copies.every((copy) => action.answers.has(copy.node));
+  if (all) rest(state, shard, state.times.retryMs);
+}
+
+/** A copy that should be complete is not: it must not be promoted. */
+function tellBehind(shard: ManagedShard, from: Copy, out: ManagerEffect[]): void {
+  out.push({ kind: "alarm", why: "copyBehind", shard: shard.config.shard, node: from.node });
+}
+
+/** `primary`, sealed and complete, takes over, with a new copy behind it if one can be had at once. */
+function promoteTo(
+  state: ManagerState,
+  shard: ManagedShard,
+  primary: Copy,
+  linked: Event<"sealAnswer">["linked"],
+  anchor: Anchor,
+  out: ManagerEffect[],
+): void {
+  const { config } = shard;
+  const others = config.secondaries.filter((one) => !sameCopy(one, primary));
+  const except = [config.primary.node];
+  const next =
+    others.length >= secondariesWanted
+      ? undefined
+      : newCopy(state, shard, primary, linked, anchor, except);
+  const old = isWiped(state, config.primary) ? "gone" : "former";
+  write(state, shard, promote(config, primary, old, next), out);
+}
+
+/** With a sealed tail and a sealed log that may reach it: let the log's owner fetch the tail. */
+function startGraft(
+  state: ManagerState,
+  shard: ManagedShard,
+  { copies, answers }: ActionOf<"seal">,
+  out: ManagerEffect[],
+): boolean {
+  const { config } = shard;
+  if (config.secondaries.some((one) => one.full)) return false;
+  const isSealed = (copy: Copy) => answers.get(copy.node)?.kind === "sealed";
+  const source = config.secondaries.find(
+    (one) => copies.some((copy) => sameCopy(copy, one)) && isSealed(one),
+  );
+  const base = config.former?.find(
+    (one) =>
+      copies.some((copy) => sameCopy(copy, one)) &&
+      isSealed(one) &&
+      !shard.unfit.includes(one.node),
+  );
+  const at = source === undefined ? undefined : answers.get(source.node);
+  if (source === undefined || base === undefined || at?.kind !== "sealed") return false;
+  start(state, shard, { kind: "graft", base, source, at, sinceMs: state.nowMs }, out);
+  return true;
+}
+
+export function onGraftAnswer(
+  state: ManagerState,
+  shard: ManagedShard,
+  event: Event<"graftAnswer">,
+  out: ManagerEffect[],
+): void {
+  const { action, config } = shard;
+  if (action?.kind !== "graft" || !sameCopy(event.from, action.base)) return;
+  const { position } = event;
+  const { lastLsn, lastHash } = action.at;
+  if (position === undefined || position.lastLsn !== lastLsn || position.lastHash !== lastHash) {
+    shard.unfit = [...shard.unfit, action.base.node];
+    rest(state, shard, 0);
+    return;
+  }
+  const old = isWiped(state, config.primary) ? "gone" : "former";
+  write(state, shard, promote(config, action.base, old, undefined), out);
+}
+
+export function onAskAnswer(
+  state: ManagerState,
+  shard: ManagedShard,
+  event: Event<"askAnswer">,
+  out: ManagerEffect[],
+): void {
+  const { action, config } = shard;
+  if (action?.kind !== "ask" || !sameCopy(event.from, config.primary)) return;
+  const { position, linked } = event;
+  if (position === undefined) {
+    rest(state, shard, state.times.retryMs);
+  } else if (action.why === "addCopy") {
+    shard.action = undefined;
+    addCopy(state, shard, position, linked, out);
+  } else {
+    write(state, shard, sameAgain(config), out);
+  }
+}
+
+export function onHandOverAnswer(
+  state: ManagerState,
+  shard: ManagedShard,
+  event: Event<"handOverAnswer">,
+  out: ManagerEffect[],
+): void {
+  const { action, config } = shard;
+  if (action?.kind !== "handOver" || !sameCopy(event.from, config.primary)) return;
+  if (event.position === undefined) {
+    rest(state, shard, state.times.retryMs * 4);
+  } else if (isHere(state, action.to)) {
+    write(state, shard, handedOver(config, action.to), out);
+  } else {
+    write(state, shard, sameAgain(config), out);
+  }
+}
+
+/** No answer within its time. */
+export function checkAction(state: ManagerState, shard: ManagedShard, out: ManagerEffect[]): void {
+  const { action, config } = shard;
+  if (action === undefined) return;
+  const { retryMs, writeMs, handOverMs } = state.times;
+  const forMs = state.nowMs - action.sinceMs;
+  switch (action.kind) {
+    case "seal":
+    case "graft":
+      if (forMs >= retryMs * (action.kind === "graft" ? 4 : 1)) shard.action = undefined;
+      return;
+    case "write":
+      if (forMs >= writeMs) shard.action = undefined;
+      return;
+    case "ask":
+      if (primaryLost(state, shard)) shard.action = undefined;
+      else if (forMs >= retryMs) noAnswer(state, shard, action, out);
+      return;
+    case "handOver":
+      if (primaryLost(state, shard)) shard.action = undefined;
+      // It may have ended its epoch: a new one of the same primary undoes that.
+      else if (forMs >= handOverMs) write(state, shard, sameAgain(config), out);
+      return;
+    default:
+      return unreachable(action);
+  }
+}
+
+/** The primary does not say where it stands. A sealed secondary need not wait for it for ever. */
+function noAnswer(
+  state: ManagerState,
+  shard: ManagedShard,
+  action: ActionOf<"ask">,
+  out: ManagerEffect[],
+): void {
+  rest(state, shard, state.times.retryMs);
+  if (action.why !== "resolve") return;
+  const full: readonly SecondaryCopy[] = shard.config.secondaries.filter(
+    (one) => one.full && isHere(state, one),
+  );
+  if (full.length === 0 || heardOf(state, shard, "sealed") === undefined) return;
+  const answers = new Map<MemberId, SealAnswer>();
+  const evenIfHeard = true;
+  const sinceMs = state.nowMs;
+  start(state, shard, { kind: "seal", sinceMs, copies: full, answers, evenIfHeard }, out);
+}

@@ -1,0 +1,116 @@
+// The next configuration of a shard, for each thing that the manager does: pure values, each one
+// compare-and-set away from the present one. cluster.md "What the manager does".
+
+import { epoch as makeEpoch, lsn as makeLsn } from "../../mail/ids.ts";
+import type { Lsn } from "../../mail/ids.ts";
+import type { ChainHash } from "./hash-tail.ts";
+import type { ShardPlan } from "./manager-types.ts";
+import { formerMax, sameCopy } from "./shard-config.ts";
+import type { Copy, SecondaryCopy, ShardConfig } from "./shard-config.ts";
+
+/** Commit mark of a primary and the hash of that entry: behind it the tail of a new copy begins. */
+export interface Anchor {
+  readonly commitMark: Lsn;
+  readonly markHash: ChainHash;
+}
+
+/** A copy that has nothing yet but gets every entry behind the anchor from now on. */
+export function tailFirst(copy: Copy, { commitMark, markHash }: Anchor): SecondaryCopy {
+  const { node, store } = copy;
+  return { node, store, full: false, fromLsn: makeLsn(commitMark + 1), anchorHash: markHash };
+}
+
+/**
+ * `primary`, until now a secondary (or grafted former member), takes over; the old primary, when it
+ * might return, stays known as former. `next` gets the tail.
+ */
+export function promote(
+  config: ShardConfig,
+  primary: Copy,
+  old: "former" | "gone",
+  next: SecondaryCopy | undefined,
+): ShardPlan {
+  const rest = config.secondaries.filter((one) => !sameCopy(one, primary));
+  const secondaries = next === undefined ? rest : [...rest, next];
+  const former = old === "former" ? [config.primary, ...formerOf(config)] : formerOf(config);
+  return plan(config, bare(primary), secondaries, former);
+}
+
+/** The primary and `to`, a full secondary, change places; what `from` held, it held to the end. */
+export function handedOver(config: ShardConfig, to: Copy): ShardPlan {
+  const rest = config.secondaries.filter((one) => !sameCopy(one, to));
+  const secondaries = [{ ...bare(config.primary), full: true }, ...rest];
+  return { ...plan(config, bare(to), secondaries, formerOf(config)), endedEpoch: config.epoch };
+}
+
+/** The same members in a new epoch: what was sealed or handed over begins again. */
+export function sameAgain(config: ShardConfig): ShardPlan {
+  return plan(config, config.primary, config.secondaries, formerOf(config));
+}
+
+/** A secondary leaves; a full one stays known as former. `next` gets the tail. */
+export function removeSecondary(
+  config: ShardConfig,
+  gone: Copy,
+  next: SecondaryCopy | undefined,
+): ShardPlan {
+  const removed = config.secondaries.find((one) => sameCopy(one, gone));
+  const rest = config.secondaries.filter((one) => one !== removed);
+  const secondaries = next === undefined ? rest : [...rest, next];
+  // A copy that only has a tail is worth nothing by itself, but its own log may go far back.
+  const former = removed?.full === true ? [bare(removed), ...formerOf(config)] : formerOf(config);
+  return plan(config, config.primary, secondaries, former);
+}
+
+/** Another secondary, tail first. A former member that returns keeps its log and is fed from it. */
+export function addSecondary(config: ShardConfig, next: SecondaryCopy): ShardPlan {
+  return plan(config, config.primary, [...config.secondaries, next], formerOf(config));
+}
+
+/** `copy` is complete: a copy that was put in only until then leaves. */
+export function markFull(config: ShardConfig, copy: Copy, wanted: number): ShardPlan {
+  const marked = config.secondaries.map((one) =>
+    sameCopy(one, copy) ? { ...bare(one), full: true } : one,
+  );
+  const full = marked.filter((one) => one.full).length;
+  const secondaries = full >= wanted ? marked.filter((one) => one.full) : marked;
+  return plan(config, config.primary, secondaries, formerOf(config));
+}
+
+/** An operator takes the copy at `to` as it is; everything else of the shard is void. */
+export function forcePromote(config: ShardConfig, to: Copy): ShardPlan {
+  return plan(config, bare(to), [], []);
+}
+
+function plan(
+  config: ShardConfig,
+  primary: Copy,
+  secondaries: readonly SecondaryCopy[],
+  former: readonly Copy[],
+): ShardPlan {
+  const { shard, epoch, minCopies } = config;
+  // Nobody needs former copies while there is a full secondary.
+  const isFull = secondaries.some((one) => one.full);
+  const kept = former.filter(
+    (one, at) =>
+      !isFull &&
+      !sameCopy(one, primary) &&
+      former.findIndex((other) => sameCopy(other, one)) === at,
+  );
+  return {
+    shard,
+    epoch: makeEpoch(epoch + 1),
+    primary,
+    secondaries,
+    minCopies,
+    ...(kept.length === 0 ? {} : { former: kept.slice(0, formerMax) }),
+  };
+}
+
+function formerOf(config: ShardConfig): readonly Copy[] {
+  return config.former ?? [];
+}
+
+function bare({ node, store }: Copy): Copy {
+  return { node, store };
+}

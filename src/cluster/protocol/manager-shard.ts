@@ -1,0 +1,297 @@
+// What the manager does about one shard when nothing is under way for it: the table "What the
+// manager does" of cluster.md, most urgent line first. Answers and writes are in manager-action.ts.
+
+import type { MemberId } from "../../mail/ids.ts";
+import { start, write } from "./manager-action.ts";
+import { addSecondary, handedOver, markFull, removeSecondary, tailFirst } from "./manager-plan.ts";
+import type { Anchor } from "./manager-plan.ts";
+import {
+  chooseCopy,
+  handOversNow,
+  heardOf,
+  isDraining,
+  isHere,
+  isLeaving,
+  isLost,
+  isWiped,
+} from "./manager-state.ts";
+import type { ManagedShard, ManagerState } from "./manager-state.ts";
+import type { ManagerEffect, SealAnswer } from "./manager-types.ts";
+import { sameCopy } from "./shard-config.ts";
+import type { Copy, SecondaryCopy } from "./shard-config.ts";
+
+/** One full secondary beside the primary is what a shard has at rest. */
+export const secondariesWanted = 1;
+
+/** How long an order that can't be carried out now keeps a shard from being looked at again. */
+const restMs = 500;
+
+export function considerShard(
+  state: ManagerState,
+  shard: ManagedShard,
+  out: ManagerEffect[],
+): void {
+  if (!state.acting || shard.action !== undefined) return;
+  if (handOverEnded(state, shard, out)) return;
+  const unusable = heardOf(state, shard, "unusable");
+  const broken = unusable !== undefined && sameCopy(unusable.from, shard.config.primary);
+  if (broken || primaryLost(state, shard)) {
+    if (state.nowMs >= shard.restUntilMs) takeOver(state, shard, broken, out);
+    return;
+  }
+  if (heardOf(state, shard, "primarySilent") !== undefined) {
+    if (state.nowMs >= shard.restUntilMs) takeOver(state, shard, false, out);
+    return;
+  }
+  if (secondaryRemoved(state, shard, out) || secondarySynced(state, shard, out)) return;
+  if (heardOf(state, shard, "sealed") !== undefined) {
+    start(state, shard, { kind: "ask", why: "resolve", sinceMs: state.nowMs }, out);
+    return;
+  }
+  if (state.nowMs < shard.restUntilMs) return;
+  if (carryOutOrder(state, shard, out) || relieve(state, shard, out)) return;
+  if (wantsCopy(state, shard)) {
+    start(state, shard, { kind: "ask", why: "addCopy", sinceMs: state.nowMs }, out);
+    return;
+  }
+  dropSurplus(state, shard, out);
+}
+
+/** Most gateways can't reach the primary, or its data folder is not the table's any more. */
+export function primaryLost(state: ManagerState, shard: ManagedShard): boolean {
+  const { primary } = shard.config;
+  return isLost(state, primary.node) || isWiped(state, primary);
+}
+
+/** SEAL whoever may follow the primary: the full secondaries, or former ones and a tail. */
+function takeOver(
+  state: ManagerState,
+  shard: ManagedShard,
+  broken: boolean,
+  out: ManagerEffect[],
+): void {
+  const { config } = shard;
+  const full = config.secondaries.filter((one) => one.full && isHere(state, one));
+  const evenIfHeard = broken || primaryLost(state, shard);
+  const answers = new Map<MemberId, SealAnswer>();
+  const seal = { kind: "seal", sinceMs: state.nowMs, answers, evenIfHeard } as const;
+  if (full.length > 0) {
+    start(state, shard, { ...seal, copies: full }, out);
+    return;
+  }
+  const isTailOnly = !config.secondaries.some((one) => one.full);
+  const tails = isTailOnly ? config.secondaries.filter((one) => isHere(state, one)) : [];
+  const bases = graftBases(state, shard);
+  if (tails.length > 0 && bases.length > 0) {
+    const others = bases.filter((base) => !tails.some((tail) => sameCopy(tail, base)));
+    start(state, shard, { ...seal, copies: [...tails, ...others] }, out);
+    return;
+  }
+  shard.restUntilMs = state.nowMs + state.times.retryMs;
+  if (shard.alarmed) return;
+  shard.alarmed = true;
+  out.push({ kind: "alarm", why: "noPromotableCopy", shard: config.shard });
+}
+
+/**
+ * Copies whose own log may contain the anchor of the tail that is all we have: former members, and
+ * those among them that are catching up already.
+ */
+export function graftBases(state: ManagerState, shard: ManagedShard): readonly Copy[] {
+  const { former } = shard.config;
+  if (former === undefined) return [];
+  return former.filter((one) => isHere(state, one) && !shard.unfit.includes(one.node));
+}
+
+/** The primary ended its epoch: someone must follow it, whoever asked for it. */
+function handOverEnded(state: ManagerState, shard: ManagedShard, out: ManagerEffect[]): boolean {
+  const ended = heardOf(state, shard, "handedOver");
+  const { config } = shard;
+  if (ended === undefined || !sameCopy(ended.from, config.primary)) return false;
+  const next = successor(state, shard, undefined);
+  if (next !== undefined) write(state, shard, handedOver(config, next), out);
+  // Nobody to take it: the old primary begins a new epoch.
+  else start(state, shard, { kind: "ask", why: "resolve", sinceMs: state.nowMs }, out);
+  return true;
+}
+
+function secondaryRemoved(state: ManagerState, shard: ManagedShard, out: ManagerEffect[]): boolean {
+  const heard = heardOf(state, shard, "removeSecondary");
+  const { config } = shard;
+  if (heard === undefined || !sameCopy(heard.from, config.primary)) return false;
+  const { secondary } = heard.report;
+  if (!config.secondaries.some((one) => sameCopy(one, secondary))) return false;
+  const left = config.secondaries.length - 1;
+  const next =
+    left >= secondariesWanted
+      ? undefined
+      : newCopy(state, shard, config.primary, heard.linked, heard.report, [secondary.node]);
+  write(state, shard, removeSecondary(config, secondary, next), out);
+  return true;
+}
+
+function secondarySynced(state: ManagerState, shard: ManagedShard, out: ManagerEffect[]): boolean {
+  const heard = heardOf(state, shard, "synced");
+  const { config } = shard;
+  if (heard === undefined || !sameCopy(heard.from, config.primary)) return false;
+  const { secondary } = heard.report;
+  const member = config.secondaries.find((one) => sameCopy(one, secondary));
+  if (member === undefined || member.full) return false;
+  write(state, shard, markFull(config, secondary, secondariesWanted), out);
+  return true;
+}
+
+/** A swap or a move: one step towards it, or nothing when it is done. */
+function carryOutOrder(state: ManagerState, shard: ManagedShard, out: ManagerEffect[]): boolean {
+  const { order, config } = shard;
+  if (order === undefined || order.kind === "forcePromote") return false;
+  const isTarget = config.primary.node === order.to;
+  const target = config.secondaries.find(({ node }) => node === order.to);
+  if (order.kind === "swap") {
+    if (!isTarget && target?.full === true) return handOverTo(state, shard, target, out);
+    if (!isTarget && target === undefined) refuse(shard, out);
+    if (isTarget) shard.order = undefined;
+    return false;
+  }
+  const isSource = config.primary.node === order.from;
+  const source = config.secondaries.find(({ node }) => node === order.from);
+  if (!isSource && source === undefined) {
+    shard.order = undefined;
+    return false;
+  }
+  if (!isTarget && target === undefined) {
+    if (state.nodes.has(order.to)) {
+      start(state, shard, { kind: "ask", why: "addCopy", sinceMs: state.nowMs }, out);
+      return true;
+    }
+    refuse(shard, out);
+    return false;
+  }
+  if (target?.full === false) return false;
+  if (isSource && target !== undefined) return handOverTo(state, shard, target, out);
+  if (source === undefined) return false;
+  shard.order = undefined;
+  write(state, shard, removeSecondary(config, source, undefined), out);
+  return true;
+}
+
+/** Primaries leave a node that is drained or unwell; a drained one gives up its secondaries, too. */
+function relieve(state: ManagerState, shard: ManagedShard, out: ManagerEffect[]): boolean {
+  const { config } = shard;
+  if (isLeaving(state, config.primary.node)) {
+    const next = successor(state, shard, (one) => !isLeaving(state, one.node));
+    if (next !== undefined) return handOverTo(state, shard, next, out);
+  }
+  const full = config.secondaries.filter((one) => one.full);
+  const leaving = full.find((one) => isDraining(state, one.node));
+  if (leaving === undefined || full.length <= secondariesWanted) return false;
+  write(state, shard, removeSecondary(config, leaving, undefined), out);
+  return true;
+}
+
+/** The full secondary that should follow, if any can be reached. */
+function successor(
+  state: ManagerState,
+  shard: ManagedShard,
+  fits: ((one: SecondaryCopy) => boolean) | undefined,
+): SecondaryCopy | undefined {
+  return shard.config.secondaries.find(
+    (one) => one.full && isHere(state, one) && fits?.(one) !== false,
+  );
+}
+
+function handOverTo(
+  state: ManagerState,
+  shard: ManagedShard,
+  to: Copy,
+  out: ManagerEffect[],
+): boolean {
+  if (handOversNow(state) >= state.times.handOversMax || !isHere(state, to)) return false;
+  if (!isHere(state, shard.config.primary)) return false;
+  start(state, shard, { kind: "handOver", to, sinceMs: state.nowMs }, out);
+  return true;
+}
+
+/** Too few secondaries, or one that is wanted elsewhere, or a former member could take up its part. */
+function wantsCopy(state: ManagerState, shard: ManagedShard): boolean {
+  const { config } = shard;
+  if (!isHere(state, config.primary) || state.nodes.size < 2) return false;
+  const staying = config.secondaries.filter((one) => !isDraining(state, one.node));
+  if (staying.length < secondariesWanted) return hasRoom(state, shard);
+  return !staying.some((one) => one.full) && formerReturned(state, shard) !== undefined;
+}
+
+/** A former member that is back and not yet among the secondaries, none of which was one. */
+function formerReturned(state: ManagerState, shard: ManagedShard): Copy | undefined {
+  const { former, secondaries, primary } = shard.config;
+  const isMember = (copy: Copy) =>
+    copy.node === primary.node || secondaries.some(({ node }) => node === copy.node);
+  if (former?.some(isMember) === true) return undefined;
+  return former?.find((one) => isHere(state, one) && !isDraining(state, one.node));
+}
+
+/** Some node could take a copy, as far as is known before the primary is asked whom it reaches. */
+function hasRoom(state: ManagerState, shard: ManagedShard): boolean {
+  const all = [...state.nodes.keys()];
+  const { config } = shard;
+  return chooseCopy(state, config, config.primary, all, []) !== undefined;
+}
+
+/** What the primary's answer to `ask` allows. */
+export function addCopy(
+  state: ManagerState,
+  shard: ManagedShard,
+  anchor: Anchor,
+  linked: readonly MemberId[],
+  out: ManagerEffect[],
+): void {
+  const { config, order } = shard;
+  const next =
+    order?.kind === "move"
+      ? orderedCopy(state, shard, order.to, anchor, linked)
+      : newCopy(state, shard, config.primary, linked, anchor, []);
+  shard.restUntilMs = state.nowMs + restMs;
+  if (next !== undefined) write(state, shard, addSecondary(config, next), out);
+}
+
+function orderedCopy(
+  state: ManagerState,
+  shard: ManagedShard,
+  to: MemberId,
+  anchor: Anchor,
+  linked: readonly MemberId[],
+): SecondaryCopy | undefined {
+  const facts = state.nodes.get(to)?.facts;
+  if (facts === undefined || !linked.includes(to)) return undefined;
+  if (shard.config.primary.node === to) return undefined;
+  if (shard.config.secondaries.some(({ node }) => node === to)) return undefined;
+  return tailFirst({ node: to, store: facts.store }, anchor);
+}
+
+/** Another secondary behind this anchor; a former member before all others. */
+export function newCopy(
+  state: ManagerState,
+  shard: ManagedShard,
+  primary: Copy,
+  linked: readonly MemberId[],
+  anchor: Anchor,
+  except: readonly MemberId[],
+): SecondaryCopy | undefined {
+  const copy = chooseCopy(state, shard.config, primary, linked, except);
+  return copy === undefined ? undefined : tailFirst(copy, anchor);
+}
+
+/** More full copies than wanted, and no order that needs them: the manager that had it is gone. */
+function dropSurplus(state: ManagerState, shard: ManagedShard, out: ManagerEffect[]): void {
+  const { config, order } = shard;
+  const full = config.secondaries.filter((one) => one.full);
+  const last = full.at(-1);
+  if (order !== undefined || full.length <= secondariesWanted || last === undefined) return;
+  if (state.nowMs - shard.sinceMs < state.times.surplusMs) return;
+  write(state, shard, removeSecondary(config, last, undefined), out);
+}
+
+function refuse(shard: ManagedShard, out: ManagerEffect[]): void {
+  shard.order = undefined;
+  out.push({ kind: "alarm", why: "orderRefused", shard: shard.config.shard });
+}
