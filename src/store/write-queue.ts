@@ -3,10 +3,14 @@
 // `sync: false`, and `flush` makes what was written durable before a checkpoint.
 
 import type { AbstractLevel } from "abstract-level";
+import { assert } from "../lib/assert.ts";
 import type { Clock, Timer } from "../lib/clock.ts";
 import { MailError } from "../mail/errors.ts";
 import { deferred } from "./deferred.ts";
 import type { Deferred } from "./deferred.ts";
+
+/** A picture of the rows that later writes do not change; to be closed. */
+export type RowSnapshot = ReturnType<Database["snapshot"]>;
 
 export type Database = AbstractLevel<string | Buffer | Uint8Array, Buffer, Buffer>;
 
@@ -25,6 +29,8 @@ interface Gathering {
   readonly writes: Map<string, Write>;
   bytes: number;
   readonly done: Deferred<void>;
+  /** Runs when the batch is written, before anything behind it is. */
+  readonly after: (() => void)[];
 }
 
 export interface WriteQueueOptions {
@@ -48,6 +54,8 @@ export class WriteQueue {
   readonly #db: Database;
   readonly #options: WriteQueueOptions;
   #gathering: Gathering | undefined;
+  /** Takes no more writes: a snapshot lies between it and what is put next. */
+  #sealed: Gathering | undefined;
   #inFlight: Gathering | undefined;
   #failed: unknown;
   #scheduled = false;
@@ -70,7 +78,8 @@ export class WriteQueue {
 
   /** Bytes not yet handed to LevelDB. */
   get queuedBytes(): number {
-    return (this.#gathering?.bytes ?? 0) + (this.#inFlight?.bytes ?? 0);
+    const sealed = this.#sealed?.bytes ?? 0;
+    return (this.#gathering?.bytes ?? 0) + sealed + (this.#inFlight?.bytes ?? 0);
   }
 
   get full(): boolean {
@@ -90,7 +99,7 @@ export class WriteQueue {
 
   /** The newest values, in order of the keys. */
   async getMany(keys: readonly Buffer[]): Promise<(Buffer | undefined)[]> {
-    if (this.#gathering === undefined && this.#inFlight === undefined) {
+    if (this.#idle) {
       return this.#db.getMany([...keys]);
     }
     // The queue is asked first: a batch may land while LevelDB is read.
@@ -137,10 +146,68 @@ export class WriteQueue {
   /** Resolves when everything queued before the call is in LevelDB. */
   async drained(): Promise<void> {
     if (this.#failed !== undefined) throw this.#failure();
-    const last = this.#gathering ?? this.#inFlight;
+    const last = this.#gathering ?? this.#sealed ?? this.#inFlight;
     if (last === undefined) return;
-    if (last === this.#gathering) this.#hurry();
+    if (last !== this.#inFlight) this.#hurry();
     await last.done.promise;
+  }
+
+  /**
+   * The rows as they are at one moment: with everything put before it and nothing after it. `mark`
+   * runs at that moment.
+   */
+  async snapshot<T>(mark: () => T): Promise<{ readonly rows: RowSnapshot; readonly mark: T }> {
+    while (this.#sealed !== undefined && this.#gathering !== undefined) {
+      await this.#sealed.done.promise;
+    }
+    if (this.#gathering !== undefined) {
+      this.#sealed = this.#gathering;
+      this.#gathering = undefined;
+    }
+    const marked = mark();
+    const last = this.#sealed ?? this.#inFlight;
+    if (last === undefined) return { rows: this.#db.snapshot(), mark: marked };
+    const made: RowSnapshot[] = [];
+    last.after.push(() => made.push(this.#db.snapshot()));
+    if (last === this.#sealed) this.#hurry();
+    await last.done.promise;
+    const [rows] = made;
+    assert(rows !== undefined, "a written batch runs what comes after it");
+    return { rows, mark: marked };
+  }
+
+  /** Rows of a snapshot with `gte` ≤ key < `lt`, ascending, in batches. */
+  async *rangeAt(
+    snapshot: RowSnapshot,
+    gte: Buffer,
+    lt: Buffer,
+    batchRows = 1000,
+  ): AsyncGenerator<[Buffer, Buffer][]> {
+    const options = { gte, lt, snapshot, highWaterMarkBytes: 256 * 1024 };
+    const iterator = this.#db.iterator(options);
+    try {
+      for (;;) {
+        const rows = await iterator.nextv(batchRows);
+        if (rows.length === 0) return;
+        yield rows;
+      }
+    } finally {
+      await iterator.close();
+    }
+  }
+
+  /** Values of a snapshot, in order of the keys. */
+  getManyAt(
+    snapshot: RowSnapshot,
+    keys: readonly Buffer[],
+  ): Promise<readonly (Buffer | undefined)[]> {
+    return this.#db.getMany([...keys], { snapshot });
+  }
+
+  /** Deletes every row with `gte` ≤ key < `lt`; nobody may write there meanwhile. */
+  async clear(gte: Buffer, lt: Buffer): Promise<void> {
+    await this.drained();
+    await this.#db.clear({ gte, lt });
   }
 
   /**
@@ -153,14 +220,24 @@ export class WriteQueue {
   }
 
   #queued(key: Buffer): Write | undefined {
-    if (this.#gathering === undefined && this.#inFlight === undefined) return undefined;
+    if (this.#idle) return undefined;
     const name = key.toString("latin1");
-    return this.#gathering?.writes.get(name) ?? this.#inFlight?.writes.get(name);
+    return (
+      this.#gathering?.writes.get(name) ??
+      this.#sealed?.writes.get(name) ??
+      this.#inFlight?.writes.get(name)
+    );
+  }
+
+  get #idle(): boolean {
+    return (
+      this.#gathering === undefined && this.#inFlight === undefined && this.#sealed === undefined
+    );
   }
 
   #add(key: Buffer, value: Buffer | undefined): void {
     if (this.#gathering === undefined) {
-      this.#gathering = { writes: new Map(), bytes: 0, done: deferred() };
+      this.#gathering = { writes: new Map(), bytes: 0, done: deferred(), after: [] };
       // A failed batch ends the process by onFailure; nobody has to be waiting for it.
       this.#gathering.done.promise.catch(() => undefined);
     }
@@ -190,21 +267,25 @@ export class WriteQueue {
 
   #start(): void {
     this.#scheduled = false;
-    const batch = this.#gathering;
+    const batch = this.#sealed ?? this.#gathering;
     if (batch === undefined || this.#inFlight !== undefined || this.#failed !== undefined) return;
-    this.#gathering = undefined;
-    this.#hurried = false;
+    if (batch === this.#sealed) this.#sealed = undefined;
+    else this.#gathering = undefined;
+    // Who waits for a batch that gathers behind a sealed one waits for both.
+    this.#hurried = this.#hurried && this.#gathering !== undefined;
     this.#inFlight = batch;
     this.#write(batch).then(
       () => {
         this.#inFlight = undefined;
+        for (const run of batch.after) run();
         batch.done.resolve();
-        if (this.#hurried) this.#start();
+        if (this.#hurried || this.#sealed !== undefined) this.#start();
         else if (this.#gathering !== undefined) this.#schedule();
       },
       (error: unknown) => {
         this.#failed = error;
         batch.done.reject(this.#failure());
+        this.#sealed?.done.reject(this.#failure());
         this.#gathering?.done.reject(this.#failure());
         this.#options.onFailure(error);
       },

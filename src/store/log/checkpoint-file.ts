@@ -23,6 +23,7 @@ export interface Checkpoint {
 const magic = Buffer.from("PABALCKP", "latin1");
 const headBytes = 16;
 const bytesMax = 256 * 1024 * 1024;
+const nowhere = { segment: 0, offset: 0 };
 const packr = new Packr({ useRecords: false });
 
 /** Undefined when there is no CHECKPOINT. @throws {MailError} DAMAGED, or INVALID for a newer format. */
@@ -106,6 +107,8 @@ function decodeShard(value: unknown): ShardState {
     applied: lsn(number("applied")),
     writtenMark: lsn(number("commitMark")),
     floor: lsn(number("floor")),
+    // Absent in what was written before copies could be made anew.
+    since: record["since"] === undefined ? nowhere : decodePosition(record["since"]),
     damaged: asBoolean(record["damaged"], "damaged"),
   };
 }

@@ -5,10 +5,17 @@ import { assert } from "../../lib/assert.ts";
 import type { Disk } from "../../lib/disk.ts";
 import { isMailError } from "../../mail/errors.ts";
 import type { Location } from "../journal.ts";
-import { headerBytes, type RecordHeader, recordType } from "./record.ts";
+import { headerBytes, recordType } from "./record.ts";
 import { segmentHeaderBytes, segmentPath, walkSegment } from "./segment-file.ts";
 import type { SegmentInfo } from "./recovery.ts";
-import type { CommitGroup, GarbageOwner, RewriteResult, SegmentUse, StoredBody } from "./types.ts";
+import type {
+  BodyId,
+  CommitGroup,
+  GarbageOwner,
+  RewriteResult,
+  SegmentUse,
+  StoredBody,
+} from "./types.ts";
 
 const batchBodies = 1_000;
 const batchBytes = 1_048_576;
@@ -83,15 +90,13 @@ export interface RewriteLog {
   readonly folder: string;
   read(location: Location): Promise<Uint8Array>;
   appendBody(
-    fields: BodyFields,
+    id: BodyId,
     body: Uint8Array,
   ): { readonly location: Location; readonly group: CommitGroup };
   checkpoint(): Promise<unknown>;
   /** Closes the file, takes the segment out of the log window and its books. */
   forget(segment: number): Promise<void>;
 }
-
-export type BodyFields = Pick<RecordHeader, "shard" | "lsn" | "kind">;
 
 export async function rewriteSegments(
   log: RewriteLog,
@@ -152,8 +157,7 @@ async function copyAll(
   for (const body of bodies) {
     try {
       const content = await log.read(body.location);
-      const fields = { shard: body.shard, lsn: body.lsn, kind: body.part };
-      const copy = log.appendBody(fields, content);
+      const copy = log.appendBody(body, content);
       group = copy.group;
       copies.push({ body, to: copy.location });
       bytes += content.byteLength;

@@ -25,6 +25,8 @@ export const recordType = {
   group: 6,
   /** A body that garbage rewriting copied; `kind` is its part. */
   body: 7,
+  /** The copy is being made anew: what it held is void, and it is no copy before a restart record. */
+  abandon: 8,
 } as const;
 
 export type RecordType = (typeof recordType)[keyof typeof recordType];

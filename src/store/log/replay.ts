@@ -10,6 +10,7 @@ import type { LogWindow } from "./log-window.ts";
 import { chainHash, headerBytes, opIdAt, type RecordHeader, recordType } from "./record.ts";
 import type { WalkedRecord } from "./segment-file.ts";
 import {
+  abandonAt,
   advance,
   cutAt,
   later,
@@ -41,6 +42,8 @@ export class Replay {
   readonly #tails = new Map<ShardId, Entry[]>();
   /** Shards whose chain is being followed; before CHECKPOINT's `asOf` the first entry seen begins it. */
   readonly #anchored = new Set<ShardId>();
+  /** Where the present copy of a shard begins, as CHECKPOINT has it. */
+  readonly #voidBefore = new Map<ShardId, Position>();
   #adopted = false;
   #allDamaged: LogDamage | undefined;
 
@@ -48,6 +51,7 @@ export class Replay {
     this.#checkpoint = checkpoint;
     this.#window = window;
     this.#apply = apply;
+    for (const { shard, since } of checkpoint.shards) this.#voidBefore.set(shard, since);
   }
 
   /** One intact record. Returns a promise only when `apply` does. */
@@ -59,19 +63,27 @@ export class Replay {
     if (!this.#adopted && !isBefore(position, this.#checkpoint.asOf)) this.#adopt(position);
     if (header.type === recordType.group || header.type === recordType.body) return undefined;
     const state = shardOf(this.table, header.shard);
+    if (isBefore(position, this.#voidBefore.get(header.shard) ?? position)) return undefined;
     if (header.type === recordType.restart) {
       this.#tails.delete(header.shard);
-      restartAt(state, header.lsn, header.prevHash);
+      restartAt(state, position, header.lsn, header.prevHash);
       this.#anchored.add(header.shard);
       return undefined;
     }
-    if (state.damaged) return undefined;
+    if (header.type === recordType.abandon) {
+      abandonAt(state, position);
+      this.#damageShard(state, position, "the copy was being made anew");
+      return undefined;
+    }
+    // Promises about epochs hold for a damaged copy, too.
+    if (state.damaged && header.type !== recordType.config) return undefined;
     switch (header.type) {
       case recordType.entry:
         this.#entry(state, position, record);
         break;
       case recordType.config:
         this.#config(state, record);
+        if (state.damaged) return undefined;
         break;
       case recordType.cut:
         this.#cut(state, header, position);
@@ -233,6 +245,25 @@ export class Replay {
     this.#tails.delete(state.shard);
     this.damage.push({ shards: [state.shard], at, why });
   }
+}
+
+/**
+ * Where replay would start: the first entry, over all shards, that `apply` has not had; undefined when
+ * the window does not reach it.
+ */
+export async function lowestUnapplied(
+  states: Iterable<ShardState>,
+  window: LogWindow,
+  end: Position,
+): Promise<Position | undefined> {
+  let lowest = end;
+  for (const state of states) {
+    if (state.damaged || state.applied >= state.lastLsn) continue;
+    const place = await window.find(state.shard, lsn(state.applied + 1));
+    if (place === undefined) return undefined;
+    if (isBefore(place, lowest)) lowest = { segment: place.segment, offset: place.offset };
+  }
+  return lowest;
 }
 
 export function isBefore(one: Position, other: Position): boolean {

@@ -9,7 +9,7 @@ import { MailError } from "../../mail/errors.ts";
 import { type Lsn, lsn, type ShardId } from "../../mail/ids.ts";
 import type { EntryDraft, Location } from "../journal.ts";
 import { writeCheckpoint } from "./checkpoint-file.ts";
-import { type BodyFields, outsideWindow, rewriteSegments } from "./garbage.ts";
+import { outsideWindow, rewriteSegments } from "./garbage.ts";
 import { type Group, GroupWriter, groupWriterOptions } from "./group-writer.ts";
 import { type EntryPlace, locationOf, type LogWindow } from "./log-window.ts";
 import {
@@ -24,9 +24,10 @@ import {
 } from "./record.ts";
 import { readWindow } from "./read-window.ts";
 import { type Recovered, recover, type SegmentInfo } from "./recovery.ts";
-import { encodeConfigHead, isBefore } from "./replay.ts";
+import { encodeConfigHead, lowestUnapplied } from "./replay.ts";
 import { SegmentReader } from "./segment-reader.ts";
 import {
+  abandonAt,
   advance,
   cutAt,
   newShard,
@@ -38,6 +39,7 @@ import {
 } from "./shard-table.ts";
 import type {
   Appended,
+  BodyId,
   ChainHash,
   CommitGroup,
   EntriesRead,
@@ -179,12 +181,27 @@ class Log implements SegmentLog {
     return placed.group;
   }
 
+  abandon(shard: ShardId): CommitGroup {
+    const state = shardOf(this.#table, shard);
+    const placed = this.#placeNote(noteFields(state, recordType.abandon, opIdNone), noBytes);
+    abandonAt(state, placed.location);
+    return placed.group;
+  }
+
+  appendBody(
+    { shard, lsn: of, part: kind }: BodyId,
+    bytes: Uint8Array,
+  ): { readonly location: Location; readonly group: CommitGroup } {
+    const fields = noteFields(newShard(shard), recordType.body, opIdNone);
+    return this.#placeNote({ ...fields, lsn: of, kind }, noBytes, bytes);
+  }
+
   restart(shard: ShardId, after: Lsn, hash: ChainHash): CommitGroup {
     const state = shardOf(this.#table, shard);
     const fields = noteFields(state, recordType.restart, opIdNone);
     const note = { ...fields, lsn: after, prevHash: hash, commitMark: after };
     const placed = this.#placeNote(note, noBytes);
-    restartAt(state, after, hash);
+    restartAt(state, placed.location, after, hash);
     this.#window.cut(shard, after, placed.location.segment);
     return placed.group;
   }
@@ -197,10 +214,8 @@ class Log implements SegmentLog {
 
   setApplied(shard: ShardId, applied: Lsn): void {
     const state = this.#table.get(shard);
-    assert(
-      state !== undefined && applied <= state.commitMark,
-      "only committed entries are applied",
-    );
+    const known = state !== undefined && applied <= state.commitMark;
+    assert(known, "only committed entries are applied");
     if (applied > state.applied) state.applied = applied;
   }
 
@@ -219,13 +234,11 @@ class Log implements SegmentLog {
     return place === undefined ? undefined : locationOf(place);
   }
 
-  readEntries(shard: ShardId, from: Lsn, maxBytes: number): Promise<EntriesRead> {
+  async readEntries(shard: ShardId, from: Lsn, maxBytes: number): Promise<EntriesRead> {
     const { floor, lastLsn } = this.#table.get(shard) ?? newShard(shard);
-    if (from <= floor) return Promise.resolve({ kind: "pruned" });
-    return readWindow(
-      { window: this.#window, reader: this.#reader, durableEnd: this.#durableEnd },
-      { shard, from, last: lastLsn, maxBytes },
-    );
+    if (from <= floor) return { kind: "pruned" };
+    const log = { window: this.#window, reader: this.#reader, durableEnd: this.#durableEnd };
+    return readWindow(log, { shard, from, last: lastLsn, maxBytes });
   }
 
   read(location: Location): Promise<Uint8Array> {
@@ -265,7 +278,7 @@ class Log implements SegmentLog {
       disk: this.#disk,
       folder: this.#folder,
       read: (location: Location) => this.read(location),
-      appendBody: (fields: BodyFields, body: Uint8Array) => this.#appendBody(fields, body),
+      appendBody: (id: BodyId, body: Uint8Array) => this.appendBody(id, body),
       checkpoint: () => this.checkpoint(),
       forget: async (segment: number) => {
         this.#segments.delete(segment);
@@ -294,14 +307,6 @@ class Log implements SegmentLog {
     const { floor, lastLsn } = this.#table.get(shard) ?? newShard(shard);
     if (at <= floor || at > lastLsn) return Promise.resolve(undefined);
     return this.#window.find(shard, at);
-  }
-
-  #appendBody(
-    { shard, lsn: of, kind }: BodyFields,
-    body: Uint8Array,
-  ): { location: Location; group: CommitGroup } {
-    const fields = noteFields(newShard(shard), recordType.body, opIdNone);
-    return this.#placeNote({ ...fields, lsn: of, kind }, noBytes, body);
   }
 
   /** The state of a shard that may take entries. */
@@ -378,7 +383,8 @@ class Log implements SegmentLog {
   }
 
   async #checkpoint(): Promise<Position> {
-    const from = await this.#lowestUnapplied();
+    const lowest = await lowestUnapplied(this.#table.values(), this.#window, this.#writer.end);
+    const from = lowest ?? this.#checkpointFrom;
     const asOf = this.#writer.end;
     const shards = [...this.#table.values()].map((state) => ({ ...state }));
     await this.#writer.settle();
@@ -390,17 +396,5 @@ class Log implements SegmentLog {
     }
     this.#checkpointFrom = from;
     return from;
-  }
-
-  /** Replay would start here: the first entry, over all shards, that `apply` has not had. */
-  async #lowestUnapplied(): Promise<Position> {
-    let lowest = this.#writer.end;
-    for (const state of this.#table.values()) {
-      if (state.damaged || state.applied >= state.lastLsn) continue;
-      const place = await this.#window.find(state.shard, lsn(state.applied + 1));
-      if (place === undefined) return this.#checkpointFrom;
-      if (isBefore(place, lowest)) lowest = { segment: place.segment, offset: place.offset };
-    }
-    return lowest;
   }
 }

@@ -5,7 +5,7 @@ import { assert } from "../../lib/assert.ts";
 import { epoch, lsn } from "../../mail/ids.ts";
 import type { Epoch, Lsn, ShardId } from "../../mail/ids.ts";
 import type { RecordFields } from "./record.ts";
-import type { ChainHash, ShardConfigRecord, ShardLogState } from "./types.ts";
+import type { ChainHash, Position, ShardConfigRecord, ShardLogState } from "./types.ts";
 
 /** A shard's state, changed in place; handed out as the read-only ShardLogState. */
 export interface ShardState extends ShardLogState {
@@ -15,12 +15,13 @@ export interface ShardState extends ShardLogState {
   lastLsn: Lsn;
   lastHash: ChainHash;
   commitMark: Lsn;
-  /** Entries up to here were handed to `apply`. */
   applied: Lsn;
   /** The highest commit mark that a record in the log carries. */
   writtenMark: Lsn;
   /** Entries up to here are not this chain's: the copy was made anew behind them. */
   floor: Lsn;
+  /** Records of the shard before this place are of a copy that was given up: never replayed. */
+  since: Position;
   damaged: boolean;
 }
 
@@ -36,6 +37,7 @@ export function newShard(shard: ShardId): ShardState {
     applied: lsn(0),
     writtenMark: lsn(0),
     floor: lsn(0),
+    since: { segment: 0, offset: 0 },
     damaged: false,
   };
 }
@@ -74,7 +76,13 @@ export function cutAt(state: ShardState, after: Lsn, hash: ChainHash): void {
   state.lastHash = hash;
 }
 
-export function restartAt(state: ShardState, after: Lsn, hash: ChainHash): void {
+export function abandonAt(state: ShardState, at: Position): void {
+  state.since = { segment: at.segment, offset: at.offset };
+  state.damaged = true;
+}
+
+export function restartAt(state: ShardState, at: Position, after: Lsn, hash: ChainHash): void {
+  state.since = { segment: at.segment, offset: at.offset };
   state.lastLsn = after;
   state.lastHash = hash;
   state.commitMark = after;

@@ -33,6 +33,8 @@ export interface ShardLogState extends ShardConfigRecord {
   readonly lastHash: ChainHash;
   /** All entries up to here are committed; entries above are the unapplied tail. */
   readonly commitMark: Lsn;
+  /** Entries up to here were handed to `apply`. */
+  readonly applied: Lsn;
   /** This copy can't be trusted: nothing is appended or served until `restart` makes it anew. */
   readonly damaged: boolean;
 }
@@ -168,6 +170,16 @@ export interface SegmentLog {
   writeConfig(shard: ShardId, record: ShardConfigRecord): CommitGroup;
   /** Cuts the shard's unapplied tail: the log goes on behind `after`, which must not be below the commit mark. */
   cut(shard: ShardId, after: Lsn, hash: ChainHash): CommitGroup;
+  /**
+   * The copy is no more: nothing of it is replayed from here on, and it is damaged until `restart`.
+   * Durable, and CHECKPOINT moved, before anything of the copy is removed.
+   */
+  abandon(shard: ShardId): CommitGroup;
+  /** A body that came with a copy, not with an entry: it lies in the log as one that was rewritten. */
+  appendBody(
+    body: BodyId,
+    bytes: Uint8Array,
+  ): { readonly location: Location; readonly group: CommitGroup };
   /** The copy is made anew: the shard's log goes on behind (after, hash), whatever it held; all before counts as applied. */
   restart(shard: ShardId, after: Lsn, hash: ChainHash): CommitGroup;
 
