@@ -10,7 +10,6 @@ const version = 1;
 /** Where a value's payload begins. */
 export const rowHeaderBytes = 5;
 const shared = new ByteWriter(4096);
-const scratch = Buffer.allocUnsafe(512);
 
 /** Starts a row: write the payload into the writer that is returned, then call `endRow`, without waiting between. */
 export function beginRow(): ByteWriter {
@@ -56,10 +55,5 @@ export function rowIsSound(key: Buffer, value: Buffer): boolean {
 }
 
 function checksum(key: Buffer, value: Buffer): number {
-  // One native call for small rows: the calls cost more than the copy.
-  const total = key.length + value.length - 4;
-  if (total > scratch.length) return crc32c(value.subarray(4), crc32c(key));
-  key.copy(scratch, 0);
-  value.copy(scratch, key.length, 4);
-  return crc32c(scratch.subarray(0, total));
+  return crc32c(value, crc32c(key), 4);
 }

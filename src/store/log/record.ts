@@ -88,10 +88,10 @@ export function encodeRecord(fields: RecordFields, head: Uint8Array, body?: Uint
   writeU53(buffer, fields.prevHash, at.prevHash);
   buffer.writeUInt32BE(head.byteLength, at.headLength);
   buffer.set(head, headerBytes);
-  let contentCrc = crc32c(buffer.subarray(headerBytes));
+  let contentCrc = crc32c(buffer, 0, headerBytes);
   if (body !== undefined) contentCrc = crc32c(body, contentCrc);
   buffer.writeUInt32BE(contentCrc, at.contentCrc);
-  buffer.writeUInt32BE(crc32c(buffer.subarray(at.length, headerBytes)), at.headerCrc);
+  buffer.writeUInt32BE(crc32c(buffer, 0, at.length, headerBytes), at.headerCrc);
   return buffer;
 }
 
@@ -101,7 +101,7 @@ export function encodeRecord(fields: RecordFields, head: Uint8Array, body?: Uint
  */
 export function decodeHeader(buffer: Buffer, offset: number): RecordHeader | "short" | "bad" {
   if (offset + headerBytes > buffer.byteLength) return "short";
-  const checksum = crc32c(buffer.subarray(offset + at.length, offset + headerBytes));
+  const checksum = crc32c(buffer, 0, offset + at.length, offset + headerBytes);
   if (buffer.readUInt32BE(offset + at.headerCrc) !== checksum) return "bad";
   const length = buffer.readUInt32BE(offset + at.length);
   const headLength = buffer.readUInt32BE(offset + at.headLength);
@@ -125,7 +125,7 @@ export function decodeHeader(buffer: Buffer, offset: number): RecordHeader | "sh
 
 /** True when head and body, which must be wholly in `buffer`, have the checksum of the header. */
 export function contentIntact(buffer: Buffer, offset: number, length: number): boolean {
-  const checksum = crc32c(buffer.subarray(offset + headerBytes, offset + length));
+  const checksum = crc32c(buffer, 0, offset + headerBytes, offset + length);
   return buffer.readUInt32BE(offset + at.contentCrc) === checksum;
 }
 
