@@ -4,7 +4,6 @@
 
 import type {
   AccountId,
-  DeliveryId,
   MailboxId,
   ModSeq,
   OpId,
@@ -14,8 +13,10 @@ import type {
 } from "./ids.ts";
 import type { MailFailure } from "./errors.ts";
 import type { MessageIndex } from "./message-index.ts";
+import type { BlobRef, DeliverOutcome, DeliverRequest, MessageSource } from "./delivery.ts";
 import type { Quota } from "./quota.ts";
 import type { SearchKey } from "./search-key.ts";
+import type { SpoolRequest } from "./spool.ts";
 import type { UidSet } from "./uid-set.ts";
 
 /** On whose behalf a request is made. The node refuses an older `credVersion` with STALE_CREDENTIALS. */
@@ -33,45 +34,13 @@ export interface Change {
   readonly retry: boolean;
 }
 
-/** A message to store: in memory up to `limits.inlineBytesMax` (256 KiB), else a blob written before. */
-export type MessageSource =
-  | { readonly kind: "bytes"; readonly bytes: Uint8Array }
-  | { readonly kind: "blob"; readonly blob: BlobRef };
-
-/** A large body that lies fsynced on every member of `shard`, not yet part of any mailbox. */
-export interface BlobRef {
-  readonly shard: ShardId;
-  /** The deliveryId it was written under, with a suffix when one delivery writes several. */
-  readonly id: string;
-  readonly sizeBytes: number;
-  /** SHA-256 of the bytes, hex. */
-  readonly sha256: string;
-}
-
-export interface DeliverRecipient {
-  readonly account: AccountId;
-  /** Mailbox name; INBOX when absent, and when the named one does not exist. */
-  readonly mailbox?: string;
-}
-export interface DeliverRequest extends Change {
-  readonly shard: ShardId;
-  readonly deliveryId: DeliveryId;
-  /**
-   * All in `shard`. One body is stored for all of them. An account named more than once gets one
-   * message, where the first of its entries says, and each of these entries has that outcome.
-   */
-  readonly recipients: readonly DeliverRecipient[];
-  readonly source: MessageSource;
-  readonly index: MessageIndex;
-}
-export type DeliverOutcome =
-  | {
-      readonly ok: true;
-      readonly mailbox: MailboxId;
-      readonly uidValidity: UidValidity;
-      readonly uid: Uid;
-    }
-  | { readonly ok: false; readonly failure: MailFailure };
+export type {
+  BlobRef,
+  DeliverOutcome,
+  DeliverRecipient,
+  DeliverRequest,
+  MessageSource,
+} from "./delivery.ts";
 
 export interface MailboxInfo {
   readonly id: MailboxId;
@@ -309,6 +278,13 @@ export interface MailStore {
     chunks: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
   ): Promise<BlobRef>;
+  /**
+   * Takes mail over for recipients whose shards can't be reached; resolves once it is on two disks.
+   * @throws UNAVAILABLE, REPLICA_UNREACHABLE: unknown or not taken; BUSY: the spool is full
+   */
+  spool(request: SpoolRequest, signal: AbortSignal): Promise<void>;
+  /** The client is known to have had its 2xx for these deliveries: the same again is new mail. Returns at once. */
+  confirm(shard: ShardId, deliveries: readonly OpId[]): void;
 
   listMailboxes(who: Principal, signal: AbortSignal): Promise<MailboxListing>;
   /** One mailbox's figures (STATUS). @throws NO_SUCH_MAILBOX */

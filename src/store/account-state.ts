@@ -106,16 +106,21 @@ export function isOverQuota(registration: Registration, use: QuotaUse): boolean 
   );
 }
 
+/** The quota use after `messages` more with `bytes` in all, whatever the limit. */
+export function useAfter(account: AccountState, bytes: number, messages: number): QuotaUse {
+  return {
+    bytes: account.nextQuota.bytes + bytes,
+    messages: account.nextQuota.messages + messages,
+  };
+}
+
 /**
  * The quota use after `messages` more with `bytes` in all; exactly the limit fits.
  * @throws MailError OVER_QUOTA
  */
 export function quotaAfter(account: AccountState, bytes: number, messages: number): QuotaUse {
   const { quotaBytes, quotaMessages } = account.registration;
-  const use = {
-    bytes: account.nextQuota.bytes + bytes,
-    messages: account.nextQuota.messages + messages,
-  };
+  const use = useAfter(account, bytes, messages);
   if (quotaBytes > 0 && use.bytes > quotaBytes) {
     throw new MailError({ code: "OVER_QUOTA", limitBytes: quotaBytes });
   }

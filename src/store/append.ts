@@ -36,7 +36,7 @@ export async function append(
     throw new MailError({ code: "LIMIT", limit: "messagesPerAppendMax", most });
   const plain = messages.every(({ flags }) => parseFlags(flags).keywords.length === 0);
   // Known as under way before anything is waited for: a repetition must find the first try.
-  const again = request.retry || engine.pending.has(request.opId);
+  const again = engine.pending.isAgain(request.opId, request.retry);
   const outcome =
     plain && !again
       ? await engine.pending.request(request.opId, () => appendShared(engine, who, request, signal))

@@ -75,6 +75,12 @@ export class ByteWriter {
     this.#length += this.#bytes.write(text, this.#length, "latin1");
   }
 
+  /** Bytes given as hex digits, without a length. */
+  hex(digits: string): void {
+    this.#room(digits.length / 2);
+    this.#length += this.#bytes.write(digits, this.#length, "hex");
+  }
+
   /** Numbers with their count in front. */
   varints(values: readonly number[]): void {
     this.varint(values.length);

@@ -13,7 +13,7 @@ import type {
 } from "../mail/mail-store.ts";
 import { normaliseMailboxName } from "../mail/mailbox-name.ts";
 import type { AccountState } from "./account-state.ts";
-import { quotaAfter } from "./account-state.ts";
+import { quotaAfter, useAfter } from "./account-state.ts";
 import { orAborted } from "./deferred.ts";
 import type { Engine } from "./engine.ts";
 import { encodeDeliver } from "./entry-codec.ts";
@@ -26,6 +26,9 @@ import { propose } from "./propose.ts";
 import { openRow } from "./row.ts";
 import { readDelivered } from "./rows.ts";
 import { encodeStatic } from "./static-row.ts";
+import type { Unconfirmed } from "./unconfirmed.ts";
+import { findTwin, settleTwin } from "./twin.ts";
+import type { Answered } from "./twin.ts";
 
 /** @see MailStore.deliver */
 export async function deliver(
@@ -35,7 +38,7 @@ export async function deliver(
 ): Promise<readonly DeliverOutcome[]> {
   engine.mustServe(request.shard);
   const { opId } = request;
-  const again = request.retry || engine.pending.has(opId);
+  const again = engine.pending.isAgain(opId, request.retry);
   while (engine.pending.has(opId)) await orAborted(engine.pending.finished(opId), signal);
   return engine.pending.request(opId, () =>
     again
@@ -71,13 +74,22 @@ async function deliverNew(
   const accounts = new Map<AccountId, AccountState>();
   try {
     await pinAccounts(engine, recipients, accounts);
-    const held = await lockShared([...accounts.values()], signal);
-    let running: ProposedDelivery;
-    try {
-      engine.mustServe(request.shard);
-      running = evaluate(engine, request, recipients, accounts);
-    } finally {
-      for (const account of held) account.lock.releaseShared();
+    let running: ProposedDelivery | undefined;
+    for (const answered: Answered = new Map(); running === undefined; ) {
+      const held = await lockShared([...accounts.values()], signal);
+      let twin: Unconfirmed | undefined;
+      try {
+        engine.mustServe(request.shard);
+        twin = findTwin(engine, recipients, answered);
+        if (twin === undefined) {
+          running = evaluate(engine, request, recipients, accounts, answered);
+        }
+      } finally {
+        for (const account of held) account.lock.releaseShared();
+      }
+      if (twin !== undefined) {
+        await settleTwin(engine, request, twin, accounts, answered, signal);
+      }
     }
     // Not until `signal` aborts: it is committed or refused within seconds, whoever waits for it.
     if (running.committed !== undefined) await running.committed;
@@ -100,14 +112,17 @@ function evaluate(
   request: DeliverRequest,
   recipients: readonly DeliverRecipient[],
   accounts: ReadonlyMap<AccountId, AccountState>,
+  answered: Answered,
 ): ProposedDelivery {
   const size = request.index.sizeBytes;
   const outcomes: DeliverOutcome[] = [];
   const targets: DeliverTo[] = [];
+  const fingerprints: string[] = [];
   const mailboxes: [AccountState, MailboxState][] = [];
   const done = new Map<AccountId, DeliverOutcome>();
   for (const recipient of recipients) {
-    const known = done.get(recipient.account);
+    const { fingerprint = "" } = recipient;
+    const known = done.get(recipient.account) ?? answered.get(fingerprint);
     if (known !== undefined) {
       outcomes.push(known);
       continue;
@@ -115,8 +130,9 @@ function evaluate(
     const outcome = outcomeOf(() => {
       const account = engine.liveAccount(accounts.get(recipient.account), request.shard);
       const mailbox = targetOf(account, recipient.mailbox);
-      const target = targetFor(account, mailbox, size);
+      const target = targetFor(account, mailbox, size, request.accepted === true);
       targets.push(target);
+      fingerprints.push(fingerprint);
       mailboxes.push([account, mailbox]);
       return {
         ok: true,
@@ -130,13 +146,34 @@ function evaluate(
   }
   if (targets.length === 0) return { outcomes, mailboxes, committed: undefined };
   engine.mustTakeMail(request.shard);
+  const committed = proposeDelivery(engine, request, targets, fingerprints, mailboxes);
+  targets.forEach((target, at) => {
+    const [account, mailbox] = mailboxes[at] ?? [];
+    if (account !== undefined) account.nextQuota = target.quota;
+    if (mailbox !== undefined) mailbox.next = target.counters;
+  });
+  return { outcomes, mailboxes, committed };
+}
+
+function proposeDelivery(
+  engine: Engine,
+  request: DeliverRequest,
+  recipients: readonly DeliverTo[],
+  fingerprints: readonly string[],
+  mailboxes: ProposedDelivery["mailboxes"],
+): Promise<void> {
+  const { unconfirmed } = engine;
+  const known = fingerprints.every((each) => each === "") || unconfirmed.takeEarly(request.opId);
+  const confirmed = unconfirmed.take(request.shard);
   const deliverPayload: DeliverPayload = {
     timeMs: engine.clock.nowMs(),
     deliveryId: request.deliveryId,
     part: partOf(request.source, 0),
     static: encodeStatic(request.index),
-    size,
-    recipients: targets,
+    size: request.index.sizeBytes,
+    recipients,
+    ...(known ? {} : { fingerprints }),
+    ...(confirmed === undefined ? {} : { confirmed }),
   };
   const committed = propose(engine, {
     shard: request.shard,
@@ -149,19 +186,20 @@ function evaluate(
       : { blobs: [request.source.blob.id] }),
     accounts: mailboxes.map(([account]) => account),
   });
-  targets.forEach((target, at) => {
-    const [account, mailbox] = mailboxes[at] ?? [];
-    if (account !== undefined) account.nextQuota = target.quota;
-    if (mailbox !== undefined) mailbox.next = target.counters;
-  });
-  return { outcomes, mailboxes, committed };
+  unconfirmed.proposed(request.shard, request.opId, deliverPayload);
+  return committed;
 }
 
-/** The message as the next one of a mailbox. @throws MailError OVER_QUOTA, LIMIT */
-function targetFor(account: AccountState, mailbox: MailboxState, size: number): DeliverTo {
+/** The message as the next one of a mailbox. @throws MailError OVER_QUOTA unless accepted, LIMIT */
+function targetFor(
+  account: AccountState,
+  mailbox: MailboxState,
+  size: number,
+  accepted: boolean,
+): DeliverTo {
   const { next } = mailbox;
   if (next.uidNext >= uidMax) throw new MailError({ code: "LIMIT", limit: "uid", most: uidMax });
-  const quota = quotaAfter(account, size, 1);
+  const quota = accepted ? useAfter(account, size, 1) : quotaAfter(account, size, 1);
   return {
     account: account.id,
     mailbox: mailbox.id,

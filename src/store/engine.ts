@@ -19,6 +19,9 @@ import type { MailboxState, MailboxSummary } from "./mailbox-state.ts";
 import { PendingOps } from "./pending-ops.ts";
 import type { DiskRoom } from "./disk-room.ts";
 import type { RegistrationFeed } from "./registration-feed.ts";
+import { SpoolUsage } from "./spool-usage.ts";
+import { spoolRows, unspoolRows } from "./spool-rows.ts";
+import { UnconfirmedDeliveries } from "./unconfirmed.ts";
 import type { WriteQueue } from "./write-queue.ts";
 
 export interface EngineParts {
@@ -47,6 +50,8 @@ export class Engine {
   readonly nextOpId: () => OpId;
   readonly accounts: AccountCache;
   readonly #room: EngineParts["room"];
+  readonly unconfirmed: UnconfirmedDeliveries;
+  readonly spoolUsage: SpoolUsage;
   readonly pending = new PendingOps();
   /** One change of a shard's names or account list at a time. */
   readonly #shardLocks = new Map<ShardId, AccountLock>();
@@ -59,6 +64,12 @@ export class Engine {
     this.limits = parts.limits;
     this.feed = parts.feed;
     this.nextOpId = parts.nextOpId;
+    this.unconfirmed = new UnconfirmedDeliveries(
+      parts.rows,
+      parts.clock,
+      parts.limits.outcomeKeptMs,
+    );
+    this.spoolUsage = new SpoolUsage(parts.rows);
     this.#room = parts.room;
     this.accounts = new AccountCache(parts.rows, parts.limits);
   }
@@ -92,6 +103,7 @@ export class Engine {
       case "deliver":
         deliverRows(this.rows, entry, payload.deliver);
         this.#applyDelivery(entry, payload.deliver);
+        this.unconfirmed.delivered(entry, payload.deliver);
         break;
       case "change": {
         changeRows(this.rows, entry, payload.change);
@@ -104,6 +116,17 @@ export class Engine {
       case "claim":
         claimRows(this.rows, entry, payload.claim);
         this.feed.claimed(entry.shard, entry.lsn, payload.claim.claims);
+        break;
+      case "spool":
+        spoolRows(this.rows, entry, payload.spool);
+        this.spoolUsage.spooled(entry.shard, entry.lsn, payload.spool);
+        break;
+      case "unspool":
+        unspoolRows(this.rows, entry, payload.unspool);
+        this.spoolUsage.unspooled(entry.shard, payload.unspool);
+        break;
+      case "confirm":
+        this.unconfirmed.confirmed(payload.confirm.fingerprints);
         break;
     }
     for (const account of pending?.accounts ?? []) {
@@ -202,6 +225,8 @@ export class Engine {
    */
   resetShard(shard: ShardId): void {
     this.pending.reset(shard);
+    this.unconfirmed.reset(shard);
+    this.spoolUsage.forget(shard);
     for (const account of this.accounts.all()) {
       if (account.shard !== shard) continue;
       account.underWay = 0;

@@ -5,9 +5,15 @@ import { assert, unreachable } from "../lib/assert.ts";
 import { accountId, deliveryId, mailboxId, opId, shardId } from "../mail/ids.ts";
 import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
+import {
+  decodeDeliveryKind,
+  readDeliverExtras,
+  readPart,
+  writeDeliverExtras,
+  writePart,
+} from "./delivery-codec.ts";
 import { entryKind } from "./entry-kind.ts";
 import type {
-  BodyPart,
   ChangePayload,
   Claim,
   ClaimPayload,
@@ -60,6 +66,7 @@ export function encodeDeliver(payload: DeliverPayload): Buffer {
     writer.varint(to.quota.bytes);
     writer.varint(to.quota.messages);
   }
+  writeDeliverExtras(writer, payload);
   return writer.take();
 }
 
@@ -99,8 +106,11 @@ export function decodePayload(kind: number, head: Uint8Array): Payload | undefin
       return { kind: "change", change: readChange(reader) };
     case entryKind.claim:
       return { kind: "claim", claim: readClaims(reader) };
-    default:
-      assert(false, `entry kind ${kind} is known`);
+    default: {
+      const payload = decodeDeliveryKind(kind, reader);
+      assert(payload !== undefined, `entry kind ${kind} is known`);
+      return payload;
+    }
   }
 }
 
@@ -121,7 +131,8 @@ function readDeliver(reader: ByteReader): DeliverPayload {
       quota: { bytes: reader.varint(), messages: reader.varint() },
     });
   }
-  return { timeMs, deliveryId: id, part, static: bytes, size, recipients };
+  const extras = readDeliverExtras(reader);
+  return { timeMs, deliveryId: id, part, static: bytes, size, recipients, ...extras };
 }
 
 function readChange(reader: ByteReader): ChangePayload {
@@ -142,25 +153,6 @@ function readList<T>(reader: ByteReader, read: (reader: ByteReader) => T): T[] {
   const list: T[] = [];
   for (let left = reader.varint(); left > 0; left--) list.push(read(reader));
   return list;
-}
-
-function writePart(out: ByteWriter, part: BodyPart): void {
-  if (part.kind === "inline") {
-    out.u8(0);
-    out.varint(part.offset);
-    out.varint(part.length);
-  } else {
-    out.u8(1);
-    out.text(part.id);
-    out.varint(part.length);
-    out.text(part.sha256);
-  }
-}
-
-function readPart(reader: ByteReader): BodyPart {
-  return reader.u8() === 0
-    ? { kind: "inline", offset: reader.varint(), length: reader.varint() }
-    : { kind: "blob", id: reader.text(), length: reader.varint(), sha256: reader.text() };
 }
 
 export function writeCounters(out: ByteWriter, counters: Counters): void {

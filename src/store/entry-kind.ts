@@ -3,6 +3,7 @@
 
 import type { Registration } from "../mail/account.ts";
 import type { AccountId, DeliveryId, MailboxId, OpId, ShardId } from "../mail/ids.ts";
+import type { SpoolPart } from "../mail/spool.ts";
 import type { UidSet } from "../mail/uid-set.ts";
 import type { KeywordSet } from "./flags.ts";
 
@@ -14,6 +15,12 @@ export const entryKind = {
   change: 2,
   /** A name's claim, in the shard that the name hashes to. */
   claim: 3,
+  /** Mail kept for recipients whose shards could not take it. */
+  spool: 4,
+  /** Spooled mail that is done with. */
+  unspool: 5,
+  /** Deliveries whose clients have had their 2xx, when no delivery comes to carry them. */
+  confirm: 6,
 } as const;
 
 /** Where the bytes of a message lie relative to its entry. */
@@ -146,6 +153,30 @@ export interface DeliverPayload {
   readonly static: Uint8Array;
   readonly size: number;
   readonly recipients: readonly DeliverTo[];
+  /** Of `recipients`, in their order, empty where one has none; absent: none has. See unconfirmed.ts. */
+  readonly fingerprints?: readonly string[];
+  /** Fingerprints of earlier deliveries in this shard that are confirmed with this entry. */
+  readonly confirmed?: readonly string[];
+}
+
+/** A message that waits for recipients of other shards; one row each, see spool-rows.ts. */
+export interface SpoolPayload {
+  readonly timeMs: number;
+  readonly deliveryId: DeliveryId;
+  readonly part: BodyPart;
+  readonly sender: string;
+  readonly bounceTo?: { readonly account: AccountId; readonly shard: ShardId };
+  readonly parts: readonly SpoolPart[];
+}
+
+/** Rows of earlier spool entries that are done with: lsn, and place among that entry's recipients. */
+export interface UnspoolPayload {
+  readonly rows: readonly { readonly lsn: number; readonly at: number }[];
+}
+
+export interface ConfirmPayload {
+  readonly timeMs: number;
+  readonly fingerprints: readonly string[];
 }
 
 export interface ChangePayload {
@@ -186,4 +217,23 @@ export interface ClaimPayload {
 export type Payload =
   | { readonly kind: "deliver"; readonly deliver: DeliverPayload }
   | { readonly kind: "change"; readonly change: ChangePayload }
-  | { readonly kind: "claim"; readonly claim: ClaimPayload };
+  | { readonly kind: "claim"; readonly claim: ClaimPayload }
+  | { readonly kind: "spool"; readonly spool: SpoolPayload }
+  | { readonly kind: "unspool"; readonly unspool: UnspoolPayload }
+  | { readonly kind: "confirm"; readonly confirm: ConfirmPayload };
+
+/** The bodies that an entry brings. */
+export function bodyPartsOf(payload: Payload): readonly BodyPart[] {
+  switch (payload.kind) {
+    case "deliver":
+      return [payload.deliver.part];
+    case "change":
+      return payload.change.parts;
+    case "spool":
+      return [payload.spool.part];
+    default:
+      return noParts;
+  }
+}
+
+const noParts: readonly BodyPart[] = [];

@@ -20,6 +20,10 @@ export const space = {
   gone: 0x47,
   /** blob (name), 0, body (shard 2, lsn 6, part 2) → empty: a body that refers to it. Several may. */
   blob: 0x4c,
+  /** shard (2), lsn (6), place among the entry's recipients (4) → mail that waits for a recipient. */
+  spool: 0x51,
+  /** shard (2), fingerprint (16) → a delivery that its client may not know of. */
+  unconfirmed: 0x55,
 } as const;
 
 /** Tables of an account's range: `A`, account (8), table (1), then what the line says. */
@@ -210,6 +214,27 @@ export function bodyPrefix(shard: number, lsn: number, part?: number): Buffer {
   key[0] = space.body;
   writeBodyId(key, 1, shard * 2 ** 16 + (part ?? 0), lsn);
   return part === undefined ? key.subarray(0, 9) : key;
+}
+
+/** Key of a spooled recipient, or without `at` the start of all of an entry, or of a shard. */
+export function spoolKey(shard: ShardId, lsn?: number, at?: number): Buffer {
+  const key = Buffer.allocUnsafe(13);
+  key[0] = space.spool;
+  key.writeUInt16BE(shard, 1);
+  if (lsn === undefined) return key.subarray(0, 3);
+  key.writeUInt16BE(Math.floor(lsn / 2 ** 32), 3);
+  key.writeUInt32BE(lsn % 2 ** 32, 5);
+  if (at === undefined) return key.subarray(0, 9);
+  key.writeUInt32BE(at, 9);
+  return key;
+}
+
+export function unconfirmedKey(shard: ShardId, fingerprint: string): Buffer {
+  const key = Buffer.allocUnsafe(19);
+  key[0] = space.unconfirmed;
+  key.writeUInt16BE(shard, 1);
+  key.write(fingerprint, 3, "hex");
+  return key;
 }
 
 export function claimKey(shard: ShardId, name: string): Buffer {

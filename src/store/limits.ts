@@ -27,6 +27,9 @@ export interface StoreLimits {
   readonly queuedBytesMax: number;
   /** How long an outcome is kept for retries. */
   readonly outcomeKeptMs: number;
+  /** Mail that waits in a shard's spool for other shards: recipients, and bytes. */
+  readonly spoolRecipientsMax: number;
+  readonly spoolBytesMax: number;
   /** Unread events of a watcher; they are merged before that. */
   readonly watchedMailboxesMax: number;
 }
@@ -47,5 +50,7 @@ export const defaultStoreLimits: StoreLimits = {
   accountsMax: 20_000,
   queuedBytesMax: 64 * 1024 * 1024,
   outcomeKeptMs: 24 * 3600 * 1000,
+  spoolRecipientsMax: 20_000,
+  spoolBytesMax: 1024 * 1024 * 1024,
   watchedMailboxesMax: 10_000,
 };

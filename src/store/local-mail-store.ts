@@ -28,6 +28,7 @@ import type {
   StoreRequest,
 } from "../mail/mail-store.ts";
 import type { Quota } from "../mail/quota.ts";
+import type { SpoolRequest } from "../mail/spool.ts";
 import { quotaOf } from "./account-state.ts";
 import { append } from "./append.ts";
 import { changes } from "./changes.ts";
@@ -43,6 +44,7 @@ import { lockMaildrop } from "./maildrop.ts";
 import { openMailbox } from "./open-mailbox.ts";
 import { readMessage } from "./read-message.ts";
 import { searchMessages } from "./search.ts";
+import { spool } from "./spool.ts";
 import { storeFlags } from "./store-flags.ts";
 import { watchAccount } from "./watch.ts";
 
@@ -70,6 +72,18 @@ export class LocalMailStore implements MailStore {
     this.engine.mustServe(shard);
     this.engine.mustTakeMail(shard);
     return this.engine.bodies.writeBlob(shard, id, chunks, signal);
+  }
+
+  async spool(request: SpoolRequest, signal: AbortSignal): Promise<void> {
+    const { source, parts } = request;
+    const near = source.kind === "blob" ? source.blob.shard : parts[0]?.shard;
+    const shard = request.shard ?? near;
+    if (shard === undefined) return;
+    await spool(this.engine, { ...request, shard }, signal);
+  }
+
+  confirm(shard: ShardId, deliveries: readonly OpId[]): void {
+    if (this.engine.journal.serves(shard)) this.engine.unconfirmed.confirm(shard, deliveries);
   }
 
   listMailboxes(who: Principal): Promise<MailboxListing> {

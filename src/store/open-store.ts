@@ -119,6 +119,7 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
     nextOpId: () => opId(makeOpId()),
     room,
   });
+  await engine.unconfirmed.load();
   const log = await openSegmentLog(disk, "log", {
     storeId: id,
     clock,
@@ -127,7 +128,10 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
       engine.apply(entry);
       return rows.full ? rows.room() : undefined;
     },
-    flush: () => rows.flush(),
+    flush: () => {
+      engine.unconfirmed.save();
+      return rows.flush();
+    },
     giveWay: () => room.giveWay(),
     onFatal: options.onFatal,
     ...options.logSizes,

@@ -5,6 +5,8 @@ import { MailError } from "../mail/errors.ts";
 import type { OpId, ShardId } from "../mail/ids.ts";
 import type { AccountState } from "./account-state.ts";
 
+const retriedMax = 50_000;
+
 export interface PendingOp {
   readonly shard: ShardId;
   /** Accounts that the entry changes. */
@@ -15,6 +17,8 @@ export interface PendingOp {
 
 export class PendingOps {
   readonly #ops = new Map<OpId, PendingOp>();
+  /** Operations that came as retries lately, oldest first. */
+  readonly #retried = new Set<OpId>();
   /** Requests from their arrival to their answer, and who waits for that. */
   readonly #requests = new Map<OpId, (() => void)[]>();
 
@@ -28,6 +32,20 @@ export class PendingOps {
 
   add(opId: OpId, op: PendingOp): void {
     this.#ops.set(opId, op);
+  }
+
+  /**
+   * True when the operation may have been seen before. A first try that comes behind its own retry,
+   * from a link that was given up, is a retry, too.
+   */
+  isAgain(opId: OpId, retry: boolean): boolean {
+    if (!retry) return this.has(opId) || (this.#retried.size > 0 && this.#retried.has(opId));
+    this.#retried.add(opId);
+    if (this.#retried.size > retriedMax) {
+      const [oldest] = this.#retried;
+      if (oldest !== undefined) this.#retried.delete(oldest);
+    }
+    return true;
   }
 
   /** True while a request with this opId runs, or its entry is not yet applied. */

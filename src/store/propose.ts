@@ -72,7 +72,7 @@ export async function changeExclusively<K extends Outcome["kind"]>(
   signal: AbortSignal,
 ): Promise<Extract<Outcome, { kind: K }>> {
   const { opId } = change;
-  const retry = change.retry || engine.pending.has(opId);
+  const retry = engine.pending.isAgain(opId, change.retry);
   while (engine.pending.has(opId)) await orAborted(engine.pending.finished(opId), signal);
   return engine.pending.request(opId, () =>
     runExclusively(engine, who, { opId, retry }, kind, evaluate, signal),

@@ -30,7 +30,7 @@ export class SalvageState {
   readonly parts = new Map<string, BodyPart>();
 
   apply(entry: Entry, payload: Payload): void {
-    if (payload.kind === "claim") return;
+    if (payload.kind !== "deliver" && payload.kind !== "change") return;
     if (payload.kind === "deliver") {
       const { deliver } = payload;
       this.parts.set(bodyName(bodyTag(entry.shard, 0), entry.lsn), deliver.part);

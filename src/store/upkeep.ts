@@ -10,6 +10,7 @@ import type { Engine } from "./engine.ts";
 import type { BlobStore } from "./log/blob-store.ts";
 import { chooseGarbage } from "./log/garbage.ts";
 import type { SegmentLog } from "./log/types.ts";
+import { logConfirmations } from "./spool.ts";
 import { sweepGone, sweepOutcomes } from "./sweep.ts";
 
 const tickMs = 1000;
@@ -17,6 +18,8 @@ const sweepEveryMs = 60_000;
 const expireEveryMs = 3_600_000;
 const segmentsPerRun = 16;
 const dayMs = 86_400_000;
+/** Confirmations wait so long for a delivery that carries them. */
+const confirmAfterMs = 5000;
 
 export interface UpkeepParts {
   readonly engine: Engine;
@@ -124,6 +127,7 @@ export class Upkeep {
     const { engine, log } = this.#parts;
     const { signal } = this.#stopping;
     const now = engine.clock.monotonicMs();
+    logConfirmations(engine, confirmAfterMs);
     const { end } = log;
     const moved =
       end.segment !== this.#checkpointed.segment || end.offset !== this.#checkpointed.offset;

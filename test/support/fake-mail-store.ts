@@ -2,26 +2,29 @@
 // conformance suite and stands behind front-ends in tests that need no cluster. Nothing is bounded
 // but what clients may see as a limit; nothing is ever written anywhere.
 
-import { createHash } from "node:crypto";
 import { MailError } from "../../src/mail/errors.ts";
 import { uidSetFromSorted, uidSetHas } from "../../src/mail/uid-set.ts";
 import type { AccountId, MailboxId, OpId, ShardId, Uid } from "../../src/mail/ids.ts";
 import type * as Mail from "../../src/mail/mail-store.ts";
 import type { Quota } from "../../src/mail/quota.ts";
+import type { SpoolRequest } from "../../src/mail/spool.ts";
 import * as accounts from "./fake/account.ts";
 import type { FakeAccount, NewMessage } from "./fake/account.ts";
 import { FakeAccounts } from "./fake/accounts.ts";
+import { FakeBlobs } from "./fake/blobs.ts";
 import { EventQueue } from "./fake/event-queue.ts";
 import { fetchChunks } from "./fake/fetch.ts";
 import * as tree from "./fake/mailbox-tree.ts";
 import { applyFlags, copyMessages, deliverTo, moveMessages } from "./fake/messages.ts";
 import { Outcomes } from "./fake/outcomes.ts";
+import { FakeUnconfirmed } from "./fake/unconfirmed.ts";
 import { matches } from "./fake/search.ts";
 
 const pieceBytesMax = 64 * 1024;
 
 export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
-  readonly #blobs = new Map<string, Uint8Array>();
+  readonly #blobs = new FakeBlobs();
+  readonly #unconfirmed = new FakeUnconfirmed();
   readonly #nowMs: () => number;
   readonly #kept = {
     deliver: new Outcomes<readonly Mail.DeliverOutcome[]>(),
@@ -48,14 +51,32 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
       const message = this.#newMessage({ ...request, flags: [] });
       const done = new Map<AccountId, Mail.DeliverOutcome>();
       return request.recipients.map((recipient) => {
-        const { account } = recipient;
+        const account = this.accounts.get(recipient.account);
         const outcome =
-          done.get(account) ??
-          deliverTo(this.accounts.get(account), request.shard, recipient, message);
-        done.set(account, outcome);
+          done.get(recipient.account) ??
+          this.#unconfirmed.repeated(account, recipient, request.opId) ??
+          deliverTo(account, request, recipient, message);
+        this.#unconfirmed.delivered(recipient, request.opId, outcome);
+        done.set(recipient.account, outcome);
         return outcome;
       });
     });
+  }
+
+  /** Delivers at once, as far as recipients are there: nothing of the fake is ever away. */
+  async spool(request: SpoolRequest, signal: AbortSignal): Promise<void> {
+    await turn(signal);
+    const { source, deliveryId } = request;
+    const index = this.#blobs.indexOf(source);
+    for (const { shard, opId, recipients } of request.parts) {
+      const change = { opId, retry: true, accepted: true, shard };
+      const delivery = { ...change, deliveryId, recipients, source, index };
+      await this.deliver(delivery, signal);
+    }
+  }
+
+  confirm(_shard: ShardId, deliveries: readonly OpId[]): void {
+    this.#unconfirmed.confirm(deliveries);
   }
 
   async writeBlob(
@@ -64,15 +85,7 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
     chunks: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
   ): Promise<Mail.BlobRef> {
-    const parts: Uint8Array[] = [];
-    for await (const chunk of chunks) {
-      signal.throwIfAborted();
-      parts.push(Uint8Array.from(chunk));
-    }
-    const bytes = Buffer.concat(parts);
-    this.#blobs.set(id, bytes);
-    const sha256 = createHash("sha256").update(bytes).digest("hex");
-    return { shard, id, sizeBytes: bytes.length, sha256 };
+    return this.#blobs.write(shard, id, chunks, signal);
   }
 
   async listMailboxes(who: Mail.Principal, signal: AbortSignal): Promise<Mail.MailboxListing> {
@@ -366,10 +379,7 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
   }
 
   #newMessage(message: Mail.AppendMessage): NewMessage {
-    const { source } = message;
-    const body =
-      source.kind === "bytes" ? Uint8Array.from(source.bytes) : this.#blobs.get(source.blob.id);
-    if (body === undefined) throw new MailError({ code: "INVALID", why: "no such blob" });
+    const body = this.#blobs.bytesOf(message.source);
     const savedMs = this.#nowMs();
     return {
       body,

@@ -7,6 +7,7 @@ import { MailError } from "../../mail/errors.ts";
 import { shardId, shardMax } from "../../mail/ids.ts";
 import type { MemberId, ShardId } from "../../mail/ids.ts";
 import type { BlobRef } from "../../mail/mail-store.ts";
+import { bodyPartsOf } from "../../store/entry-kind.ts";
 import type { BodyPart } from "../../store/entry-kind.ts";
 import { decodePayload } from "../../store/entry-codec.ts";
 import type { BlobInfo, BlobStore } from "../../store/log/blob-store.ts";
@@ -88,8 +89,8 @@ export class BlobShelf {
   /** The decoded head of an entry, and which of its blobs are not known to be complete here. */
   inspect(raw: RawEntry): { readonly payload: unknown; readonly missing: readonly string[] } {
     const payload = decodePayload(raw.kind, raw.head);
-    if (payload === undefined || payload.kind === "claim") return { payload, missing: none };
-    const parts = payload.kind === "deliver" ? [payload.deliver.part] : payload.change.parts;
+    if (payload === undefined) return { payload, missing: none };
+    const parts = bodyPartsOf(payload);
     if (parts.every((part) => part.kind === "inline")) return { payload, missing: none };
     return { payload, missing: parts.flatMap((part) => this.#missing(part)) };
   }

@@ -39,6 +39,7 @@ import {
   searchMethod,
   storeMethod,
 } from "./methods-message.ts";
+import { confirmMethod, decodeConfirm, spoolMethod } from "./methods-spool.ts";
 
 /** Streams and uploads, which have no Method. */
 export const streamNames = {
@@ -109,6 +110,16 @@ export class MailService {
     this.#add(registry, copyMethod, (who, request, signal) => store.copy(who, request, signal));
     this.#add(registry, moveMethod, (who, request, signal) => store.move(who, request, signal));
     this.#add(registry, searchMethod, (who, request, signal) => store.search(who, request, signal));
+    this.#add(
+      registry,
+      spoolMethod,
+      ({ shard }, request, signal) => store.spool({ ...request, shard }, signal),
+      never,
+    );
+    registry.onSend(confirmMethod, ({ head }) => {
+      const { shard, deliveries } = decodeConfirm(head);
+      store.confirm(shard, deliveries);
+    });
     registry.onStream(streamNames.fetch, (request) => this.#fetch(request));
     registry.onStream(streamNames.read, (request) => this.#read(request));
     registry.onStream(streamNames.watch, (request) => this.#watch(request));

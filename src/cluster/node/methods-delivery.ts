@@ -26,7 +26,7 @@ import {
   encodeSource,
   SourceReader,
 } from "./codec-values.ts";
-import { asArray, asCount, asInteger, asListOf, asOptional, asText } from "./decode.ts";
+import { asArray, asCount, asHex32, asInteger, asListOf, asOptional, asText } from "./decode.ts";
 import { decodeChange, encodeChange } from "./method.ts";
 import type { Method } from "./method.ts";
 
@@ -35,9 +35,10 @@ export const deliverMethod: Method<DeliverRequest, readonly DeliverOutcome[]> = 
   large: false,
   encode: (request) => {
     const { shard, recipients, source, index } = request;
-    const to = recipients.map(({ account, mailbox }) => [account, mailbox ?? null]);
+    const to = recipients.map((recipient) => encodeRecipient(recipient));
     const what = [shard, request.deliveryId, to, encodeSource(source), encodeIndex(index)];
-    return { args: [...encodeChange(request), ...what], ...bodyOf([source]) };
+    const accepted = request.accepted === true ? [true] : [];
+    return { args: [...encodeChange(request), ...what, ...accepted], ...bodyOf([source]) };
   },
   decode: (args, body) => ({
     ...decodeChange(args),
@@ -46,6 +47,7 @@ export const deliverMethod: Method<DeliverRequest, readonly DeliverOutcome[]> = 
     recipients: asListOf(args[4], "recipients", decodeRecipient),
     source: new SourceReader(body).take(args[5]),
     index: decodeIndex(args[6]),
+    ...(args[7] === true ? { accepted: true } : {}),
   }),
   encodeReply: (outcomes) => ({
     head: outcomes.map((outcome) =>
@@ -93,12 +95,20 @@ function bodyOf(sources: readonly MessageSource[]): { readonly body?: Uint8Array
   return { body: bytes.length === 1 ? only : Buffer.concat(bytes) };
 }
 
+function encodeRecipient(recipient: DeliverRecipient): readonly unknown[] {
+  const { account, mailbox, fingerprint } = recipient;
+  if (fingerprint === undefined) return [account, mailbox ?? null];
+  return [account, mailbox ?? null, fingerprint];
+}
+
 function decodeRecipient(value: unknown): DeliverRecipient {
   const fields = asArray(value, "recipient");
   const mailbox = asOptional(fields[1], "mailbox", asText);
+  const fingerprint = asOptional(fields[2], "fingerprint", asHex32);
   return {
     account: accountId(asCount(fields[0], "account")),
     ...(mailbox === undefined ? {} : { mailbox }),
+    ...(fingerprint === undefined ? {} : { fingerprint }),
   };
 }
 

@@ -3,7 +3,7 @@
 
 import type { Clock } from "../../lib/clock.ts";
 import { MailError } from "../../mail/errors.ts";
-import type { ShardId } from "../../mail/ids.ts";
+import type { OpId, ShardId } from "../../mail/ids.ts";
 import type {
   AppendOutcome,
   AppendRequest,
@@ -30,6 +30,7 @@ import type {
   StoreRequest,
 } from "../../mail/mail-store.ts";
 import type { Quota } from "../../mail/quota.ts";
+import type { SpoolRequest } from "../../mail/spool.ts";
 import type { Links, Peer, RpcReply } from "../link/rpc.ts";
 import { decodeBlob } from "./codec-values.ts";
 import { headOf, shardPrincipal, streamNames } from "./mail-service.ts";
@@ -40,6 +41,7 @@ import * as message from "./methods-message.ts";
 import { routedFetch, routedLock, routedRead, routedWatch } from "./routed-streams.ts";
 import { ShardCaller } from "./shard-caller.ts";
 import type { ShardTable } from "./shard-table.ts";
+import { SpoolRouter } from "./spool-router.ts";
 
 export interface RoutedStoreOptions {
   readonly table: ShardTable;
@@ -54,9 +56,11 @@ const inlineTotalMax = 768 * 1024;
 
 export class RoutedMailStore implements MailStore {
   readonly #caller: ShardCaller;
+  readonly #spool: SpoolRouter;
 
   constructor(options: RoutedStoreOptions) {
     this.#caller = new ShardCaller(options);
+    this.#spool = new SpoolRouter(options);
   }
 
   deliver(request: DeliverRequest, signal: AbortSignal): Promise<readonly DeliverOutcome[]> {
@@ -74,6 +78,19 @@ export class RoutedMailStore implements MailStore {
     const head = headOf(epoch, shardPrincipal(shard), [id]);
     const reply = await peer.upload(streamNames.blob, head, chunks, { signal });
     return decodeBlob(reply.head);
+  }
+
+  spool(request: SpoolRequest, signal: AbortSignal): Promise<void> {
+    return this.#spool.spool(request, signal);
+  }
+
+  confirm(shard: ShardId, deliveries: readonly OpId[]): void {
+    this.#spool.confirm(shard, deliveries);
+  }
+
+  /** Sends the confirmations that still wait. */
+  close(): void {
+    this.#spool.close();
   }
 
   listMailboxes(who: Principal, signal: AbortSignal): Promise<MailboxListing> {

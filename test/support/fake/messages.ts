@@ -3,12 +3,12 @@
 import { assert } from "../../../src/lib/assert.ts";
 import { MailError } from "../../../src/mail/errors.ts";
 import { uidSetHas } from "../../../src/mail/uid-set.ts";
-import type { ShardId } from "../../../src/mail/ids.ts";
 import type {
   CopyOutcome,
   CopyRequest,
   DeliverOutcome,
   DeliverRecipient,
+  DeliverRequest,
   StoreRequest,
 } from "../../../src/mail/mail-store.ts";
 import * as accounts from "./account.ts";
@@ -18,7 +18,7 @@ import { mailboxById, mailboxNamed } from "./mailbox-tree.ts";
 /** Delivers to one recipient; what stands in the way is its outcome. */
 export function deliverTo(
   account: FakeAccount | undefined,
-  shard: ShardId,
+  { shard, accepted }: Pick<DeliverRequest, "shard" | "accepted">,
   recipient: DeliverRecipient,
   message: NewMessage,
 ): DeliverOutcome {
@@ -28,7 +28,7 @@ export function deliverTo(
     }
     if (account.row.state === "disabled") throw new MailError({ code: "ACCOUNT_DISABLED" });
     if (account.row.shard !== shard) throw new MailError({ code: "WRONG_NODE", shard });
-    accounts.checkQuota(account, [message.body.length]);
+    if (accepted !== true) accounts.checkQuota(account, [message.body.length]);
     const mailbox = namedOrInbox(account, recipient.mailbox);
     const [added] = accounts.addMessages(mailbox, [message]);
     assert(added !== undefined, "one message in, one message added");

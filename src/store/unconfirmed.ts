@@ -1,0 +1,277 @@
+// Deliveries of which it is not known that the client has had its 2xx: a client that lost the answer
+// sends the same again, and is then answered with the message that is there. In RAM on every member,
+// kept up by entries alone; what stays longer than a checkpoint has a row. Losing one of these, or a
+// confirmation, loses no mail: at worst there is a second copy, or an identical one less.
+
+import type { Clock } from "../lib/clock.ts";
+import { accountId, mailboxId, opId as makeOpId, shardId } from "../mail/ids.ts";
+import type { AccountId, MailboxId, OpId, ShardId } from "../mail/ids.ts";
+import type { DeliverPayload } from "./entry-kind.ts";
+import type { Entry } from "./journal.ts";
+import { afterPrefix, space, unconfirmedKey } from "./keyspace.ts";
+import { beginRow, endRow, openRow } from "./row.ts";
+import type { WriteQueue } from "./write-queue.ts";
+
+/** One recipient's copy. */
+export interface Unconfirmed {
+  readonly fingerprint: string;
+  readonly shard: ShardId;
+  readonly opId: OpId;
+  readonly account: AccountId;
+  readonly mailbox: MailboxId;
+  readonly uidValidity: number;
+  readonly uid: number;
+  readonly timeMs: number;
+  /** False while the entry is only proposed here. */
+  applied: boolean;
+  /** It has a row. */
+  saved: boolean;
+  /** Further operations that were answered with it. */
+  others: OpId[] | undefined;
+}
+
+const keptMax = 200_000;
+/** Confirmations that came before their delivery (it waits in a spool), and those not yet logged. */
+const earlyMax = 10_000;
+const waitingMax = 100_000;
+/** Confirmations that one delivery carries along. */
+const perEntryMax = 256;
+
+interface Waiting {
+  readonly sinceMs: number;
+  readonly fingerprints: string[];
+}
+
+export class UnconfirmedDeliveries {
+  readonly #rows: WriteQueue;
+  readonly #clock: Clock;
+  readonly #keptMs: number;
+  /** Oldest first. */
+  readonly #byFingerprint = new Map<string, Unconfirmed>();
+  readonly #byOp = new Map<OpId, Unconfirmed | Unconfirmed[]>();
+  /** Applied since the last checkpoint. */
+  #fresh: Unconfirmed[] = [];
+  readonly #early = new Set<OpId>();
+  /** Confirmations on their way into the log, by shard; on the primary alone. */
+  readonly #waiting = new Map<ShardId, Waiting>();
+  /** The newest entry's time by shard: rows age by it, not by a clock that may jump. */
+  readonly #newestMs = new Map<ShardId, number>();
+
+  /** @param keptMs how long a delivery may be answered with again. */
+  constructor(rows: WriteQueue, clock: Clock, keptMs: number) {
+    this.#rows = rows;
+    this.#clock = clock;
+    this.#keptMs = keptMs;
+  }
+
+  get size(): number {
+    return this.#byFingerprint.size;
+  }
+
+  /** The delivery that a new one with this fingerprint repeats. */
+  find(fingerprint: string, account: AccountId): Unconfirmed | undefined {
+    const found = this.#byFingerprint.get(fingerprint);
+    return found?.account === account ? found : undefined;
+  }
+
+  /** Reads all rows: once, before entries are applied. */
+  async load(): Promise<void> {
+    const prefix = Buffer.from([space.unconfirmed]);
+    const found: Unconfirmed[] = [];
+    for await (const rows of this.#rows.range(prefix, afterPrefix(prefix))) {
+      for (const [key, value] of rows) found.push(readUnconfirmed(key, value));
+    }
+    found.sort((a, b) => a.timeMs - b.timeMs);
+    for (const one of found) this.#put(one);
+  }
+
+  /** A delivery has been proposed: the same again waits for it. */
+  proposed(shard: ShardId, opId: OpId, payload: DeliverPayload): void {
+    payload.fingerprints?.forEach((fingerprint, at) => {
+      const one = fingerprint === "" ? undefined : from(shard, opId, payload, fingerprint, at);
+      if (one !== undefined) this.#put(one);
+    });
+  }
+
+  /** A committed delivery. */
+  delivered(entry: Entry, payload: DeliverPayload): void {
+    const { shard, opId } = entry;
+    this.#newestMs.set(shard, payload.timeMs);
+    const { fingerprints, confirmed } = payload;
+    if (confirmed !== undefined) this.confirmed(confirmed);
+    if (fingerprints === undefined) return;
+    for (let at = 0; at < fingerprints.length; at++) {
+      const fingerprint = fingerprints[at] ?? "";
+      if (fingerprint === "") continue;
+      let one = this.#byFingerprint.get(fingerprint);
+      if (one?.opId !== opId) {
+        one = from(shard, opId, payload, fingerprint, at);
+        if (one === undefined) continue;
+        this.#put(one);
+      }
+      one.applied = true;
+      if (!one.saved) this.#fresh.push(one);
+    }
+  }
+
+  /** Committed confirmations. */
+  confirmed(fingerprints: readonly string[]): void {
+    for (const fingerprint of fingerprints) {
+      const one = this.#byFingerprint.get(fingerprint);
+      if (one !== undefined) this.#drop(one);
+    }
+  }
+
+  /** The client of these operations has had its 2xx. They go into the log with the next delivery. */
+  confirm(shard: ShardId, opIds: readonly OpId[]): void {
+    for (const opId of opIds) {
+      const found = this.#byOp.get(opId);
+      if (found === undefined) this.#noteEarly(opId);
+      else if (Array.isArray(found)) for (const one of found) this.#wait(shard, one);
+      else this.#wait(shard, found);
+    }
+  }
+
+  /** The operation was answered with a delivery of another: confirming the one confirms the other. */
+  answeredWith(opId: OpId, one: Unconfirmed): void {
+    if (one.opId !== opId) (one.others ??= []).push(opId);
+    const known = this.#byOp.get(opId);
+    if (known === undefined) this.#byOp.set(opId, one);
+    else if (Array.isArray(known)) known.push(one);
+    else if (known !== one) this.#byOp.set(opId, [known, one]);
+  }
+
+  /** True, once, when the operation was confirmed before it came. */
+  takeEarly(opId: OpId): boolean {
+    return this.#early.size > 0 && this.#early.delete(opId);
+  }
+
+  /** Confirmations for an entry that is about to be proposed in the shard. */
+  take(shard: ShardId): readonly string[] | undefined {
+    const waiting = this.#waiting.get(shard);
+    if (waiting === undefined) return undefined;
+    if (waiting.fingerprints.length <= perEntryMax) {
+      this.#waiting.delete(shard);
+      return waiting.fingerprints;
+    }
+    return waiting.fingerprints.splice(0, perEntryMax);
+  }
+
+  /** Shards whose confirmations have found no delivery to go with for so long. */
+  overdue(afterMs: number): readonly ShardId[] {
+    const before = this.#clock.monotonicMs() - afterMs;
+    const due: ShardId[] = [];
+    for (const [shard, { sinceMs }] of this.#waiting) if (sinceMs <= before) due.push(shard);
+    return due;
+  }
+
+  /** Writes rows for what has no row yet, and drops what is too old: before each checkpoint. */
+  save(): void {
+    for (const one of this.#fresh) {
+      if (one.saved || this.#byFingerprint.get(one.fingerprint) !== one) continue;
+      one.saved = true;
+      putUnconfirmed(this.#rows, one);
+    }
+    this.#fresh = [];
+    for (const one of this.#byFingerprint.values()) {
+      const newest = this.#newestMs.get(one.shard) ?? 0;
+      if (one.timeMs > newest - this.#keptMs) break;
+      this.#drop(one);
+    }
+  }
+
+  /** What was proposed here may never be committed, and another primary logs confirmations. */
+  reset(shard: ShardId): void {
+    this.#waiting.delete(shard);
+    for (const one of this.#byFingerprint.values()) {
+      if (!one.applied && one.shard === shard) this.#drop(one);
+    }
+  }
+
+  #put(one: Unconfirmed): void {
+    const before = this.#byFingerprint.get(one.fingerprint);
+    if (before !== undefined) this.#drop(before);
+    this.#byFingerprint.set(one.fingerprint, one);
+    this.answeredWith(one.opId, one);
+    if (this.#byFingerprint.size <= keptMax) return;
+    const [oldest] = this.#byFingerprint.values();
+    if (oldest !== undefined) this.#drop(oldest);
+  }
+
+  #drop(one: Unconfirmed): void {
+    this.#byFingerprint.delete(one.fingerprint);
+    this.#byOp.delete(one.opId);
+    for (const opId of one.others ?? []) this.#byOp.delete(opId);
+    if (one.saved) this.#rows.del(unconfirmedKey(one.shard, one.fingerprint));
+  }
+
+  #wait(shard: ShardId, { fingerprint }: Unconfirmed): void {
+    const waiting = this.#waiting.get(shard);
+    if (waiting === undefined) {
+      this.#waiting.set(shard, {
+        sinceMs: this.#clock.monotonicMs(),
+        fingerprints: [fingerprint],
+      });
+    } else if (waiting.fingerprints.length < waitingMax) waiting.fingerprints.push(fingerprint);
+  }
+
+  #noteEarly(opId: OpId): void {
+    this.#early.add(opId);
+    if (this.#early.size <= earlyMax) return;
+    const [oldest] = this.#early;
+    if (oldest !== undefined) this.#early.delete(oldest);
+  }
+}
+
+function from(
+  shard: ShardId,
+  opId: OpId,
+  payload: DeliverPayload,
+  fingerprint: string,
+  at: number,
+): Unconfirmed | undefined {
+  const to = payload.recipients[at];
+  if (to === undefined) return undefined;
+  return {
+    fingerprint,
+    shard,
+    opId,
+    account: to.account,
+    mailbox: to.mailbox,
+    uidValidity: to.uidValidity,
+    uid: to.uid,
+    timeMs: payload.timeMs,
+    applied: false,
+    saved: false,
+    others: undefined,
+  };
+}
+
+function putUnconfirmed(rows: WriteQueue, one: Unconfirmed): void {
+  const key = unconfirmedKey(one.shard, one.fingerprint);
+  const out = beginRow();
+  out.f64(one.timeMs);
+  out.hex(one.opId);
+  out.varint(one.account);
+  out.varint(one.mailbox);
+  out.varint(one.uidValidity);
+  out.varint(one.uid);
+  rows.put(key, endRow(key));
+}
+
+function readUnconfirmed(key: Buffer, value: Buffer): Unconfirmed {
+  const reader = openRow(key, value);
+  return {
+    fingerprint: key.toString("hex", 3),
+    shard: shardId(key.readUInt16BE(1)),
+    timeMs: reader.f64(),
+    opId: makeOpId(reader.raw(16).toString("hex")),
+    account: accountId(reader.varint()),
+    mailbox: mailboxId(reader.varint()),
+    uidValidity: reader.varint(),
+    uid: reader.varint(),
+    applied: true,
+    saved: true,
+    others: undefined,
+  };
+}
