@@ -55,15 +55,15 @@ export type RingMessage =
   | { readonly kind: "hopAck"; readonly ring: RingId; readonly seq: number }
   /** Keep-alive of a holder that pinned the token, to all members. */
   | { readonly kind: "pinned"; readonly ring: RingId; readonly seq: number }
-  /** I have no ring, or another one. `hears`: gateways of which I heard lately. */
-  | { readonly kind: "join"; readonly ring: RingId; readonly hears: readonly MemberId[] }
+  /** I have no ring, or another one. `hearsYou`: of the receiver something came lately. */
+  | { readonly kind: "join"; readonly ring: RingId; readonly hearsYou: boolean }
   | { readonly kind: "form"; readonly ring: RingId; readonly order: readonly MemberId[] }
   /** From a holder to gateways outside its ring: there is a ring here. */
   | {
       readonly kind: "merge";
       readonly ring: RingId;
       readonly order: readonly MemberId[];
-      readonly hears: readonly MemberId[];
+      readonly hearsYou: boolean;
     };
 
 export type RingEvent =
@@ -113,6 +113,7 @@ export interface RingTimes {
   readonly hopMs: number;
   readonly hopAllowanceMs: number;
   readonly lostMinMs: number;
+  readonly lostMaxMs: number;
   readonly rankMs: number;
   readonly gatherMs: number;
   readonly joinEveryMs: number;
@@ -131,6 +132,7 @@ export const ringTimes: RingTimes = {
   hopMs: 120,
   hopAllowanceMs: 10,
   lostMinMs: 300,
+  lostMaxMs: 600,
   rankMs: 40,
   gatherMs: 80,
   joinEveryMs: 25,
