@@ -4,6 +4,7 @@ import { Command, CommanderError } from "commander";
 import { addCheckCommand, addSalvageCommand } from "./commands/check.ts";
 import { addClusterCommands } from "./commands/cluster.ts";
 import { addConfigCommands } from "./commands/config.ts";
+import { addNodeCommands } from "./commands/node.ts";
 import { examples } from "./commands/options.ts";
 import { addUserCommands } from "./commands/user.ts";
 import { ConfigError } from "./config/load.ts";
@@ -60,6 +61,7 @@ function build(version: string): Command {
     });
   addUserCommands(program);
   addClusterCommands(program);
+  addNodeCommands(program);
   addConfigCommands(program);
   addCheckCommand(program);
   addSalvageCommand(program);

@@ -30,9 +30,10 @@ test(`${messages} messages at 64 connections under random kills: each 250 is one
     });
     const settledMs = await cluster.settled(60_000);
     const byImap = await checkByImap(cluster, ledger);
-    const folders = cluster.ports.nodes.map(({ data }) => data);
+    const folders = cluster.ports.nodes;
+    const shards = await cluster.shards();
     const { status } = await cluster.stop();
-    const inFolders = await checkReplicas(folders, ledger);
+    const inFolders = await checkReplicas(folders, ledger, shards);
     process.stdout.write(
       `chaos: seed ${seed}, ${ledger.accepted.size} acknowledged, ${figures.tries} tries, ` +
         `${ledger.unknown.size} without an answer, ${JSON.stringify(figures.faults)}, ` +

@@ -78,9 +78,10 @@ test.skipIf(!mounted)(
     );
     await cluster.settled();
     expect(await checkByImap(cluster, ledger)).toEqual([]);
-    const folders = cluster.ports.nodes.map((node) => node.data);
+    const folders = cluster.ports.nodes;
+    const shards = await cluster.shards();
     expect((await cluster.stop()).status).toBe(0);
-    expect(await checkReplicas(folders, ledger)).toEqual([]);
+    expect(await checkReplicas(folders, ledger, shards)).toEqual([]);
     ledger.close();
     process.stdout.write(
       `disk-full: ${ledger.accepted.size} acknowledged; refused with ${[...refusals].join("; ")}\n`,

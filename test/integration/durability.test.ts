@@ -76,9 +76,10 @@ test("each acknowledged APPEND, STORE, COPY, MOVE and EXPUNGE survives kill -9 o
     }
   }
   ledger.close();
-  const folders = nodes.map(({ data }) => data);
+  const folders = nodes;
+  const shards = await cluster.shards();
   expect((await cluster.stop()).status).toBe(0);
-  const replicas = await compareReplicas(folders);
+  const replicas = await compareReplicas(folders, shards);
   process.stdout.write(
     `durability: seed ${seed}, ${changes} changes acknowledged, ${kills} kills\n`,
   );

@@ -89,11 +89,12 @@ test("a node that is down: 451, NO [UNAVAILABLE], -ERR [SYS/TEMP] for its users 
     else expect([user, of("first")]).toEqual([user, 1]);
   }
 
-  const folders = cluster.ports.nodes.map(({ data }) => data);
+  const folders = cluster.ports.nodes;
+    const shards = await cluster.shards();
   expect((await cluster.stop()).status).toBe(0);
   expect(await returned.stop()).toBe(0);
   returned = undefined;
-  expect(await compareReplicas(folders)).toEqual([]);
+  expect(await compareReplicas(folders, shards)).toEqual([]);
 });
 
 async function deliver(user: string, id: string): Promise<Tried> {

@@ -4,7 +4,7 @@
 import type { DevCluster } from "./dev-cluster.ts";
 import { fetchNumber, ImapClient } from "./imap-client.ts";
 import { belowTrace, type Ledger, type Sent } from "./ledger.ts";
-import { compareReplicas } from "./replicas.ts";
+import { compareReplicas, type ShardMembers, type StoredMessage } from "./replicas.ts";
 
 /** Counts the messages of one place against a ledger. */
 class Tally {
@@ -76,12 +76,17 @@ export async function checkByImap(cluster: DevCluster, ledger: Ledger): Promise<
   return wrong;
 }
 
-/** Reads the data folders of all nodes of a stopped cluster. @returns what is wrong. */
+/**
+ * Reads the data folders of all nodes of a stopped cluster. @returns what is wrong.
+ * @param members The shard table: copies that it does not name are old ones and don't count.
+ */
 export async function checkReplicas(
-  folders: readonly string[],
+  folders: readonly { readonly id: string; readonly data: string }[],
   ledger: Ledger,
+  members: readonly ShardMembers[],
 ): Promise<readonly string[]> {
   const tally = new Tally(ledger, "data folders");
-  const wrong = await compareReplicas(folders, (_node, { user, bytes }) => tally.note(user, bytes));
+  const note = ({ user, bytes }: StoredMessage): void => tally.note(user, bytes);
+  const wrong = await compareReplicas(folders, members, note);
   return [...wrong, ...tally.judge(2)];
 }

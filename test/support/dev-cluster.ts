@@ -7,8 +7,9 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { type ClusterStatus, clusterStatus } from "../../src/cli/commands/cluster.ts";
+import { type ClusterStatus, clusterStatus, shardList } from "../../src/cli/commands/cluster.ts";
 import type { PortsFile } from "../../src/cli/dev/ports-file.ts";
+import type { ShardMembers } from "./replicas.ts";
 import {
   type CommandResult,
   isAlive,
@@ -191,6 +192,24 @@ export class DevCluster {
   /** Answer of the admin API to `cluster status`. */
   async status(): Promise<ClusterStatus> {
     return clusterStatus.parse(JSON.parse((await this.admin("GET", "/admin/v1/status")).text));
+  }
+
+  /** The shard table, as a live gateway knows it. */
+  async shards(): Promise<readonly (ShardMembers & { readonly state: string })[]> {
+    return until("the shard table", 10_000, async () => {
+      for (const { id } of this.ports.gateways) {
+        try {
+          const { text } = await this.admin("GET", "/admin/v1/shards", undefined, id);
+          return shardList.parse(JSON.parse(text)).shards.map((config) => ({
+            ...config,
+            nodes: [config.primary, ...config.secondaries].map(({ node }) => node),
+          }));
+        } catch {
+          // The next gateway may answer.
+        }
+      }
+      return undefined;
+    });
   }
 
   /** One request to the admin API of a gateway. */

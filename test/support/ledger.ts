@@ -14,6 +14,8 @@ export interface Sent {
 export class Ledger {
   readonly #file: number;
   readonly accepted = new Map<string, Sent>();
+  /** Ids of accepted messages, by user. */
+  readonly byUser = new Map<string, string[]>();
   /** Tries whose outcome is unknown. */
   readonly unknown = new Map<string, Sent>();
   /** Tries that were refused or never sent: nothing of them may be stored. */
@@ -33,6 +35,9 @@ export class Ledger {
   accept(sent: Sent): void {
     this.write(sent);
     this.accepted.set(sent.id, sent);
+    const ids = this.byUser.get(sent.user);
+    if (ids === undefined) this.byUser.set(sent.user, [sent.id]);
+    else ids.push(sent.id);
   }
 
   count(reason: string): void {

@@ -42,10 +42,12 @@ export interface NodeCopy {
 /**
  * Reads a stopped node's data folder. Entries that lie in the log count, acknowledged or not.
  * @param onMessage Sees each message once, with its bytes.
+ * @param wanted Other shards are not looked at.
  */
 export async function readNode(
   folder: string,
   onMessage: (message: StoredMessage) => void = () => {},
+  wanted: (shard: ShardId) => boolean = () => true,
 ): Promise<NodeCopy> {
   let shards: readonly ShardId[] = [];
   const opened = await openStore({
@@ -57,7 +59,7 @@ export async function readNode(
       throw error;
     },
     makeJournal: async ({ log, engine, bodies }) => {
-      shards = [...log.shards.keys()];
+      shards = [...log.shards.keys()].filter(wanted);
       return { journal: await LocalJournal.open(log, shards, engine.apply), bodies };
     },
   });
@@ -79,24 +81,38 @@ export async function readNode(
   }
 }
 
-/** Reads all nodes below a cluster's data folder. @returns why the copies differ; empty when they agree. */
+/** Who holds copies of a shard, as the shard table says. */
+export interface ShardMembers {
+  readonly shard: number;
+  readonly nodes: readonly string[];
+}
+
+/**
+ * Reads all nodes below a cluster's data folder. @returns why the copies differ; empty when they agree.
+ * @param members The shard table; what other nodes hold of a shard is not looked at.
+ */
 export async function compareReplicas(
-  folders: readonly string[],
-  onMessage?: (node: number, message: StoredMessage) => void,
+  folders: readonly { readonly id: string; readonly data: string }[],
+  members: readonly ShardMembers[],
+  onMessage?: (message: StoredMessage) => void,
 ): Promise<readonly string[]> {
   const wrong: string[] = [];
-  const copies: NodeCopy[] = [];
-  for (const [index, folder] of folders.entries()) {
-    const copy = await readNode(folder, (message) => onMessage?.(index, message));
-    copies.push(copy);
-    for (const finding of copy.findings) wrong.push(`${folder}: ${finding}`);
+  const copies = new Map<string, NodeCopy>();
+  for (const { id, data } of folders) {
+    const mine = new Set(
+      members.filter(({ nodes }) => nodes.includes(id)).map(({ shard }) => shard),
+    );
+    const copy = await readNode(data, onMessage, (shard) => mine.has(shard));
+    copies.set(id, copy);
+    for (const finding of copy.findings) wrong.push(`${id}: ${finding}`);
   }
-  const shards = new Set(copies.flatMap((copy) => [...copy.shards.keys()]));
-  for (const shard of shards) {
-    const held = copies.flatMap((copy) => copy.shards.get(shard) ?? []);
-    const [first, second] = held;
-    if (first === undefined || second === undefined || held.length > 2) {
-      wrong.push(`shard ${shard} has ${held.length} copies`);
+  for (const { shard, nodes } of members) {
+    const [first, second, ...more] = nodes.map((node) => copies.get(node)?.shards.get(shard));
+    if (nodes.length !== 2) wrong.push(`shard ${shard} has ${nodes.length} members`);
+    // A shard without a single entry is nowhere.
+    if (first === undefined && second === undefined && more.length === 0) continue;
+    if (first === undefined || second === undefined) {
+      wrong.push(`shard ${shard} is not on all of ${nodes.join(", ")}`);
       continue;
     }
     if (first.lastLsn !== second.lastLsn || first.lastHash !== second.lastHash)

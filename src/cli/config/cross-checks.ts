@@ -128,15 +128,21 @@ function checkRole({ cluster, member, listen, domains }: Checked, report: Report
       report(["listen", name], `is for gateways; this is a ${member.role}`);
     }
     if (listen.link === undefined) report(["listen"], `a ${member.role} needs listen.link`);
-  } else if (domains.length === 0) {
-    report(["domains"], "a gateway needs the mail domains that it serves");
+    return;
+  }
+  if (domains.length === 0) report(["domains"], "a gateway needs the mail domains that it serves");
+  const { address, endpoints } = cluster.coordinator;
+  const far = [address, ...endpoints].some((at) => at !== undefined && !isLoopback(hostOf(at)));
+  if (far && listen.link === undefined) {
+    report(["listen"], "a gateway needs listen.link: mail nodes report failures to it");
   }
 }
 
 function checkListeners({ listen, tls }: Checked, report: Report): void {
   const seen = new Map<string, string>();
   for (const [name, listener] of Object.entries(listen)) {
-    if (listener === undefined) continue;
+    // The pulse has UDP ports, whose numbers may be those of TCP ones.
+    if (listener === undefined || name === "pulse") continue;
     if (tls === undefined && implicitTls.includes(name)) {
       report(["listen", name], "needs tls.cert and tls.key");
     }
@@ -147,6 +153,10 @@ function checkListeners({ listen, tls }: Checked, report: Report): void {
     }
     seen.set(place, name);
   }
+}
+
+function hostOf(endpoint: string): string {
+  return endpoint.replace(/^https?:\/\//, "").replace(/:\d+$/, "");
 }
 
 function isLoopback(host: string): boolean {

@@ -140,7 +140,10 @@ const listen = z
     pop3: mailListener("POP3 with STLS (110)"),
     pop3s: mailListener("POP3 with implicit TLS (995)"),
     http: listener("Health, metrics and admin API"),
-    link: listener("Links between members (coordinator and nodes)"),
+    link: listener("Links between members (coordinator, nodes and gateways)"),
+    pulse: listener(
+      "Heartbeats and the gateways' ring (UDP); the address and port number of `link` when absent",
+    ),
   })
   .prefault({})
   .meta({ description: "Where to listen; what is absent is not listened for" });

@@ -38,11 +38,13 @@ export function writeMemberFiles(settings: DevSettings): readonly MemberFile[] {
     ...ports.nodes.map((node, index) =>
       member(`n${index + 1}`, "node", { link: on(node.link), http: on(node.http) }),
     ),
-    ...ports.gateways.map(({ ring: _ring, ...gateway }, index) =>
+    ...ports.gateways.map(({ ring, ...gateway }, index) =>
       member(
         `g${index + 1}`,
         "gateway",
-        Object.fromEntries(Object.entries(gateway).map(([name, port]) => [name, on(port)])),
+        Object.fromEntries(
+          Object.entries({ ...gateway, pulse: ring }).map(([name, port]) => [name, on(port)]),
+        ),
       ),
     ),
   ];

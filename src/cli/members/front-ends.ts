@@ -41,7 +41,7 @@ export async function startFrontEnds(
   return started;
 }
 
-type MailListenerName = Exclude<ListenerName, "http" | "link">;
+type MailListenerName = Exclude<ListenerName, "http" | "link" | "pulse">;
 type MailListener = NonNullable<Config["listen"][MailListenerName]>;
 type Start = (listener: MailListener) => Promise<Listener>;
 

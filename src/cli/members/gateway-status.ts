@@ -1,10 +1,13 @@
 // The cluster as one gateway sees it, for `pabal cluster status` and the admin API.
 
 import type { GatewayDirectory } from "../../cluster/directory/gateway-directory.ts";
+import type { ClusterClient } from "../../cluster/node/cluster-client.ts";
 import type { GatewayCluster } from "../../cluster/node/gateway-cluster.ts";
 import type { LoadFigures } from "../../cluster/node/load-figures.ts";
 import { type MemberId, memberId } from "../../mail/ids.ts";
-import type { ClusterStatus } from "../commands/cluster.ts";
+import type { RingView } from "../../cluster/protocol/ring-types.ts";
+import type { ShardConfig } from "../../cluster/protocol/shard-config.ts";
+import type { ClusterStatus, ShardList } from "../commands/cluster.ts";
 import type { Config } from "../config/schema.ts";
 
 /** n10 comes after n9. */
@@ -17,52 +20,100 @@ export async function gatewayStatus(
   directory: GatewayDirectory,
   loadOf: (node: MemberId) => LoadFigures | undefined,
 ): Promise<ClusterStatus> {
-  const shards = cluster.shards.all();
-  const isUp = (member: MemberId): boolean => cluster.links.peer(member).up;
-  const copiesUp = shards.map(
-    ({ primary, secondaries }) => [primary, ...secondaries].filter(({ node }) => isUp(node)).length,
-  );
-  const me = memberId(config.member.id);
-  const { kind } = config.cluster.coordinator;
-  const coordinator = memberId(config.cluster.coordinator.member);
-  const members = cluster.members
-    .all()
-    .filter(({ role }) => role === "node" || role === "gateway")
-    .sort((a, b) => a.role.localeCompare(b.role) || byNumber.compare(a.member, b.member));
+  const ring = cluster.pulse?.ring();
+  const { kind, member } = config.cluster.coordinator;
+  const coordinator = memberId(member);
+  const up = cluster.links.peer(coordinator).up;
   return {
     cluster: config.cluster.id,
-    gateway: me,
-    shards: {
-      total: shards.length,
-      full: copiesUp.filter((count) => count >= 2).length,
-      oneCopy: copiesUp.filter((count) => count === 1).length,
-      down: copiesUp.filter((count) => count === 0).length,
-    },
+    gateway: memberId(config.member.id),
+    shards: await shardCounts(cluster, directory),
+    ...(ring === undefined ? {} : { ring: ringShown(ring) }),
     directory: { missing: directory.missing().length, stale: directory.stale().length },
     members: [
-      ...(kind === "embedded"
-        ? [{ id: coordinator, role: "coordinator", up: isUp(coordinator) }]
-        : []),
-      ...members.map(({ member, role }) => {
-        const load = role === "node" ? loadOf(member) : undefined;
-        return {
-          id: member,
-          role,
-          // Gateways have no links among each other: presence is what the coordinator says.
-          up: role === "gateway" ? true : isUp(member),
-          ...(role === "node"
-            ? {
-                primaries: shards.filter(({ primary }) => primary.node === member).length,
-                secondaries: shards.filter(({ secondaries }) =>
-                  secondaries.some(({ node }) => node === member),
-                ).length,
-              }
-            : {}),
-          ...(load === undefined
-            ? {}
-            : { load: { cpu: load.cpuPerMille / 1000, queue: load.queueBytes } }),
-        };
-      }),
+      ...(kind === "embedded" ? [{ id: coordinator, role: "coordinator", up }] : []),
+      ...membersShown(cluster, ring, loadOf),
     ],
   };
+}
+
+async function shardCounts(
+  cluster: ClusterClient,
+  directory: GatewayDirectory,
+): Promise<ClusterStatus["shards"]> {
+  const shards = cluster.shards.all().map((config) => ({
+    shard: config.shard,
+    state: stateOf(config),
+    up: [config.primary, ...config.secondaries].filter(({ node }) => cluster.links.peer(node).up)
+      .length,
+  }));
+  const unsafe = shards.filter(({ state }) => state !== "FULL").map(({ shard }) => shard);
+  return {
+    total: shards.length,
+    full: shards.filter(({ state, up }) => state === "FULL" && up >= 2).length,
+    sync: shards.filter(({ state }) => state === "SYNC").length,
+    solo: shards.filter(({ state }) => state === "SOLO").length,
+    oneCopy: shards.filter(({ up }) => up === 1).length,
+    down: shards.filter(({ up }) => up === 0).length,
+    usersOnOneCopy: await directory.accountsIn(unsafe),
+    epoch: Math.max(0, ...cluster.shards.all().map(({ epoch }) => epoch)),
+  };
+}
+
+function ringShown({ order, holder, rotationMs }: RingView): NonNullable<ClusterStatus["ring"]> {
+  return {
+    order: [...order],
+    ...(holder === undefined ? {} : { holder }),
+    ...(rotationMs === undefined ? {} : { rotationMs }),
+  };
+}
+
+function membersShown(
+  { members, shards, links, options }: ClusterClient,
+  ring: RingView | undefined,
+  loadOf: (node: MemberId) => LoadFigures | undefined,
+): ClusterStatus["members"] {
+  const table = shards.all();
+  return members
+    .all()
+    .filter(({ role }) => role === "node" || role === "gateway")
+    .sort((a, b) => a.role.localeCompare(b.role) || byNumber.compare(a.member, b.member))
+    .map(({ member, role, draining }) => {
+      // Gateways have no links among each other: the ring says who lives.
+      if (role === "gateway") {
+        const up = member === options.member || ring === undefined || ring.order.includes(member);
+        return { id: member, role, up };
+      }
+      const load = loadOf(member);
+      return {
+        id: member,
+        role,
+        up: links.peer(member).up,
+        ...(draining === true ? { draining } : {}),
+        primaries: table.filter(({ primary }) => primary.node === member).length,
+        secondaries: table.filter(({ secondaries }) =>
+          secondaries.some(({ node }) => node === member),
+        ).length,
+        ...(load === undefined
+          ? {}
+          : { load: { cpu: load.cpuPerMille / 1000, queue: load.queueBytes } }),
+      };
+    });
+}
+
+/** The shard table as `GET /admin/v1/shards` gives it. */
+export function shardsShown({ cluster }: GatewayCluster): ShardList["shards"] {
+  return cluster.shards.all().map((config) => ({
+    shard: config.shard,
+    epoch: config.epoch,
+    state: stateOf(config),
+    primary: { ...config.primary },
+    secondaries: config.secondaries.map((copy) => ({ ...copy })),
+    former: (config.former ?? []).map((copy) => ({ ...copy })),
+  }));
+}
+
+function stateOf({ secondaries }: ShardConfig): "FULL" | "SYNC" | "SOLO" {
+  if (secondaries.length === 0) return "SOLO";
+  return secondaries.some(({ full }) => full) ? "FULL" : "SYNC";
 }

@@ -12,7 +12,9 @@ import { nodesOf, primariesOf } from "../../cluster/directory/cluster-view.ts";
 import { GatewayDirectory } from "../../cluster/directory/gateway-directory.ts";
 import { freshLoads, Placement } from "../../cluster/directory/placement.ts";
 import { GatewayCluster } from "../../cluster/node/gateway-cluster.ts";
+import { setDraining } from "../../cluster/node/init-cluster.ts";
 import { type LoadFigures, decodeLoad } from "../../cluster/node/load-figures.ts";
+import { memberPattern } from "../../cluster/link/hello.ts";
 import { frontEndCounters } from "../../gateway/front-end-counters.ts";
 import { startHttp } from "../../gateway/http/server.ts";
 import type { GatewayServices } from "../../gateway/services.ts";
@@ -20,13 +22,14 @@ import { systemClock } from "../../lib/clock.ts";
 import { lockFolder } from "../../lib/folder-lock.ts";
 import { opIdMaker, ulidMaker } from "../../lib/id-maker.ts";
 import { systemRandom } from "../../lib/random.ts";
-import { deliveryId, type MemberId, type OpId, opId } from "../../mail/ids.ts";
+import { MailError } from "../../mail/errors.ts";
+import { deliveryId, type MemberId, memberId, type OpId, opId } from "../../mail/ids.ts";
 import { normaliseDomain } from "../../mail/address.ts";
 import type { Config } from "../config/schema.ts";
 import { CommandFailure, exitStatus } from "../failure.ts";
 import { clusterOptions, shardCountOf } from "./cluster-options.ts";
 import { startFrontEnds } from "./front-ends.ts";
-import { gatewayStatus } from "./gateway-status.ts";
+import { gatewayStatus, shardsShown } from "./gateway-status.ts";
 import { listenFailure } from "./listeners.ts";
 import type { RunningMember } from "./member-base.ts";
 import { addGatewayMetrics, memberMetrics } from "./metrics.ts";
@@ -75,6 +78,7 @@ interface Parts {
   readonly services: GatewayServices;
   readonly loadOf: (node: MemberId) => LoadFigures | undefined;
   stopping: boolean;
+  wasReady: boolean;
 }
 
 async function startParts(
@@ -120,7 +124,7 @@ async function startParts(
     nextDeliveryId: () => deliveryId(nextDeliveryId()),
     plaintextLoginAllowed: (address) => config.auth.plaintextOnLoopback && isLoopback(address),
   };
-  return { directory, accounts, services, loadOf, stopping: false };
+  return { directory, accounts, services, loadOf, stopping: false, wasReady: false };
 }
 
 /** Accounts and logins, over the directory. */
@@ -186,6 +190,11 @@ async function startWeb(
       admin: {
         accounts: parts.accounts,
         status: () => gatewayStatus(config, gateway, parts.directory, parts.loadOf),
+        cluster: {
+          shards: () => shardsShown(gateway),
+          setDraining: (node, draining) =>
+            setDraining(gateway.cluster.coordinator, checkedMember(node), draining),
+        },
         token: tokenFile === undefined ? undefined : readFileSync(tokenFile, "utf8").trim(),
       },
     });
@@ -194,14 +203,27 @@ async function startWeb(
   }
 }
 
-function notReady({ cluster }: GatewayCluster, { directory, stopping }: Parts): readonly string[] {
-  const missing = directory.missing().length;
-  const down = nodesOf(cluster.shards).filter((node) => !cluster.links.peer(node).up);
+/**
+ * At the start everything must be there. Later on a node that is down is no reason to send clients
+ * elsewhere: all gateways would be unready at once.
+ */
+function notReady({ cluster }: GatewayCluster, parts: Parts): readonly string[] {
+  if (parts.stopping) return ["stopping"];
+  const missing = parts.directory.missing().length;
+  const nodes = nodesOf(cluster.shards);
+  const down = nodes.filter((node) => !cluster.links.peer(node).up);
+  if (parts.wasReady) return down.length < nodes.length ? [] : ["links to all mail nodes"];
+  parts.wasReady = missing === 0 && down.length === 0;
   return [
-    ...(stopping ? ["stopping"] : []),
     ...(missing > 0 ? [`directory of ${missing} shards`] : []),
     ...down.map((node) => `link to ${node}`),
   ];
+}
+
+/** @throws {MailError} INVALID */
+function checkedMember(text: string): MemberId {
+  if (memberPattern.test(text)) return memberId(text);
+  throw new MailError({ code: "INVALID", why: `${text} is no member` });
 }
 
 function checkedDomain(domain: string): string {

@@ -135,6 +135,13 @@ export class GatewayDirectory implements Directory {
     return { hits: this.#replica?.hits ?? 0, misses: this.#replica?.misses ?? 0 };
   }
 
+  /** How many accounts these shards have. */
+  async accountsIn(shards: readonly ShardId[]): Promise<number> {
+    let sum = 0;
+    for (const shard of shards) sum += (await this.#replica?.countOf(shard)) ?? 0;
+    return sum;
+  }
+
   /** Rows by name from `after` (exclusive); deleted accounts are left out. */
   async list(after: string, most: number): Promise<readonly DirectoryRow[]> {
     const replica = this.#replica;

@@ -67,6 +67,11 @@ export class DirectoryReplica {
     return row;
   }
 
+  /** Accounts whose rows say `shard`. */
+  async countOf(shard: ShardId): Promise<number> {
+    return (await this.#db.accountsOf(shard, 0, Number.MAX_SAFE_INTEGER)).length;
+  }
+
   /** Rows by name, deleted accounts left out. */
   async list(after: string, most: number): Promise<readonly DirectoryRow[]> {
     const accounts = await this.#db.accountsByName(after, most);

@@ -14,9 +14,11 @@ import { LinkManager } from "../link/link-manager.ts";
 import { LinkServer } from "../link/link-server.ts";
 import type { LinkSecurity } from "../link/link-security.ts";
 import { MethodRegistry } from "../link/registry.ts";
+import type { Pulse, PulseOptions } from "../pulse/pulse.ts";
 import { pause } from "./follow-keys.ts";
 import { writeMember } from "./init-cluster.ts";
 import { memberPattern } from "../link/hello.ts";
+import { pulseKeys } from "./pulse-key.ts";
 import type { MemberRecord } from "./shard-codec.ts";
 import { MemberTable, ShardTable } from "./shard-table.ts";
 import { assert } from "../../lib/assert.ts";
@@ -45,6 +47,18 @@ export interface ClusterOptions {
   readonly presenceMs?: number;
   /** Another process with this member id has started: this one must stop. */
   readonly onReplaced: () => void;
+  /**
+   * Heartbeats, leases and the ring. Without it nothing fails over: single processes and tests.
+   * `onFailed`: it has ended, and with it this member's leases.
+   */
+  readonly pulse?: {
+    readonly start: (options: PulseOptions) => Promise<Pulse>;
+    /** UDP; the number of the link's port when absent. */
+    readonly listen?: MemberAddress;
+    /** What the others send to, where that is not the port listened on. */
+    readonly advertisedPort?: number;
+    readonly onFailed: (error: Error) => void;
+  };
 }
 
 const retryMs = 200;
@@ -60,6 +74,7 @@ export class ClusterClient {
   #registration: Registration | undefined;
   #incarnation = 0;
   #server: LinkServer | undefined;
+  #pulse: Pulse | undefined;
   #members: MemberTable | undefined;
   #shards: ShardTable | undefined;
 
@@ -89,6 +104,11 @@ export class ClusterClient {
     return this.#incarnation;
   }
 
+  /** True once the tables were read. */
+  get isReady(): boolean {
+    return this.#shards !== undefined;
+  }
+
   get members(): MemberTable {
     assert(this.#members !== undefined, "the tables are read before they are used");
     return this.#members;
@@ -97,6 +117,11 @@ export class ClusterClient {
   get shards(): ShardTable {
     assert(this.#shards !== undefined, "the tables are read before they are used");
     return this.#shards;
+  }
+
+  /** Heartbeats, leases, ring; undefined when this member was given none. */
+  get pulse(): Pulse | undefined {
+    return this.#pulse;
   }
 
   get port(): number {
@@ -116,6 +141,7 @@ export class ClusterClient {
       () => undefined,
       (error: unknown) => this.options.logger.error({ err: error }, "presence is no longer kept"),
     );
+    await this.#startPulse(signal);
   }
 
   /** Accepts links. All methods are registered by now. */
@@ -144,13 +170,20 @@ export class ClusterClient {
       port: advertise?.port ?? this.port,
       failureDomain,
       incarnation: this.#incarnation,
+      ...(this.#pulse === undefined
+        ? {}
+        : { pulse: this.options.pulse?.advertisedPort ?? this.#pulse.port }),
       ...facts,
     };
     await this.#reach(() => writeMember(this.coordinator, record), signal);
     const options = { coordinator: this.coordinator, clock, logger };
     this.#members = await this.#reach(() => MemberTable.open(options), signal);
     for (const { member: other } of this.#members.all()) this.#learn(other);
-    this.#members.onChange((other) => this.#learn(other));
+    this.#members.onChange((other) => {
+      this.#learn(other);
+      this.#setPeers();
+    });
+    this.#setPeers();
     this.#shards = await this.#reach(() => ShardTable.open(options), signal);
   }
 
@@ -165,6 +198,7 @@ export class ClusterClient {
       this.options.logger.debug({ err: error }, "presence not released, it will run out");
     }
     await this.#server?.close();
+    await this.#pulse?.stop();
     if (this.coordinator instanceof RemoteCoordinator) this.coordinator.close();
     const { coordinator: at } = this.options;
     if (at.kind === "given") at.close?.();
@@ -174,6 +208,40 @@ export class ClusterClient {
   get #self() {
     const { clusterId: cluster, member } = this.options;
     return { cluster, member, role: this.#role, incarnation: () => this.#incarnation };
+  }
+
+  /** The UDP port may be taken where the link's was free: then any will do, as it is announced. */
+  async #startPulse(signal: AbortSignal): Promise<void> {
+    const { pulse, clusterId, member, listen, clock, random, logger } = this.options;
+    if (pulse === undefined) return;
+    const keys = await this.#reach(() => pulseKeys(this.coordinator, random), signal);
+    const role = this.#role === "gateway" ? "gateway" : "node";
+    const incarnation = this.#incarnation;
+    const at = pulse.listen ?? listen;
+    const options = { clusterId, member, role, incarnation, keys, clock } as const;
+    try {
+      this.#pulse = await pulse.start({ ...options, listen: at });
+    } catch (error) {
+      if (pulse.listen !== undefined) throw error;
+      logger.warn({ err: error, port: at.port }, "UDP port is taken, another one is used");
+      this.#pulse = await pulse.start({ ...options, listen: { host: at.host, port: 0 } });
+    }
+    this.#pulse.onEvent((event) => {
+      if (event.kind === "failed") pulse.onFailed(event.error);
+      if (event.kind === "clockJump") logger.warn({ gapMs: event.gapMs }, "the clock jumped");
+    });
+  }
+
+  /** Everyone else with a pulse. */
+  #setPeers(): void {
+    this.#pulse?.setPeers(
+      this.members.all().flatMap(({ member, role, host, pulse: port, incarnation }) => {
+        if (member === this.options.member || port === undefined) return [];
+        return role === "gateway" || role === "node"
+          ? [{ member, role, host, port, incarnation }]
+          : [];
+      }),
+    );
   }
 
   #learn(other: MemberId): void {

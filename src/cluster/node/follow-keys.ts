@@ -10,8 +10,11 @@ export interface FollowOptions {
   readonly prefix: string;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** One key as it is now; undefined when it is gone. Must not throw for foreign values. */
-  readonly onKey: (key: string, value: string | undefined) => void;
+  /**
+   * One key as it is now, and the revision that wrote it; undefined when it is gone. Must not throw
+   * for foreign values.
+   */
+  readonly onKey: (key: string, value: string | undefined, revision: number) => void;
   readonly signal: AbortSignal;
 }
 
@@ -44,15 +47,15 @@ export class KeyFollower {
     await coordinator.readBarrier();
     const { entries, revision } = await coordinator.list(prefix);
     const present = new Set(entries.map(({ key }) => key));
-    for (const { key, value } of entries) onKey(key, value);
-    for (const key of this.#known) if (!present.has(key)) this.#gone(key);
+    for (const entry of entries) onKey(entry.key, entry.value, entry.revision);
+    for (const key of this.#known) if (!present.has(key)) this.#gone(key, revision);
     for (const key of present) this.#known.add(key);
     this.#revision = Math.max(this.#revision, revision);
   }
 
-  #gone(key: string): void {
+  #gone(key: string, revision: number): void {
     this.#known.delete(key);
-    this.#options.onKey(key, undefined);
+    this.#options.onKey(key, undefined, revision);
   }
 
   async #follow(): Promise<void> {
@@ -79,10 +82,10 @@ export class KeyFollower {
     for await (const change of coordinator.watch(prefix, this.#revision, signal)) {
       this.#revision = Math.max(this.#revision, change.revision);
       if (change.value === undefined) {
-        this.#gone(change.key);
+        this.#gone(change.key, change.revision);
       } else {
         this.#known.add(change.key);
-        onKey(change.key, change.value);
+        onKey(change.key, change.value, change.revision);
       }
     }
   }

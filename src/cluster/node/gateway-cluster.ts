@@ -4,6 +4,7 @@
 import type { RpcRegistry } from "../link/rpc.ts";
 import { ClusterClient } from "./cluster-client.ts";
 import type { ClusterOptions } from "./cluster-client.ts";
+import { ManagerShell } from "./manager-shell.ts";
 import { RoutedMailStore } from "./routed-mail-store.ts";
 
 export interface GatewayClusterOptions extends ClusterOptions {
@@ -18,21 +19,35 @@ export interface GatewayClusterOptions extends ClusterOptions {
 export class GatewayCluster {
   readonly cluster: ClusterClient;
   readonly store: RoutedMailStore;
+  /** Only with a pulse. */
+  readonly manager: ManagerShell | undefined;
 
-  private constructor(cluster: ClusterClient, store: RoutedMailStore) {
+  private constructor(
+    cluster: ClusterClient,
+    store: RoutedMailStore,
+    manager: ManagerShell | undefined,
+  ) {
     this.cluster = cluster;
     this.store = store;
+    this.manager = manager;
   }
 
   /** Joins the cluster and reads its tables. Waits for the coordinator until `signal` aborts. */
   static async start(options: GatewayClusterOptions, signal: AbortSignal): Promise<GatewayCluster> {
     const cluster = new ClusterClient(options, "gateway");
+    let manager: ManagerShell | undefined;
     try {
       await cluster.join(signal);
       options.register?.(cluster.registry, cluster);
+      ManagerShell.register(cluster.registry, cluster, () => manager);
       await cluster.listen(options.loadFigures ?? (() => undefined));
       await cluster.announce({}, signal);
+      if (cluster.pulse !== undefined) {
+        manager = new ManagerShell(cluster);
+        await manager.start();
+      }
     } catch (error) {
+      manager?.close();
       await cluster.close();
       throw error;
     }
@@ -45,11 +60,12 @@ export class GatewayCluster {
       clock,
       ...(retryMs === undefined ? {} : { retryMs }),
     });
-    return new GatewayCluster(cluster, store);
+    return new GatewayCluster(cluster, store, manager);
   }
 
   /** Sessions have ended by now. */
   close(): Promise<void> {
+    this.manager?.close();
     return this.cluster.close();
   }
 }

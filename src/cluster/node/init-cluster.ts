@@ -81,20 +81,48 @@ export async function registeredNodes(coordinator: Coordinator): Promise<readonl
   });
 }
 
-/** Writes `members/<id>`, over whatever an earlier start wrote. @throws {MailError} CONFLICT, UNAVAILABLE */
-export async function writeMember(coordinator: Coordinator, record: MemberRecord): Promise<void> {
-  const key = memberKey(record.member);
-  for (let tries = 0; tries < 5; tries += 1) {
-    const present = await coordinator.get(key);
-    if (present !== undefined && decodeMember(present.value).incarnation > record.incarnation) {
+/**
+ * Writes `members/<id>`, over whatever an earlier start wrote; an operator's mark stays.
+ * @throws {MailError} CONFLICT, UNAVAILABLE
+ */
+export function writeMember(coordinator: Coordinator, record: MemberRecord): Promise<void> {
+  return changeMember(coordinator, record.member, (present) => {
+    if (present !== undefined && present.incarnation > record.incarnation) {
       const why = `${record.member} runs elsewhere, started later`;
       throw new MailError({ code: "CONFLICT", why });
     }
+    return present?.draining === true ? { ...record, draining: true } : record;
+  });
+}
+
+/** Marks a node to be emptied, or takes the mark away. @throws {MailError} INVALID, CONFLICT, UNAVAILABLE */
+export function setDraining(
+  coordinator: Coordinator,
+  node: MemberId,
+  draining: boolean,
+): Promise<void> {
+  return changeMember(coordinator, node, (present) => {
+    if (present?.role !== "node") {
+      throw new MailError({ code: "INVALID", why: `there is no mail node ${node}` });
+    }
+    const { draining: _old, ...record } = present;
+    return draining ? { ...record, draining } : record;
+  });
+}
+
+async function changeMember(
+  coordinator: Coordinator,
+  member: MemberId,
+  change: (present: MemberRecord | undefined) => MemberRecord,
+): Promise<void> {
+  const key = memberKey(member);
+  for (let tries = 0; tries < 5; tries += 1) {
+    const present = await coordinator.get(key);
+    const value = encodeMember(change(present && decodeMember(present.value)));
     const ifRevision = present?.revision ?? 0;
-    const change = { key, ifRevision, value: encodeMember(record) };
-    if ((await coordinator.compareAndSet([change])).ok) return;
+    if ((await coordinator.compareAndSet([{ key, ifRevision, value }])).ok) return;
   }
-  throw new MailError({ code: "CONFLICT", why: `${memberKey(record.member)} keeps changing` });
+  throw new MailError({ code: "CONFLICT", why: `${key} keeps changing` });
 }
 
 /** The first table: shard i's primary is node i mod n. @throws {MailError} INVALID */

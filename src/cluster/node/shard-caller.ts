@@ -5,7 +5,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { MailError } from "../../mail/errors.ts";
 import type { Epoch, ShardId } from "../../mail/ids.ts";
 import type { Links, Peer } from "../link/rpc.ts";
-import { pause } from "./follow-keys.ts";
+import { ServingWatch } from "./serving-watch.ts";
 import type { ShardTable } from "./shard-table.ts";
 
 export interface ShardCallerOptions {
@@ -19,12 +19,16 @@ export interface ShardCallerOptions {
 /** One try. `retry` is false the first time only, so that the node can skip its look-up of outcomes. */
 export type Attempt<T> = (peer: Peer, epoch: Epoch, retry: boolean, leftMs: number) => Promise<T>;
 
-const firstPauseMs = 10;
-const longestPauseMs = 500;
+/** Between tries after a refusal that no event ends. */
+const firstPauseMs = 5;
+const longestPauseMs = 250;
+/** A member that refuses and does not say when it will serve is asked again after so long. */
+const wrongNodePauseMs = 1000;
 
 export class ShardCaller {
   readonly #options: ShardCallerOptions;
   readonly #retryMs: number;
+  readonly #serving = new ServingWatch();
 
   constructor(options: ShardCallerOptions) {
     this.#options = options;
@@ -37,7 +41,7 @@ export class ShardCaller {
 
   /** A budget for one request and its retries. */
   budget(shard: ShardId): Budget {
-    return new Budget(shard, this.#options, this.#retryMs);
+    return new Budget(shard, this.#options, this.#retryMs, this.#serving);
   }
 
   /**
@@ -62,13 +66,15 @@ export class Budget {
   readonly #shard: ShardId;
   readonly #options: ShardCallerOptions;
   readonly #retryMs: number;
+  readonly #serving: ServingWatch;
   #untilMs: number;
   #pauseMs = firstPauseMs;
 
-  constructor(shard: ShardId, options: ShardCallerOptions, retryMs: number) {
+  constructor(shard: ShardId, options: ShardCallerOptions, retryMs: number, serving: ServingWatch) {
     this.#shard = shard;
     this.#options = options;
     this.#retryMs = retryMs;
+    this.#serving = serving;
     this.#untilMs = options.clock.monotonicMs() + retryMs;
   }
 
@@ -92,7 +98,7 @@ export class Budget {
       const why =
         peer === undefined ? `no shard ${this.#shard} in the table` : `no link to ${peer.id}`;
       if (this.leftMs <= 0) throw new MailError({ code: "UNAVAILABLE", why });
-      await this.#change(peer, signal);
+      await this.#change(peer, this.leftMs, undefined, signal);
     }
   }
 
@@ -101,22 +107,53 @@ export class Budget {
     signal.throwIfAborted();
     if (!(error instanceof MailError)) throw error;
     const moved = error.code === "WRONG_NODE";
-    // A full queue, of our link or there, empties again; the same opId makes every repetition safe.
-    if (!moved && error.code !== "UNAVAILABLE" && error.code !== "BUSY") throw error;
+    // A full queue, of our link or there, empties again, and copies that are missing are made: the
+    // same opId makes every repetition safe.
+    const passing =
+      error.code === "UNAVAILABLE" || error.code === "BUSY" || error.code === "REPLICA_UNREACHABLE";
+    if (!moved && !passing) throw error;
     if (this.leftMs <= 0) {
       if (!moved) throw error;
       const why = `no member serves shard ${this.#shard}`;
       throw new MailError({ code: "UNAVAILABLE", why }, { cause: error });
     }
-    const known = this.#options.table.get(this.#shard)?.epoch ?? 0;
-    const told = error.failure.code === "WRONG_NODE" ? (error.failure.epoch ?? 0) : 0;
-    if (told > known) await this.#options.table.refresh();
-    await pause(this.#options.clock, Math.min(this.#pauseMs, this.leftMs), signal);
+    if (error.failure.code === "WRONG_NODE") await this.#moved(error.failure.epoch ?? 0, signal);
+    else await this.#pause(signal);
+  }
+
+  /** The member asked does not serve: waits until the shard's primary does, wherever that is by then. */
+  async #moved(toldEpoch: number, signal: AbortSignal): Promise<void> {
+    const { table, links } = this.#options;
+    const known = table.get(this.#shard);
+    if (toldEpoch > (known?.epoch ?? 0)) {
+      await table.refresh();
+      if ((table.get(this.#shard)?.epoch ?? 0) >= toldEpoch) return;
+    }
+    if (known === undefined) return this.#pause(signal);
+    const peer = links.peer(known.primary.node);
+    // A link that is down is waited for by `primary`.
+    if (!peer.up) return undefined;
+    const askedMs = this.#options.clock.monotonicMs();
+    const served = this.#serving.served(known, peer);
+    await this.#change(peer, wrongNodePauseMs, served, signal);
+    // It says at once that it won't: then the table will change, sooner or later.
+    if (this.#options.clock.monotonicMs() - askedMs < firstPauseMs) await this.#pause(signal);
+    return undefined;
+  }
+
+  /** Waits a growing time, or until the shard's members are other ones. */
+  async #pause(signal: AbortSignal): Promise<void> {
+    await this.#change(undefined, this.#pauseMs, undefined, signal);
     this.#pauseMs = Math.min(longestPauseMs, this.#pauseMs * 2);
   }
 
-  /** Waits for the link or the table to change, at most until the deadline. */
-  #change(peer: Peer | undefined, signal: AbortSignal): Promise<void> {
+  /** Waits for the link, the shard's config or `event`, at most so long. */
+  #change(
+    peer: Peer | undefined,
+    mostMs: number,
+    event: Promise<void> | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     return new Promise((resolve) => {
       const done = (): void => {
         timer.cancel();
@@ -125,11 +162,13 @@ export class Budget {
         signal.removeEventListener("abort", done);
         resolve();
       };
-      const timer = this.#options.clock.after(Math.max(1, this.leftMs), done);
+      const waitMs = Math.max(1, Math.min(mostMs, this.leftMs));
+      const timer = this.#options.clock.after(waitMs, done);
       const offPeer = peer?.onChange(done);
       const offTable = this.#options.table.onChange((config) => {
         if (config.shard === this.#shard) done();
       });
+      event?.then(done, done);
       signal.addEventListener("abort", done, { once: true });
     });
   }

@@ -37,6 +37,10 @@ export interface MemberRecord {
   readonly incarnation: number;
   /** Of a node: its data folder. */
   readonly store?: StoreId;
+  /** UDP port of its pulse, on the same host. */
+  readonly pulse?: number;
+  /** Of a node: an operator wants it empty. Outlives restarts. */
+  readonly draining?: boolean;
 }
 
 /** What `initCluster` wrote once. */
@@ -77,6 +81,8 @@ export function decodeMember(text: string): MemberRecord {
     throw new DecodeError("role should be gateway, node, coordinator or tool");
   }
   const store = asOptional(value["store"], "store", asString);
+  const pulse = asOptional(value["pulse"], "pulse", asNumber);
+  const draining = asOptional(value["draining"], "draining", asBoolean);
   return {
     member: decodeMemberId(value["member"]),
     role,
@@ -85,6 +91,8 @@ export function decodeMember(text: string): MemberRecord {
     failureDomain: asString(value["failureDomain"], "failureDomain"),
     incarnation: asNumber(value["incarnation"], "incarnation"),
     ...(store === undefined ? {} : { store: storeId(store) }),
+    ...(pulse === undefined ? {} : { pulse }),
+    ...(draining === true ? { draining } : {}),
   };
 }
 

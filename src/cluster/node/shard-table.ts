@@ -21,6 +21,8 @@ export interface TableOptions {
 export class ShardTable {
   readonly #options: TableOptions;
   readonly #configs = new Map<ShardId, ShardConfig>();
+  /** Revisions of the keys whose configs are held; without one it was learnt otherwise. */
+  readonly #revisions = new Map<ShardId, number>();
   readonly #listeners = new Set<(config: ShardConfig) => void>();
   readonly #stop = new AbortController();
   #follower: KeyFollower | undefined;
@@ -36,7 +38,7 @@ export class ShardTable {
     table.#follower = await KeyFollower.start({
       ...options,
       prefix: shardPrefix,
-      onKey: (key, value) => table.#onKey(key, value),
+      onKey: (key, value, revision) => table.#onKey(key, value, revision),
       signal: table.#stop.signal,
     });
     return table;
@@ -54,6 +56,20 @@ export class ShardTable {
   /** How many shards the cluster has; names hash into 0..count-1. */
   get count(): number {
     return this.#configs.size;
+  }
+
+  /** Revision of the shard's key if it still holds what `get` gives; undefined when not known. */
+  revisionOf(shard: ShardId): number | undefined {
+    return this.#revisions.get(shard);
+  }
+
+  /** A committed config, told by its writer: the watch brings it too, later. */
+  learn(config: ShardConfig, revision?: number): void {
+    if ((this.#configs.get(config.shard)?.epoch ?? 0) >= config.epoch) return;
+    this.#configs.set(config.shard, config);
+    if (revision === undefined) this.#revisions.delete(config.shard);
+    else this.#revisions.set(config.shard, revision);
+    for (const listener of this.#listeners) listener(config);
   }
 
   /** Runs at each new epoch of a shard; returns a function that removes the listener. */
@@ -82,17 +98,17 @@ export class ShardTable {
     }
   }
 
-  #onKey(key: string, value: string | undefined): void {
+  #onKey(key: string, value: string | undefined, revision: number): void {
     if (value === undefined) {
       this.#options.logger.error({ key }, "shard vanished from the table");
       return;
     }
     const config = decodeOrWarn(this.#options.logger, key, () => decodeShardConfig(value));
-    if (config === undefined || (this.#configs.get(config.shard)?.epoch ?? 0) >= config.epoch) {
-      return;
+    if (config === undefined) return;
+    this.learn(config, revision);
+    if (this.#configs.get(config.shard)?.epoch === config.epoch) {
+      this.#revisions.set(config.shard, revision);
     }
-    this.#configs.set(config.shard, config);
-    for (const listener of this.#listeners) listener(config);
   }
 }
 

@@ -8,11 +8,14 @@ import { z } from "zod";
 import type { AccountAdmin } from "../../cluster/directory/account-admin.ts";
 import { isMailError, type MailFailure } from "../../mail/errors.ts";
 import { unreachable } from "../../lib/assert.ts";
+import { addClusterRoutes, type ClusterAdmin } from "./cluster-routes.ts";
 
 export interface AdminServices {
   readonly accounts: AccountAdmin;
   /** Shards, members, links and loads as this gateway sees them; JSON-able. */
   readonly status: () => Promise<unknown>;
+  /** Without it the routes are not there. */
+  readonly cluster?: ClusterAdmin;
   /** Bearer token; undefined: the admin API answers 404. */
   readonly token: string | undefined;
 }
@@ -52,6 +55,7 @@ export function adminApi(services: AdminServices): Hono {
     return context.body(JSON.stringify(await services.status()));
   });
   addUserRoutes(api, services.accounts);
+  if (services.cluster !== undefined) addClusterRoutes(api, services.cluster);
   for (const [path, methods] of [
     ["/status", "GET"],
     ["/users", "GET, POST"],

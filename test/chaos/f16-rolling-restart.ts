@@ -1,0 +1,28 @@
+// F16: every mail node is stopped in order and started again, one after the other: no client sees an
+// error or waits for long.
+
+import { setTimeout as wait } from "node:timers/promises";
+import type { Scenario } from "../support/chaos-run.ts";
+import { untilBack, signalMember } from "./faults.ts";
+
+export const rollingRestart: Scenario = {
+  name: "F16",
+  about: "rolling restart of all nodes by SIGTERM",
+  limits: {
+    sessionsClosed: 0,
+    unavailableP99Ms: 500,
+    unavailableMaxMs: 1500,
+    fullWithinMs: 60_000,
+  },
+  cluster: { restartAfter: "500ms" },
+  async run(context, over) {
+    const nodes = context.cluster.ports.nodes.map(({ id }) => id);
+    for (let turn = 0; !over.aborted; turn++) {
+      const node = nodes[turn % nodes.length] ?? "n1";
+      const pid = await signalMember(context, node, "SIGTERM");
+      await untilBack(context, node, pid);
+      await context.cluster.settled();
+      await wait(1000, undefined, { signal: over }).catch(() => undefined);
+    }
+  },
+};

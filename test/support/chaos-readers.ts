@@ -1,0 +1,176 @@
+// IMAP clients of a chaos run: each keeps one session of one user open, reads what is new, changes
+// flags, idles, and watches that UIDs, counters and acknowledged mail are what they must be.
+
+import { setTimeout as wait } from "node:timers/promises";
+import type { ChaosContext } from "./chaos-run.ts";
+import { seeded } from "./chaos.ts";
+import { fetchNumber, ImapClient, type ImapLine } from "./imap-client.ts";
+
+const commandsPerTurn = 8;
+
+/** Runs one client until `over` aborts. */
+export async function runReader(context: ChaosContext, number: number, over: AbortSignal) {
+  const { cluster, options } = context;
+  const { gateways, users } = cluster.ports;
+  const home = gateways[number % gateways.length]?.id ?? "g1";
+  const reader = new Reader(context, home, users[number % users.length] ?? "");
+  const random = seeded(options.seed * 2000 + number);
+  // Readers don't begin all at once: logins cost a hash each.
+  await wait(random() * 2000, undefined, { signal: over }).catch(() => undefined);
+  try {
+    while (!over.aborted) await reader.turn(random, over);
+  } finally {
+    await reader.logout();
+  }
+}
+
+class Reader {
+  readonly #context: ChaosContext;
+  readonly #home: string;
+  readonly #user: string;
+  readonly #named = new Map<number, string>();
+  readonly #seen = new Set<string>();
+  readonly #highest = new Map<string, number>();
+  #client: ImapClient | undefined;
+  #pid = 0;
+  #lastUid = 0;
+  #startedMs = 0;
+
+  constructor(context: ChaosContext, home: string, user: string) {
+    this.#context = context;
+    this.#home = home;
+    this.#user = user;
+  }
+
+  /** Some commands one after the other, then IDLE for a while. */
+  async turn(random: () => number, over: AbortSignal): Promise<void> {
+    try {
+      for (let left = commandsPerTurn; left > 0 && !over.aborted; left--) {
+        await wait(50 + random() * 100);
+        await this.#step(random());
+      }
+      const client = await this.#session();
+      this.#startedMs = performance.now();
+      await client.idle();
+      this.#done();
+      await wait(300 + random() * 700, undefined, { signal: over }).catch(() => undefined);
+      this.#startedMs = performance.now();
+      await client.done();
+      this.#done();
+    } catch (error) {
+      this.#lost(error);
+    }
+  }
+
+  async logout(): Promise<void> {
+    await this.#client?.logout().catch(() => undefined);
+  }
+
+  async #step(choice: number): Promise<void> {
+    const client = await this.#session();
+    // Refused commands are repeated: until one succeeds the user has waited.
+    this.#startedMs = performance.now();
+    const end = this.#startedMs + this.#context.giveUpMs;
+    for (;;) {
+      const refused = await this.#command(client, choice);
+      if (refused === undefined) break;
+      this.#context.ledger.count(`imap: ${refused}`);
+      if (performance.now() > end) {
+        this.#context.violation(`${this.#user}: a command was refused for long: ${refused}`);
+        return;
+      }
+      await wait(20);
+    }
+    this.#done();
+  }
+
+  /** @returns why it was refused. */
+  async #command(client: ImapClient, choice: number): Promise<string | undefined> {
+    if (choice < 0.6) return this.#readNew(client);
+    if (choice < 0.8) return this.#status(client);
+    const uid = Math.max(1, Math.floor(this.#lastUid * choice));
+    const sign = choice < 0.9 ? "+" : "-";
+    const reply = await client.command(`UID STORE ${uid} ${sign}FLAGS (\\Flagged)`);
+    return reply.status === "OK" ? undefined : reply.text;
+  }
+
+  async #readNew(client: ImapClient): Promise<string | undefined> {
+    const due = this.#context.acknowledged(this.#user);
+    const noop = await client.command("NOOP");
+    if (noop.status !== "OK") return noop.text;
+    const from = this.#lastUid + 1;
+    const header = "BODY.PEEK[HEADER.FIELDS (X-Ledger)]";
+    const reply = await client.command(`UID FETCH ${from}:* (${header})`);
+    if (reply.status !== "OK") return reply.text;
+    for (const line of reply.untagged) if (line.literals.length > 0) this.#note(line, from);
+    this.#context.counts.reads++;
+    for (const id of due) {
+      if (this.#seen.has(id)) continue;
+      this.#context.violation(`${this.#user}: ${id} was acknowledged before a read that lacks it`);
+      this.#seen.add(id);
+    }
+    return undefined;
+  }
+
+  /** `n:*` names the last message too when n is beyond it. */
+  #note(line: ImapLine, from: number): void {
+    const uid = fetchNumber(line, "UID");
+    const id = /X-Ledger: (\S+)/i.exec(line.literals[0]?.toString("latin1") ?? "")?.[1] ?? "";
+    const before = this.#named.get(uid) ?? id;
+    if (before !== id) {
+      this.#context.violation(`${this.#user}: UID ${uid} named ${before}, then ${id}`);
+    }
+    if (uid >= from && uid <= this.#lastUid) {
+      this.#context.violation(`${this.#user}: UID ${uid} after ${this.#lastUid}`);
+    }
+    this.#named.set(uid, id);
+    this.#seen.add(id);
+    this.#lastUid = Math.max(this.#lastUid, uid);
+  }
+
+  async #status(client: ImapClient): Promise<string | undefined> {
+    const reply = await client.command("STATUS INBOX (UIDNEXT UIDVALIDITY HIGHESTMODSEQ)");
+    if (reply.status !== "OK") return reply.text;
+    this.#counters(reply.untagged.map(({ text }) => text).join(" "));
+    return undefined;
+  }
+
+  #counters(text: string): void {
+    for (const name of ["UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ"]) {
+      const found = new RegExp(`\\b${name} (\\d+)`).exec(text)?.[1];
+      if (found === undefined) continue;
+      const now = Number(found);
+      const before = this.#highest.get(name) ?? now;
+      if (now < before || (name === "UIDVALIDITY" && now !== before)) {
+        this.#context.violation(`${this.#user}: ${name} went from ${before} to ${now}`);
+      }
+      this.#highest.set(name, now);
+    }
+  }
+
+  async #session(): Promise<ImapClient> {
+    if (this.#client?.isClosed === false) return this.#client;
+    const { cluster } = this.#context;
+    this.#startedMs = performance.now();
+    this.#pid = cluster.pid(this.#home);
+    const { imap } = cluster.gateway(this.#home);
+    const login = { user: this.#user, password: cluster.ports.password };
+    const client = await ImapClient.connect(imap, login, this.#context.giveUpMs);
+    const select = await client.ok("SELECT INBOX");
+    this.#counters(select.untagged.map(({ text }) => text).join(" "));
+    this.#client = client;
+    return client;
+  }
+
+  #done(): void {
+    this.#context.outages.operation(this.#user, this.#startedMs, performance.now());
+  }
+
+  #lost(error: unknown): void {
+    this.#context.ledger.count(`imap: ${String(error)}`);
+    const had = this.#client !== undefined;
+    this.#client?.close();
+    this.#client = undefined;
+    if (had) this.#context.sessionClosed("imap", this.#home, this.#pid);
+  }
+}
