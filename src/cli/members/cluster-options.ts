@@ -5,6 +5,7 @@ import type { ClusterClient, ClusterOptions } from "../../cluster/node/cluster-c
 import { readCluster } from "../../cluster/node/init-cluster.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { systemRandom } from "../../lib/random.ts";
+import { startPulse } from "../../cluster/pulse/start-pulse.ts";
 import { isMailError } from "../../mail/errors.ts";
 import { memberId } from "../../mail/ids.ts";
 import type { Config } from "../config/schema.ts";
@@ -20,6 +21,7 @@ export function clusterOptions(
   fatal: (error: Error) => void,
 ): ClusterOptions {
   const { advertise } = link;
+  const { pulse } = config.listen;
   return {
     clusterId: config.cluster.id,
     member: memberId(config.member.id),
@@ -33,6 +35,14 @@ export function clusterOptions(
     logger: log,
     onReplaced: () =>
       fatal(new Error(`another process runs as ${config.member.id}; this one stops`)),
+    pulse: {
+      start: startPulse,
+      ...(pulse === undefined ? {} : { listen: { host: pulse.address, port: pulse.port } }),
+      ...(pulse?.advertise === undefined
+        ? {}
+        : { advertisedPort: splitHostPort(pulse.advertise).port }),
+      onFailed: fatal,
+    },
   };
 }
 
