@@ -1,0 +1,145 @@
+// The coordinator as the cluster sees it: linearizable compare-and-set of one shard's key each, with
+// answers that get lost, outages, and watches that lag. Checks of its own history belong to I7.
+
+import type { MemberId, StoreId } from "../../../src/mail/ids.ts";
+import type { ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
+import type { Draws, Schedule } from "./schedule.ts";
+import type { Lane, Life } from "./life.ts";
+
+export interface CoordinatorFaults {
+  readonly delayMs: number;
+  readonly jitterMs: number;
+  /** Share of writes whose answer is lost; done or not. */
+  readonly unknown: number;
+  readonly watchMs: number;
+  readonly watchMsMax: number;
+}
+
+interface Watcher {
+  readonly life: Life;
+  readonly lane: Lane;
+  readonly tell: (config: ShardConfig) => void;
+  nextMs: number;
+}
+
+export interface Presence {
+  readonly index: number;
+  readonly node: MemberId;
+  readonly store: StoreId;
+  readonly incarnation: number;
+}
+
+export class SimCoordinator {
+  readonly #schedule: Schedule;
+  readonly #draws: Draws;
+  readonly table = new Map<number, ShardConfig>();
+  readonly #presence = new Map<number, Presence>();
+  readonly #onHistory: (before: ShardConfig | undefined, after: ShardConfig) => void;
+  #watchers: Watcher[] = [];
+  #memberWatchers: {
+    readonly life: Life;
+    readonly tell: (members: readonly Presence[]) => void;
+  }[] = [];
+  #incarnations = 0;
+  down = 0;
+  faults: CoordinatorFaults;
+
+  constructor(
+    schedule: Schedule,
+    draws: Draws,
+    faults: CoordinatorFaults,
+    onHistory: (before: ShardConfig | undefined, after: ShardConfig) => void,
+  ) {
+    this.#schedule = schedule;
+    this.#draws = draws;
+    this.faults = faults;
+    this.#onHistory = onHistory;
+  }
+
+  nextIncarnation(): number {
+    this.#incarnations += 1;
+    return this.#incarnations;
+  }
+
+  init(config: ShardConfig): void {
+    this.table.set(config.shard, config);
+  }
+
+  /** `done` gets the key's value after the write, or undefined when the answer is lost. */
+  write(life: Life, config: ShardConfig, ifEpoch: number, done: (now?: ShardConfig) => void): void {
+    const lost = this.#draws.chance(this.faults.unknown);
+    const before = lost && this.#draws.chance(0.5);
+    this.#schedule.after(this.#delayMs(), () => {
+      if (this.down > 0 || before) return;
+      const held = this.table.get(config.shard);
+      if ((held?.epoch ?? 0) === ifEpoch) {
+        this.#onHistory(held, config);
+        this.table.set(config.shard, config);
+        this.#notify(config);
+      }
+      const now = this.table.get(config.shard);
+      if (!lost) this.#answer(life, () => done(now));
+    });
+    // The caller's time-out.
+    this.#schedule.after(1500, () => {
+      life.main.run(() => done(undefined));
+    });
+  }
+
+  /** A linearizable read of the whole table; no answer during an outage. */
+  read(life: Life, done: (table: readonly ShardConfig[]) => void): void {
+    this.#schedule.after(this.#delayMs(), () => {
+      if (this.down > 0) return;
+      const table = [...this.table.values()];
+      this.#answer(life, () => done(table));
+    });
+  }
+
+  watch(life: Life, tell: (config: ShardConfig) => void): void {
+    this.#watchers = this.#watchers.filter((watcher) => watcher.life.alive);
+    this.#watchers.push({ life, lane: life.main, tell, nextMs: 0 });
+  }
+
+  watchMembers(life: Life, tell: (members: readonly Presence[]) => void): void {
+    this.#memberWatchers = this.#memberWatchers.filter((watcher) => watcher.life.alive);
+    this.#memberWatchers.push({ life, tell });
+    this.#answer(life, () => tell([...this.#presence.values()]));
+  }
+
+  register(presence: Presence): void {
+    this.#presence.set(presence.index, presence);
+    this.#tellMembers();
+  }
+
+  /** The lease of a dead process runs out. */
+  unregister(index: number, incarnation: number): void {
+    if (this.#presence.get(index)?.incarnation !== incarnation) return;
+    this.#presence.delete(index);
+    this.#tellMembers();
+  }
+
+  #tellMembers(): void {
+    for (const { life, tell } of this.#memberWatchers) {
+      this.#answer(life, () => tell([...this.#presence.values()]));
+    }
+  }
+
+  #notify(config: ShardConfig): void {
+    for (const watcher of this.#watchers) {
+      if (!watcher.life.alive) continue;
+      const { watchMs, watchMsMax } = this.faults;
+      const lagMs = watchMs + this.#draws.skewed(0, watchMsMax);
+      watcher.nextMs = Math.max(watcher.nextMs, this.#schedule.nowMs + lagMs);
+      this.#schedule.at(watcher.nextMs, () => watcher.lane.run(() => watcher.tell(config)));
+    }
+  }
+
+  #answer(life: Life, tell: () => void): void {
+    this.#schedule.after(this.#delayMs(), () => life.main.run(tell));
+  }
+
+  #delayMs(): number {
+    const { delayMs, jitterMs } = this.faults;
+    return delayMs + this.#draws.skewed(0, jitterMs);
+  }
+}

@@ -1,0 +1,219 @@
+// What goes wrong in a run, and what operators do meanwhile: draws from the plan's kinds of faults,
+// each with its end. Never takes the last complete copy of a shard: that would be no single failure.
+
+import type { SimGateway } from "./gateway.ts";
+import type { Machine } from "./machine.ts";
+import type { SimNode } from "./node.ts";
+import { faultKinds } from "./plan.ts";
+import type { FaultKind } from "./plan.ts";
+import type { World } from "./world.ts";
+
+/** Faults of the network, disk or coordinator that are there all the time are no events. */
+const lasting: readonly FaultKind[] = [
+  "loss",
+  "lateDatagrams",
+  "wildLinks",
+  "slowWatch",
+  "unknownWrites",
+  "drift",
+  "misjudge",
+];
+
+export class Faults {
+  readonly #world: World;
+  readonly #kinds: readonly FaultKind[];
+  readonly #frozen = new Map<Machine, () => void>();
+  #over = false;
+
+  constructor(world: World) {
+    this.#world = world;
+    this.#kinds = faultKinds.filter(
+      (kind) => world.plan.faults.has(kind) && !lasting.includes(kind),
+    );
+  }
+
+  begin(): void {
+    if (this.#kinds.length === 0) return;
+    const { schedule, draws, plan } = this.#world;
+    schedule.after(draws.between(0.3, 1.7) * plan.faultEveryMs, () => {
+      if (this.#over) return;
+      const kind = draws.pick(this.#kinds);
+      if (kind !== undefined) this.#happen(kind);
+      this.begin();
+    });
+  }
+
+  /** Everything works again, apart from what was lost for good. */
+  healAll(): void {
+    this.#over = true;
+    const { network, coordinator, nodes, gateways, plan } = this.#world;
+    for (const end of [...this.#frozen.values()]) end();
+    network.healAll();
+    network.faults = { ...plan.network, loss: 0, doubled: 0, late: 0, wild: 0 };
+    coordinator.faults = { ...plan.coordinator, unknown: 0, watchMsMax: 20 };
+    coordinator.down = 0;
+    for (const node of nodes) {
+      node.disk.sickUntilMs = 0;
+      node.disk.faults = { ...node.disk.faults, slow: 0 };
+      node.draining = false;
+      node.start();
+    }
+    for (const gateway of gateways) {
+      gateway.start();
+      gateway.process?.membersChanged();
+    }
+  }
+
+  #happen(kind: FaultKind): void {
+    const { draws, nodes, gateways, coordinator } = this.#world;
+    const node = draws.pick(nodes);
+    const gateway = draws.pick(gateways);
+    if (node === undefined || gateway === undefined) return;
+    const lastsMs = draws.skewed(20, 4000);
+    this.#world.trace(() => `fault ${kind} ${node.name} for ${Math.round(lastsMs)} ms`);
+    switch (kind) {
+      case "kill":
+      case "powerCut":
+        return this.#kill(node, kind === "powerCut", lastsMs);
+      case "wipe":
+        return this.#wipe(node, lastsMs);
+      case "lastingLoss":
+        return this.#loseForGood(node);
+      case "killGateway":
+        return this.#kill(gateway, draws.chance(0.3), lastsMs);
+      case "stop":
+      case "pause":
+      case "stall":
+        return this.#freeze(draws.chance(0.8) ? node : gateway, kind, lastsMs);
+      case "isolate":
+      case "cutPair":
+      case "oneWay":
+        return this.#partition(kind, node, lastsMs);
+      case "resetLink": {
+        const other = draws.pick([...nodes, ...gateways]);
+        if (other !== undefined) this.#world.network.reset(node, other);
+        return;
+      }
+      case "slowDisk":
+        node.disk.sickUntilMs = this.#world.schedule.nowMs + lastsMs;
+        return;
+      case "coordinatorOut":
+        coordinator.down += 1;
+        this.#later(lastsMs, () => {
+          coordinator.down -= 1;
+        });
+        return;
+      default:
+        return this.#operate(kind, node, gateway, lastsMs);
+    }
+  }
+
+  #operate(kind: FaultKind, node: SimNode, gateway: SimGateway, lastsMs: number): void {
+    const { draws, coordinator } = this.#world;
+    const config = draws.pick([...coordinator.table.values()]);
+    if (config === undefined) return;
+    const { shard } = config;
+    if (kind === "drain") {
+      node.draining = true;
+      this.#tellMembers();
+      this.#later(lastsMs * 2, () => {
+        node.draining = false;
+        this.#tellMembers();
+      });
+    } else if (kind === "swap") {
+      const to = draws.pick(config.secondaries)?.node;
+      if (to !== undefined) gateway.process?.order({ kind: "swap", shard, to });
+    } else if (kind === "move") {
+      const from = draws.pick([config.primary, ...config.secondaries])?.node;
+      if (from === undefined) return;
+      gateway.process?.order({ kind: "move", shard, from, to: node.member });
+    }
+  }
+
+  #tellMembers(): void {
+    for (const gateway of this.#world.gateways) gateway.process?.membersChanged();
+  }
+
+  #kill(machine: Machine, silent: boolean, lastsMs: number): void {
+    if (!machine.alive) return;
+    this.#frozen.get(machine)?.();
+    machine.kill(silent);
+    this.#later(lastsMs, () => machine.start());
+  }
+
+  #wipe(node: SimNode, lastsMs: number): void {
+    if (!node.alive || !this.#isSpare(node)) return;
+    this.#frozen.get(node)?.();
+    node.kill(this.#world.draws.chance(0.5));
+    node.wipe();
+    this.#later(lastsMs, () => node.start());
+  }
+
+  /** Never comes back; only while enough others are left. */
+  #loseForGood(node: SimNode): void {
+    const left = this.#world.nodes.filter((one) => one !== node && !one.gone);
+    if (left.length < 2 || !node.alive || !this.#isSpare(node)) return;
+    this.#frozen.get(node)?.();
+    node.gone = true;
+    node.kill(true);
+    node.wipe();
+  }
+
+  /** Each shard has another complete copy, by the table, on a disk that is what the table says. */
+  #isSpare(node: SimNode): boolean {
+    for (const { primary, secondaries } of this.#world.coordinator.table.values()) {
+      const complete = [primary, ...secondaries.filter((one) => one.full)];
+      const others = complete.filter((one) => {
+        const holder = this.#world.nodeOf(one.node);
+        return holder !== undefined && holder !== node && holder.copy.store === one.store;
+      });
+      if (others.length === 0) return false;
+    }
+    return true;
+  }
+
+  #freeze(machine: Machine, kind: FaultKind, lastsMs: number): void {
+    const { life } = machine;
+    if (life === undefined || this.#frozen.has(machine)) return;
+    if (kind === "stall") life.main.block();
+    else if (kind === "pause") life.pause();
+    else life.stop();
+    const end = () => {
+      if (this.#frozen.get(machine) !== end) return;
+      this.#frozen.delete(machine);
+      if (!life.alive) return;
+      if (kind === "stall") life.main.unblock();
+      else if (kind === "pause") life.unpause();
+      else life.resume();
+    };
+    this.#frozen.set(machine, end);
+    this.#world.schedule.after(lastsMs, end);
+  }
+
+  #partition(kind: FaultKind, node: SimNode, lastsMs: number): void {
+    const { nodes, gateways, draws } = this.#world;
+    const everyone: readonly Machine[] = [...nodes, ...gateways];
+    const others = everyone.filter((one) => one !== node);
+    const far =
+      kind === "isolate" ? others : [draws.pick(others)].filter((one) => one !== undefined);
+    for (const other of far) {
+      const both = kind !== "oneWay";
+      const out = both || draws.chance(0.5);
+      if (out) this.#cut(node, other, lastsMs);
+      if (both || !out) this.#cut(other, node, lastsMs);
+    }
+  }
+
+  #cut(from: Machine, to: Machine, lastsMs: number): void {
+    const { network } = this.#world;
+    network.block(from, to);
+    this.#later(lastsMs, () => network.heal(from, to));
+  }
+
+  /** The end of a fault, unless all of them have ended. */
+  #later(afterMs: number, end: () => void): void {
+    this.#world.schedule.after(afterMs, () => {
+      if (!this.#over) end();
+    });
+  }
+}

@@ -1,0 +1,304 @@
+// A simulated gateway: the manager machine with its links, and clients that write and read through
+// right and wrong members. The token ring is played: who acts is mostly, not always, one gateway.
+
+import { memberId } from "../../../src/mail/ids.ts";
+import type { MemberId, StoreId } from "../../../src/mail/ids.ts";
+import { unreachable } from "../../../src/lib/assert.ts";
+import { makeManager, unreachableNodes } from "../../../src/cluster/protocol/manager-state.ts";
+import { stepManager } from "../../../src/cluster/protocol/manager.ts";
+import type {
+  MailNode,
+  ManagerEffect,
+  ManagerEvent,
+  ManagerOrder,
+} from "../../../src/cluster/protocol/manager-types.ts";
+import type { Copy, ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
+import { SimClient } from "./client.ts";
+import type { Presence } from "./coordinator.ts";
+import type { Life } from "./life.ts";
+import { Machine } from "./machine.ts";
+import type { Station } from "./network.ts";
+import type { NodeProcess, NodeReport } from "./node-process.ts";
+import type { SimNode } from "./node.ts";
+import { SimPulse } from "./pulse.ts";
+import type { World } from "./world.ts";
+
+type EffectOf<K extends ManagerEffect["kind"]> = Extract<ManagerEffect, { kind: K }>;
+
+const tickMs = 50;
+const ringMs = 100;
+/** Another gateway not heard of for so long has left the ring. */
+const ringGoneMs = 600;
+
+export class SimGateway extends Machine {
+  process: GatewayProcess | undefined;
+
+  get pulse(): SimPulse | undefined {
+    return this.process?.pulse;
+  }
+
+  linkChanged(to: Station, up: boolean): void {
+    const node = this.world.nodeAt(to.index);
+    if (node !== undefined) this.process?.link(node.member, up);
+  }
+
+  protected begin(life: Life): void {
+    this.process = new GatewayProcess(this, life);
+    this.process.open();
+  }
+
+  protected end(): void {
+    this.process?.close();
+    this.process = undefined;
+  }
+}
+
+export class GatewayProcess {
+  readonly machine: SimGateway;
+  readonly life: Life;
+  readonly world: World;
+  readonly pulse: SimPulse;
+  readonly #manager;
+  readonly #clients: SimClient[] = [];
+  readonly #heard = new Map<MemberId, number>();
+  #presences: readonly Presence[] = [];
+  #misjudges = false;
+
+  constructor(machine: SimGateway, life: Life) {
+    this.machine = machine;
+    this.life = life;
+    this.world = machine.world;
+    this.#manager = makeManager(machine.member);
+    this.pulse = new SimPulse(this.world, machine, life, (node, heard) => {
+      this.#step({ kind: heard ? "heard" : "silent", node, nowMs: this.nowMs });
+    });
+  }
+
+  get nowMs(): number {
+    return this.life.nowMs;
+  }
+
+  get acts(): boolean {
+    return this.#manager.acting;
+  }
+
+  open(): void {
+    const { world, life } = this;
+    this.pulse.watch(world.nodes.map(({ member }) => member));
+    world.coordinator.watch(life, (config) => this.#table(config));
+    world.coordinator.watchMembers(life, (members) => {
+      this.#presences = members;
+      this.#tellMembers();
+    });
+    this.#readTable();
+    life.main.every(tickMs, () => this.#step({ kind: "tick", nowMs: this.nowMs }));
+    life.main.every(ringMs, () => this.#turnRing());
+    for (let at = 0; at < world.plan.clientsPerGateway; at++) {
+      const client = new SimClient(this);
+      this.#clients.push(client);
+      life.main.after(world.draws.between(50, 300), () => client.next());
+    }
+  }
+
+  close(): void {
+    for (const client of this.#clients) client.abandon();
+  }
+
+  /** Where the shard's primary is, as far as this gateway knows. */
+  configOf(shard: number): ShardConfig | undefined {
+    for (const { config } of this.#manager.shards.values()) {
+      if (config.shard === shard) return config;
+    }
+    return undefined;
+  }
+
+  order(order: ManagerOrder): void {
+    this.life.main.run(() => this.#step({ kind: "order", order, nowMs: this.nowMs }));
+  }
+
+  link(node: MemberId, up: boolean): void {
+    this.#step({ kind: "link", node, state: up ? "up" : "reset", nowMs: this.nowMs });
+  }
+
+  report(from: Copy, { linked, reports }: NodeReport): void {
+    this.#step({ kind: "report", from, linked, reports, nowMs: this.nowMs });
+  }
+
+  /** Facts of members have changed: an operator drains one. */
+  membersChanged(): void {
+    this.life.main.run(() => this.#tellMembers());
+  }
+
+  #readTable(): void {
+    let read = false;
+    this.world.coordinator.read(this.life, (table) => {
+      read = true;
+      for (const config of table) this.#table(config);
+    });
+    this.life.main.after(500, () => {
+      if (!read) this.#readTable();
+    });
+  }
+
+  #table(config: ShardConfig): void {
+    const known =
+      this.world.broken === "fullOnly"
+        ? { ...config, secondaries: config.secondaries.map((one) => ({ ...one, full: true })) }
+        : config;
+    this.#step({ kind: "table", config: known, nowMs: this.nowMs });
+  }
+
+  #tellMembers(): void {
+    const members = this.#presences.flatMap(({ index, node, store, incarnation }) => {
+      const machine = this.world.nodeAt(index);
+      return machine === undefined ? [] : [factsOf(machine, node, store, incarnation)];
+    });
+    this.#step({ kind: "members", members, nowMs: this.nowMs });
+  }
+
+  /** The ring: who is heard of, what the others can't reach, who acts. */
+  #turnRing(): void {
+    const { world, machine } = this;
+    const { member } = machine;
+    const unreachable = unreachableNodes(this.#manager);
+    for (const gateway of world.gateways) {
+      if (gateway === machine) continue;
+      world.network.datagram(machine, gateway, () => {
+        gateway.life?.main.run(() => gateway.process?.heardOf(member, unreachable));
+      });
+    }
+    const live = [member];
+    for (const [gateway, heardMs] of this.#heard) {
+      if (this.nowMs - heardMs < ringGoneMs) live.push(gateway);
+    }
+    live.sort();
+    if (live.join() !== this.#manager.gateways.join()) {
+      this.#step({ kind: "gateways", gateways: live, nowMs: this.nowMs });
+    }
+    if (world.draws.chance(world.plan.misjudge)) this.#misjudges = !this.#misjudges;
+    const acting = (live[0] === member) !== this.#misjudges;
+    if (acting !== this.acts) this.#step({ kind: "acting", acting, nowMs: this.nowMs });
+  }
+
+  heardOf(gateway: MemberId, unreachable: readonly MemberId[]): void {
+    this.#heard.set(gateway, this.nowMs);
+    this.#step({ kind: "view", gateway, unreachable, nowMs: this.nowMs });
+  }
+
+  #step(event: ManagerEvent): void {
+    const out: ManagerEffect[] = [];
+    stepManager(this.#manager, event, out);
+    for (const effect of out) this.#perform(effect);
+  }
+
+  #perform(effect: ManagerEffect): void {
+    const { world, machine } = this;
+    if (effect.kind !== "alarm" && effect.kind !== "push") {
+      world.trace(() => `${machine.name} manager ${JSON.stringify(effect)}`);
+    }
+    switch (effect.kind) {
+      case "seal":
+        return this.#seal(effect);
+      case "handOver":
+        return this.#handOver(effect);
+      case "ask":
+        return this.#ask(effect);
+      case "graft":
+        return this.#graft(effect);
+      case "write":
+        return this.#write(effect);
+      case "push":
+        for (const to of effect.to) this.#call(to, (node) => node.takeConfig(effect.config));
+        return;
+      case "alarm":
+        world.trace(() => `${machine.name} manager alarm ${JSON.stringify(effect)}`);
+        return;
+      default:
+        return unreachable(effect);
+    }
+  }
+
+  /** Runs at the node if its store is the one meant; then `back` runs here, if the link holds. */
+  #call(to: MemberId, run: (node: NodeProcess) => void): void {
+    const node = this.world.nodeOf(to);
+    if (node === undefined) return;
+    this.world.network.send(this.machine, node, () => {
+      if (node.process !== undefined) run(node.process);
+    });
+  }
+
+  #back(node: NodeProcess, event: ManagerEvent): void {
+    this.world.network.send(node.machine, this.machine, () => {
+      this.#step({ ...event, nowMs: this.nowMs });
+    });
+  }
+
+  #seal({ to, shard, epoch, evenIfHeard }: EffectOf<"seal">): void {
+    this.#call(to.node, (node) => {
+      if (node.machine.copy.store !== to.store) return;
+      node.seal(shard, epoch, evenIfHeard, (given) => {
+        const lies = this.world.broken === "fullOnly" && given.kind === "sealed";
+        const answer = lies ? { ...given, full: true } : given;
+        const { linked } = node;
+        this.#back(node, { kind: "sealAnswer", shard, from: to, linked, answer, nowMs: 0 });
+      });
+    });
+  }
+
+  #handOver({ from, shard, epoch }: EffectOf<"handOver">): void {
+    this.#call(from.node, (node) => {
+      node.handOver(shard, epoch, (position) => {
+        this.#back(node, { kind: "handOverAnswer", shard, epoch, from, position, nowMs: 0 });
+      });
+    });
+  }
+
+  #ask({ to, shard, epoch }: EffectOf<"ask">): void {
+    this.#call(to.node, (node) => {
+      const position = node.ask(shard, epoch);
+      const { linked } = node;
+      this.#back(node, { kind: "askAnswer", shard, epoch, from: to, linked, position, nowMs: 0 });
+    });
+  }
+
+  #graft(effect: EffectOf<"graft">): void {
+    const { to, shard, epoch } = effect;
+    this.#call(to.node, (node) => {
+      node.graft(shard, { ...effect, from: effect.from.node }, (position) => {
+        this.#back(node, { kind: "graftAnswer", shard, epoch, from: to, position, nowMs: 0 });
+      });
+    });
+  }
+
+  #write({ plan, ifEpoch }: EffectOf<"write">): void {
+    const { world, life } = this;
+    const nonce = world.nextNonce();
+    const config: ShardConfig = { ...world.bendPlan(plan), nonce };
+    let ended = false;
+    const done = (current: ShardConfig | undefined) => {
+      if (ended) return;
+      ended = true;
+      const { shard } = plan;
+      this.#step({ kind: "wrote", shard, ifEpoch, current, nowMs: this.nowMs });
+    };
+    world.coordinator.write(life, config, ifEpoch, (now) => {
+      if (now !== undefined) {
+        done(now);
+        return;
+      }
+      // Unknown: what the key holds now tells.
+      world.coordinator.read(life, (table) => {
+        done(table.find(({ shard }) => shard === plan.shard));
+      });
+      life.main.after(1500, () => done(undefined));
+    });
+  }
+}
+
+function factsOf(machine: SimNode, node: MemberId, store: StoreId, incarnation: number): MailNode {
+  const { draining, index } = machine;
+  const failureDomain = String(index % 2);
+  return { node, store, incarnation, failureDomain, draining, degraded: false, load: 0 };
+}
+
+export { memberId };

@@ -1,0 +1,443 @@
+// Runs the replica machine of one shard in the simulator: the same order of effects as
+// src/cluster/node/replica-shell.ts, on the simulated log, network and heartbeats.
+
+import { lsn as makeLsn } from "../../../src/mail/ids.ts";
+import type { Epoch, Lsn, MemberId } from "../../../src/mail/ids.ts";
+import { assert, unreachable } from "../../../src/lib/assert.ts";
+import { grantOf, holdOf, stepReplica } from "../../../src/cluster/protocol/replica.ts";
+import type { ReplicaState } from "../../../src/cluster/protocol/replica-state.ts";
+import type {
+  ReplicaEffect,
+  ReplicaEvent,
+  ReplicaMessage,
+  WireEntry,
+} from "../../../src/cluster/protocol/replica-types.ts";
+import type { ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
+import { chain, endOf, entryAt } from "./disk.ts";
+import type { Run, ShardImage, SimEntry } from "./disk.ts";
+import type { NodeProcess } from "./node-process.ts";
+import type { SimPulse } from "./pulse.ts";
+
+/** Entries travel as numbers of operations; 0 is NEWEPOCH. */
+export type Op = number;
+type Effect = ReplicaEffect<Op>;
+type EffectOf<K extends Effect["kind"]> = Extract<Effect, { kind: K }>;
+
+/** One try of a client's write. */
+export interface Waiter {
+  readonly op: Op;
+  readonly answer: (outcome: "ok" | "unknown", lsn: Lsn) => void;
+}
+
+const feedEntriesMax = 16;
+
+export class SimShell {
+  readonly shard: number;
+  readonly state: ReplicaState;
+  readonly #node: NodeProcess;
+  readonly #waiters = new Map<number, Waiter[]>();
+  /** Operations of the whole log, also of what is not committed: the engine's table of duplicates. */
+  #known = new Map<Op, number>();
+  #proposed = 0;
+  #feedsWaiting: EffectOf<"feed">[] = [];
+  /** SEAL, HANDOVER and graft calls that wait for their effects. */
+  #calls: {
+    readonly kind: "seal" | "handOver" | "graft";
+    readonly done: (effect: Effect) => void;
+  }[] = [];
+
+  constructor(shard: number, state: ReplicaState, node: NodeProcess) {
+    this.shard = shard;
+    this.state = state;
+    this.#node = node;
+    this.learn();
+  }
+
+  get image(): ShardImage {
+    return this.#node.log.image(this.shard);
+  }
+
+  get serves(): boolean {
+    return this.#node.judge(this);
+  }
+
+  step(event: ReplicaEvent<Op>): void {
+    const { broken } = this.#node.world;
+    const effects: Effect[] = [];
+    stepReplica(this.state, event, effects);
+    if (broken !== undefined) this.#node.bend(this);
+    for (const effect of effects) this.#perform(effect);
+    if (event.kind !== "flush") this.#node.dirty(this);
+  }
+
+  config(config: ShardConfig): void {
+    const before = this.state.role;
+    const epochBefore = this.state.config?.epoch;
+    this.step({ kind: "config", config, nowMs: this.#node.nowMs });
+    const { role } = this.state;
+    if (before === "primary" && role !== "primary") this.#expire(Number.MAX_SAFE_INTEGER);
+    // The engine forgets what it evaluated and did not see applied.
+    if (before !== role || epochBefore !== this.state.config?.epoch) this.learn();
+  }
+
+  /** @returns false when this copy can't take the change. */
+  write(waiter: Waiter): boolean {
+    if (!this.serves) return false;
+    const known = this.#node.world.broken === "dedupe" ? undefined : this.#known.get(waiter.op);
+    if (known !== undefined) {
+      if (known <= this.state.commitLsn) waiter.answer("ok", makeLsn(known));
+      else this.#wait(known, waiter);
+      return true;
+    }
+    this.#proposed = 0;
+    const { nowMs } = this.#node;
+    const leaseStartMs = this.leaseStartMs;
+    this.step({ kind: "propose", ref: waiter.op, bytes: 100, nowMs, leaseStartMs });
+    if (this.#proposed === 0) return false;
+    this.#wait(this.#proposed, waiter);
+    return true;
+  }
+
+  readonly leaseStartMs = (node: MemberId): number => this.#node.leaseStartMs(this, node);
+
+  call(
+    kind: "seal" | "handOver" | "graft",
+    event: ReplicaEvent<Op>,
+    done: (e: Effect) => void,
+  ): void {
+    this.#calls.push({ kind, done });
+    this.step(event);
+  }
+
+  tick(): void {
+    const { nowMs } = this.#node;
+    const heardMs = this.#node.pulse.lastGrantedMs(this.shard);
+    this.step({ kind: "tick", nowMs, leaseStartMs: this.leaseStartMs, heardMs });
+  }
+
+  receive(from: MemberId, message: ReplicaMessage<Op>): void {
+    const { nowMs } = this.#node;
+    const taken =
+      message.kind === "append" || message.kind === "pulled"
+        ? { ...message, entries: message.entries.map((entry) => this.#check(entry)) }
+        : message;
+    this.step({ kind: "message", from, message: taken, nowMs });
+  }
+
+  /** The receiver looks whether it has the bodies. */
+  #check(entry: WireEntry<Op>): WireEntry<Op> {
+    const missing = this.#node.missing(entry.ref);
+    return missing.length === 0 ? entry : { ...entry, missing };
+  }
+
+  flush(): void {
+    const { nowMs } = this.#node;
+    this.step({ kind: "flush", nowMs });
+  }
+
+  #granted = "";
+  #held = "";
+
+  /** Tells the pulse what this copy grants and holds, when it has changed. */
+  syncPulse(pulse: SimPulse): void {
+    const grant = grantOf(this.state);
+    const hold = holdOf(this.state);
+    const granted = grant === undefined ? "" : `${grant.epoch} ${grant.primary}`;
+    const held = hold === undefined ? "" : `${hold.epoch} ${hold.secondaries.join(" ")}`;
+    if (granted !== this.#granted) pulse.setGrant(this.shard, grant);
+    if (held !== this.#held) pulse.setHold(this.shard, hold);
+    this.#granted = granted;
+    this.#held = held;
+  }
+
+  #wait(lsn: number, waiter: Waiter): void {
+    const waiting = this.#waiters.get(lsn);
+    if (waiting === undefined) this.#waiters.set(lsn, [waiter]);
+    else waiting.push(waiter);
+  }
+
+  /** The engine's table anew from the log. */
+  learn(): void {
+    this.#known = new Map();
+    for (const entry of this.image.main.entries) {
+      if (entry.op !== 0) this.#known.set(entry.op, entry.lsn);
+    }
+  }
+
+  #perform(effect: Effect): void {
+    const node = this.#node;
+    switch (effect.kind) {
+      case "append":
+        return this.#append(effect);
+      case "appendRaw":
+        return this.#appendRaw(effect);
+      case "commit":
+        return this.#commit(effect.throughLsn, true);
+      case "show":
+        return this.#commit(effect.throughLsn, false);
+      case "ship":
+        return this.#ship(effect);
+      case "feed":
+        return this.#feed(effect);
+      case "send":
+        return this.#send(effect.to, effect.message);
+      case "sendPulled":
+        return this.#sendPulled(effect);
+      case "saveCut":
+        return node.life.main.after(node.world.draws.skewed(0.1, 5), () =>
+          this.step({ ...effect, kind: "cutSaved" }),
+        );
+      case "cut":
+        return this.#cut(effect);
+      case "persistConfig":
+        return this.#persistConfig(effect.config);
+      case "persistSeal":
+        return this.#persistSeal(effect.epoch);
+      case "startTail":
+        return node.log.note(this.shard, (image) => {
+          image.tail = { baseLsn: effect.afterLsn, baseHash: effect.afterHash, entries: [] };
+        });
+      case "dropTail":
+        return node.log.note(this.shard, (image) => {
+          image.tail = undefined;
+        });
+      case "sendBlobs":
+        return this.#sendBlobs(effect);
+      case "refuse":
+        return;
+      case "expire":
+        return this.#expire(effect.throughLsn);
+      case "revoke":
+        return this.#revoke(effect.epoch);
+      case "sealed":
+      case "sealRefused":
+        return this.#answer("seal", effect);
+      case "handedOver":
+      case "handOverRefused":
+        return this.#answer("handOver", effect);
+      case "grafted":
+        return this.#answer("graft", effect);
+      case "report":
+        return node.reportSoon();
+      case "copy":
+        return node.copyFrom(this, effect.from);
+      case "refreshTable":
+        return node.refreshTable();
+      case "alarm":
+        return node.alarm(this, effect.why);
+      default:
+        return unreachable(effect);
+    }
+  }
+
+  #append(effect: EffectOf<"append">): void {
+    const { lsn, epoch, prevHash, mark } = effect;
+    const op = effect.ref ?? 0;
+    const entry = { lsn, epoch, hash: chain(prevHash, lsn, epoch, op), prevHash, op };
+    assert(lsn === endOf(this.image.main) + 1, "machine and log agree on the next lsn");
+    this.#log(entry, false, mark);
+    this.#proposed = lsn;
+    if (op !== 0) this.#known.set(op, lsn);
+    const { nowMs } = this.#node;
+    this.step({ kind: "logged", lsn, hash: entry.hash, bytes: 100, nowMs });
+  }
+
+  #appendRaw({ tail, entry }: EffectOf<"appendRaw">): void {
+    const { lsn, epoch, hash, prevHash, ref } = entry;
+    this.#log({ lsn, epoch, hash, prevHash, op: ref }, tail, this.state.commitLsn);
+    if (!tail && ref !== 0) this.#known.set(ref, lsn);
+  }
+
+  #log(entry: SimEntry, tail: boolean, mark: number): void {
+    const { lsn, hash } = entry;
+    const write = (image: ShardImage) => {
+      const run = tail ? image.tail : image.main;
+      assert(run !== undefined, "a tail is begun before it is written to");
+      assert(endOf(run) + 1 === lsn, "entries enter the log in order");
+      run.entries.push(entry);
+      if (!tail && mark > image.mark) image.mark = mark;
+    };
+    const durable = () => {
+      this.step({ kind: "durable", tail, lsn, hash });
+      for (const feed of this.#feedsWaiting.splice(0)) this.#feed(feed);
+    };
+    this.#node.log.write(this.shard, write, durable);
+    if (this.#node.world.broken === "fsyncBeforeAck") {
+      this.#node.life.main.after(0, () => this.step({ kind: "durable", tail, lsn, hash }));
+    }
+  }
+
+  #commit(through: Lsn, answer: boolean): void {
+    const { image } = this;
+    const node = this.#node;
+    for (let lsn = this.state.appliedLsn + 1; lsn <= through; lsn++) {
+      const entry = entryAt(image.main, lsn);
+      assert(entry !== undefined, "what is committed lies in the log");
+      node.world.checker.applied(this.shard, node.name, entry, answer);
+    }
+    if (answer) {
+      node.log.note(this.shard, (on) => {
+        if (through > on.mark) on.mark = through;
+      });
+    }
+    this.step({ kind: "applied", lsn: through });
+    if (!answer) return;
+    const ready: [number, Waiter][] = [];
+    for (const [lsn, waiters] of this.#waiters) {
+      if (lsn > through) continue;
+      this.#waiters.delete(lsn);
+      for (const waiter of waiters) ready.push([lsn, waiter]);
+    }
+    if (ready.length === 0) return;
+    // Checked again after the fsync: without leases another may serve by now.
+    const outcome = this.serves ? "ok" : "unknown";
+    for (const [lsn, waiter] of ready) waiter.answer(outcome, makeLsn(lsn));
+  }
+
+  /** With the rule broken that commits need everyone: whoever waits for what is on this disk. */
+  answerLocal(): void {
+    for (const [lsn, waiters] of this.#waiters) {
+      if (lsn > this.state.durableLsn) continue;
+      this.#waiters.delete(lsn);
+      for (const waiter of waiters) waiter.answer("ok", makeLsn(lsn));
+    }
+  }
+
+  #ship(effect: EffectOf<"ship">): void {
+    const { to, toInc, tail, epoch, fromLsn, throughLsn, prevHash, mark } = effect;
+    const prevLsn = makeLsn(fromLsn - 1);
+    const entries = entriesOf(this.image.main, fromLsn, throughLsn);
+    const base = { epoch, fromInc: this.state.inc, toInc, tail };
+    this.#send(to, { kind: "append", ...base, prevLsn, prevHash, mark, entries });
+  }
+
+  /** Reads from the log take their time, and only see what is on the disk. */
+  #feed(effect: EffectOf<"feed">): void {
+    const node = this.#node;
+    const { to, toInc, tail, epoch, fromLsn, throughLsn, mark } = effect;
+    node.life.main.after(node.world.draws.skewed(0.05, 3), () => {
+      if (fromLsn <= node.prunedTo(this)) {
+        this.step({ kind: "feedGone", to, toInc, tail });
+        return;
+      }
+      const onDisk = endOf(node.disk.image(this.shard).main);
+      const last = Math.min(
+        throughLsn,
+        onDisk,
+        fromLsn + feedEntriesMax - 1,
+        endOf(this.image.main),
+      );
+      const entries = entriesOf(this.image.main, fromLsn, last);
+      const first = entries[0];
+      if (first === undefined) {
+        if (throughLsn <= endOf(this.image.main)) this.#feedsWaiting.push(effect);
+        else this.step({ kind: "fed", to, toInc, tail, throughLsn: makeLsn(0), nowMs: node.nowMs });
+        return;
+      }
+      if (this.state.config?.epoch === epoch) {
+        const base = { epoch, fromInc: this.state.inc, toInc, tail };
+        const at = { prevLsn: makeLsn(fromLsn - 1), prevHash: first.prevHash, mark };
+        this.#send(to, { kind: "append", ...base, ...at, entries });
+      }
+      this.step({ kind: "fed", to, toInc, tail, throughLsn: makeLsn(last), nowMs: node.nowMs });
+    });
+  }
+
+  #sendPulled(effect: EffectOf<"sendPulled">): void {
+    const { to, toInc, epoch, fromLsn, throughLsn } = effect;
+    const run = this.image.tail;
+    const last = Math.min(throughLsn, fromLsn + feedEntriesMax - 1);
+    const entries = run === undefined ? [] : entriesOf(run, fromLsn, last);
+    const prevLsn = makeLsn(fromLsn - 1);
+    const prevHash = entries[0]?.prevHash ?? 0;
+    const base = { epoch, fromInc: this.state.inc, toInc, tail: true };
+    this.#send(to, { kind: "pulled", ...base, prevLsn, prevHash, entries });
+  }
+
+  #send(to: MemberId, message: ReplicaMessage<Op>): void {
+    this.#node.sendReplica(to, this.shard, message);
+  }
+
+  #sendBlobs(effect: EffectOf<"sendBlobs">): void {
+    const { to, toInc, tail, blobs } = effect;
+    const node = this.#node;
+    node.sendBlobs(to, blobs, () => {
+      this.step({ kind: "blobsSent", to, toInc, tail, nowMs: node.nowMs });
+    });
+  }
+
+  #cut(effect: EffectOf<"cut">): void {
+    const { tail, afterLsn } = effect;
+    this.#node.log.note(this.shard, (image) => {
+      const run = tail ? image.tail : image.main;
+      if (run !== undefined)
+        run.entries.length = Math.min(run.entries.length, afterLsn - run.baseLsn);
+    });
+    if (tail) return;
+    this.learn();
+    for (const [lsn, waiters] of this.#waiters) {
+      if (lsn <= afterLsn) continue;
+      this.#waiters.delete(lsn);
+      for (const waiter of waiters) waiter.answer("unknown", makeLsn(lsn));
+    }
+  }
+
+  #persistConfig(config: ShardConfig): void {
+    const { epoch } = config;
+    const durable = () => this.step({ kind: "configDurable", epoch });
+    this.#node.log.write(
+      this.shard,
+      (image) => {
+        image.config = config;
+      },
+      durable,
+    );
+    if (this.#node.world.broken === "fsyncOfConfig") this.#node.life.main.after(0, durable);
+  }
+
+  #persistSeal(epoch: Epoch): void {
+    const durable = () => this.step({ kind: "sealDurable", epoch, nowMs: this.#node.nowMs });
+    if (this.#node.world.broken === "fsyncOfSeal") {
+      this.#node.life.main.after(0, durable);
+      return;
+    }
+    this.#node.log.write(
+      this.shard,
+      (image) => {
+        image.sealedEpoch = Math.max(image.sealedEpoch, epoch);
+      },
+      durable,
+    );
+  }
+
+  #revoke(epoch: Epoch): void {
+    this.#node.revoke(this.shard, epoch, (lastGrantedMs) => {
+      this.step({ kind: "revoked", epoch, lastGrantedMs, nowMs: this.#node.nowMs });
+    });
+  }
+
+  #answer(kind: "seal" | "handOver" | "graft", effect: Effect): void {
+    const waiting = this.#calls.filter((call) => call.kind === kind);
+    this.#calls = this.#calls.filter((call) => call.kind !== kind);
+    for (const call of waiting) call.done(effect);
+  }
+
+  #expire(through: number): void {
+    for (const [lsn, waiters] of this.#waiters) {
+      if (lsn > through) continue;
+      this.#waiters.delete(lsn);
+      for (const waiter of waiters) waiter.answer("unknown", makeLsn(lsn));
+    }
+  }
+}
+
+function entriesOf(run: Run, from: number, through: number): WireEntry<Op>[] {
+  const entries: WireEntry<Op>[] = [];
+  for (let lsn = from; lsn <= through; lsn++) {
+    const entry = entryAt(run, lsn);
+    if (entry === undefined) break;
+    const { epoch, hash, prevHash, op } = entry;
+    entries.push({ lsn: makeLsn(lsn), epoch, hash, prevHash, missing: [], ref: op });
+  }
+  return entries;
+}

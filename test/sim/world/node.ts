@@ -1,0 +1,63 @@
+// A simulated mail node: what survives its processes. The process itself is node-process.ts.
+
+import { storeId } from "../../../src/mail/ids.ts";
+import type { MemberId } from "../../../src/mail/ids.ts";
+import type { Copy } from "../../../src/cluster/protocol/shard-config.ts";
+import { Disk } from "./disk.ts";
+import type { DiskFaults } from "./disk.ts";
+import type { Life } from "./life.ts";
+import { Machine } from "./machine.ts";
+import type { Station } from "./network.ts";
+import { NodeProcess } from "./node-process.ts";
+import type { SimPulse } from "./pulse.ts";
+import type { World } from "./world.ts";
+
+export class SimNode extends Machine {
+  readonly disk: Disk;
+  /** So many entries below the applied one can still be fed from the log. */
+  readonly logWindow: number;
+  process: NodeProcess | undefined;
+  draining = false;
+
+  constructor(
+    world: World,
+    index: number,
+    member: MemberId,
+    rate: number,
+    faults: DiskFaults,
+    logWindow: number,
+  ) {
+    super(world, index, member, rate);
+    this.disk = new Disk(world.draws, faults, world.nextStore());
+    this.logWindow = logWindow;
+  }
+
+  get copy(): Copy {
+    return { node: this.member, store: storeId(String(this.disk.store)) };
+  }
+
+  get pulse(): SimPulse | undefined {
+    return this.process?.pulse;
+  }
+
+  linkChanged(to: Station, up: boolean): void {
+    this.process?.linkChanged(to, up);
+  }
+
+  protected begin(life: Life): void {
+    this.process = new NodeProcess(this, life);
+    this.process.open();
+  }
+
+  protected end(): void {
+    this.process?.log.crash();
+    this.process = undefined;
+  }
+
+  /** Its data folder is lost while it is down. */
+  wipe(): void {
+    this.world.trace(() => `${this.name} loses its data folder`);
+    const keeps = this.world.broken === "wipedIsAnother";
+    this.disk.wipe(keeps ? this.disk.store : this.world.nextStore());
+  }
+}

@@ -1,0 +1,165 @@
+// The worker with heartbeats and leases of one simulated process: runs the heartbeat machine, and
+// keeps what the main thread reads from shared memory. Order and delays are those of cluster/pulse.
+
+import type { Epoch, MemberId, ShardId } from "../../../src/mail/ids.ts";
+import { shardId } from "../../../src/mail/ids.ts";
+import { makeHeartbeat, stepHeartbeat } from "../../../src/cluster/protocol/heartbeat.ts";
+import type {
+  Grant,
+  HeartbeatEffect,
+  HeartbeatEvent,
+  HeartbeatMessage,
+  Hold,
+} from "../../../src/cluster/protocol/heartbeat-types.ts";
+import type { Life } from "./life.ts";
+import type { World } from "./world.ts";
+import type { Machine } from "./machine.ts";
+
+const tickMs = 25;
+const clockGapMs = 100;
+
+export class SimPulse {
+  readonly #world: World;
+  readonly #machine: Machine;
+  readonly #life: Life;
+  readonly #state: ReturnType<typeof makeHeartbeat>;
+  readonly #leases = new Map<string, { readonly epoch: Epoch; readonly startMs: number }>();
+  readonly #holds = new Map<number, Epoch>();
+  readonly #granted = new Map<number, number>();
+  readonly #heard = new Map<MemberId, number>();
+  readonly #revokes: ((lastGrantedMs: number) => void)[] = [];
+  readonly #onReach: (member: MemberId, heard: boolean) => void;
+  #lastWallMs: number;
+  #lastMs: number;
+
+  constructor(
+    world: World,
+    machine: Machine,
+    life: Life,
+    onReach: (member: MemberId, heard: boolean) => void,
+  ) {
+    this.#world = world;
+    this.#machine = machine;
+    this.#life = life;
+    this.#onReach = onReach;
+    this.#state = makeHeartbeat(machine.member, life.nowMs);
+    this.#lastWallMs = life.wallMs;
+    this.#lastMs = life.nowMs;
+    life.pulse.after(world.draws.between(0, tickMs), () => {
+      life.pulse.every(tickMs, () => this.#tick());
+    });
+  }
+
+  watch(members: readonly MemberId[]): void {
+    this.#post(() => ({ kind: "watch", members, nowMs: this.#life.nowMs }));
+  }
+
+  setGrant(shard: number, grant: Grant | undefined): void {
+    this.#post(() => ({ kind: "grant", shard: shardId(shard), grant, nowMs: this.#life.nowMs }));
+  }
+
+  /** Leases of an earlier epoch are void when this returns. */
+  setHold(shard: number, hold: Hold | undefined): void {
+    if (hold === undefined) this.#holds.delete(shard);
+    else this.#holds.set(shard, hold.epoch);
+    this.#post(() => ({ kind: "hold", shard: shardId(shard), hold, nowMs: this.#life.nowMs }));
+  }
+
+  revoke(shard: number, epoch: Epoch, done: (lastGrantedMs: number) => void): void {
+    if (this.#world.broken === "sealStopsGrants") {
+      done(this.lastGrantedMs(shard));
+      return;
+    }
+    this.#life.pulse.run(() => {
+      this.#revokes.push((lastGrantedMs) => this.#life.main.run(() => done(lastGrantedMs)));
+      this.#step({ kind: "revoke", shard: shardId(shard), epoch, nowMs: this.#life.nowMs });
+    });
+  }
+
+  leaseStartMs(shard: number, node: MemberId): number {
+    const lease = this.#leases.get(`${shard} ${node}`);
+    return lease !== undefined && lease.epoch === this.#holds.get(shard)
+      ? lease.startMs
+      : -Infinity;
+  }
+
+  lastGrantedMs(shard: number): number {
+    return this.#granted.get(shard) ?? -Infinity;
+  }
+
+  heardMs(member: MemberId): number {
+    return this.#heard.get(member) ?? -Infinity;
+  }
+
+  /** A datagram of `from`, if it is meant for this life and comes from the present one. */
+  receive(from: Machine, fromInc: number, toInc: number, message: HeartbeatMessage): void {
+    const checked = this.#world.broken !== "incarnations";
+    if (checked && toInc !== this.#life.incarnation) return;
+    if (checked && from.life?.incarnation !== fromInc) return;
+    this.#heard.set(from.member, this.#life.nowMs);
+    const nowMs = this.#life.nowMs;
+    this.#step({ kind: "message", from: from.member, message, nowMs });
+  }
+
+  #post(event: () => HeartbeatEvent): void {
+    this.#life.pulse.run(() => this.#step(event()));
+  }
+
+  #tick(): void {
+    const { wallMs, nowMs } = this.#life;
+    const gapMs = wallMs - this.#lastWallMs - (nowMs - this.#lastMs);
+    this.#lastWallMs = wallMs;
+    this.#lastMs = nowMs;
+    if (Math.abs(gapMs) > clockGapMs) this.#step({ kind: "clockJump", nowMs });
+    this.#step({ kind: "tick", nowMs });
+  }
+
+  #step(event: HeartbeatEvent): void {
+    const out: HeartbeatEffect[] = [];
+    stepHeartbeat(this.#state, event, out);
+    for (const effect of out) this.#perform(effect);
+  }
+
+  #perform(effect: HeartbeatEffect): void {
+    switch (effect.kind) {
+      case "send":
+        return this.#send(effect.to, effect.message);
+      case "lease": {
+        const key = `${effect.shard} ${effect.node}`;
+        const { epoch, startMs } = effect;
+        if (startMs === undefined) this.#leases.delete(key);
+        else this.#leases.set(key, { epoch, startMs });
+        return;
+      }
+      case "granted":
+        this.#granted.set(effect.shard, effect.nowMs);
+        return;
+      case "revoked":
+        this.#revokes.shift()?.(effect.lastGrantedMs);
+        return;
+      case "silent":
+      case "heard": {
+        const { member, kind } = effect;
+        this.#life.main.run(() => this.#onReach(member, kind === "heard"));
+        return;
+      }
+      default:
+        return;
+    }
+  }
+
+  #send(to: MemberId, sent: HeartbeatMessage): void {
+    const world = this.#world;
+    const peer = world.machineOf(to);
+    if (peer === undefined) return;
+    const fromInc = this.#life.incarnation;
+    const toInc = peer.life?.incarnation ?? 0;
+    const careless = world.broken === "epochOfHeartbeat" && sent.kind === "beatAck";
+    const message = careless ? { ...sent, refused: noShards } : sent;
+    world.network.datagram(this.#machine, peer, () => {
+      peer.pulse?.receive(this.#machine, fromInc, toInc, message);
+    });
+  }
+}
+
+const noShards: readonly ShardId[] = [];

@@ -1,0 +1,31 @@
+// Rules that a run may break on purpose, one at a time: each is broken from outside, by lying to a
+// machine or by not doing what it says, so that production code has no switches. The table of what
+// each stands for is in docs/simulation.md.
+
+export const rules = [
+  "lease",
+  "leaseOfSyncing",
+  "grace",
+  "barrier",
+  "commitOnAll",
+  "minCopies",
+  "fsyncBeforeAck",
+  "fsyncOfSeal",
+  "fsyncOfConfig",
+  "epochOfHeartbeat",
+  "sealStopsGrants",
+  "fromLsn",
+  "wipedIsAnother",
+  "cutOfTail",
+  "replayToMark",
+  "committedOnly",
+  "fullOnly",
+  "dedupe",
+  "syncedIsComplete",
+  "handOverIsFinal",
+  "waitAfterRestart",
+  "askFreezes",
+  "incarnations",
+] as const;
+
+export type Rule = (typeof rules)[number];
