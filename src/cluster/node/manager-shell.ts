@@ -41,7 +41,6 @@ const sealMs = 2000;
 /** The machine gives a handover up after less. */
 const handOverMs = 5000;
 const graftMs = 5000;
-const never = new AbortController().signal;
 
 export class ManagerShell {
   /** Alarms raised so far, by kind; for metrics. */
@@ -204,9 +203,10 @@ export class ManagerShell {
     toEvent: (reply: RpcReply) => ManagerEvent,
   ): void {
     const { links, options } = this.#cluster;
+    const { signal } = new AbortController();
     links
       .peer(node)
-      .call(method, head, { signal: never, deadlineMs })
+      .call(method, head, { signal, deadlineMs })
       .then((reply) => this.step(toEvent(reply)))
       .catch((error: unknown) => {
         if (!isMailError(error)) throw error;

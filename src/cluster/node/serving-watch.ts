@@ -6,7 +6,6 @@ import type { Peer } from "../link/rpc.ts";
 import type { ShardConfig } from "../protocol/shard-config.ts";
 import { encodeShardAt, failoverMethods } from "./failover-wire.ts";
 
-const never = new AbortController().signal;
 const askMs = 6000;
 
 export class ServingWatch {
@@ -21,8 +20,9 @@ export class ServingWatch {
     const forget = (): void => {
       if (this.#asked.get(shard)?.done === done) this.#asked.delete(shard);
     };
+    const { signal } = new AbortController();
     const done: Promise<void> = peer
-      .call(failoverMethods.serving, head, { signal: never, deadlineMs: askMs })
+      .call(failoverMethods.serving, head, { signal, deadlineMs: askMs })
       .then(forget, forget);
     this.#asked.set(shard, { node: peer, done });
     return done;
