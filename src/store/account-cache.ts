@@ -4,7 +4,7 @@
 import { background } from "../lib/background.ts";
 import { MailError, isMailError } from "../mail/errors.ts";
 import { mailboxId } from "../mail/ids.ts";
-import type { AccountId, MailboxId } from "../mail/ids.ts";
+import type { AccountId, MailboxId, ShardId } from "../mail/ids.ts";
 import { AccountState } from "./account-state.ts";
 import { applyToAccount, applyToSummary } from "./apply-ram.ts";
 import { fold, loadSummary } from "./blocks.ts";
@@ -145,6 +145,24 @@ export class AccountCache {
   /** Forgets all accounts that are not in use; those in use stay. */
   forgetIdle(): void {
     for (const account of this.#accounts.values()) if (account.idle) this.#forget(account);
+  }
+
+  /**
+   * Forgets a shard's accounts, in use or not: their rows are about to go. Once it resolves nobody who
+   * still holds one writes rows for it. The shard must not be served.
+   */
+  async dropShard(shard: ShardId): Promise<void> {
+    await Promise.allSettled([...this.#loading.values()].map(({ promise }) => promise));
+    for (const account of this.#accounts.values()) {
+      if (account.shard !== shard) continue;
+      for (const mailbox of account.mailboxes.values()) {
+        mailbox.gone = true;
+        mailbox.summary = undefined;
+        this.#unlist(mailbox);
+      }
+      this.#accounts.delete(account.id);
+    }
+    await Promise.allSettled(this.#jobs);
   }
 
   /** Ends what runs in the background; resolves when it has ended. */

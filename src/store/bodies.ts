@@ -7,6 +7,7 @@ import type { Engine } from "./engine.ts";
 import type { Location } from "./journal.ts";
 import { bodyKey } from "./keyspace.ts";
 import { openRow } from "./row.ts";
+import { noticeOf } from "./lost-body.ts";
 import { readPlace } from "./rows.ts";
 import type { BodyPlace } from "./rows.ts";
 import { spreadReads } from "./spread-reads.ts";
@@ -97,6 +98,7 @@ async function readPlaces(engine: Engine, places: readonly BodyPlace[]): Promise
   let next = 0;
   return places.map((place): Body => {
     if (place.kind === "blob") return { kind: "blob", id: place.id, length: place.length };
+    if (place.kind === "lost") return { kind: "bytes", bytes: noticeOf(place.length) };
     const whole = wholes[next++];
     if (whole === undefined || whole.length < place.offset + place.length) {
       throw new MailError({ code: "DAMAGED", what: "a message's bytes" });

@@ -17,6 +17,7 @@ import type { Entry, Journal } from "./journal.ts";
 import type { StoreLimits } from "./limits.ts";
 import type { MailboxState, MailboxSummary } from "./mailbox-state.ts";
 import { PendingOps } from "./pending-ops.ts";
+import { RecentRemovals } from "./recent-removals.ts";
 import type { DiskRoom } from "./disk-room.ts";
 import type { RegistrationFeed } from "./registration-feed.ts";
 import { SpoolUsage } from "./spool-usage.ts";
@@ -53,6 +54,7 @@ export class Engine {
   readonly unconfirmed: UnconfirmedDeliveries;
   readonly spoolUsage: SpoolUsage;
   readonly pending = new PendingOps();
+  readonly removals = new RecentRemovals();
   /** One change of a shard's names or account list at a time. */
   readonly #shardLocks = new Map<ShardId, AccountLock>();
   #journal: Journal | undefined;
@@ -237,6 +239,16 @@ export class Engine {
     }
   }
 
+  /**
+   * This node's copy of the shard is about to be wiped and made anew: nothing of it stays in RAM. Once
+   * it resolves nobody writes rows of the shard any more. It must not be served.
+   */
+  async dropShard(shard: ShardId): Promise<void> {
+    this.resetShard(shard);
+    await this.accounts.dropShard(shard);
+    this.feed.restart(shard);
+  }
+
   #applyDelivery(entry: Entry, payload: DeliverPayload): void {
     for (const to of payload.recipients) {
       this.#applyOps(entry, to.account, [
@@ -263,6 +275,7 @@ export class Engine {
       if (account.underWay === 0) account.forgetProposed();
     }
     for (const op of ops) {
+      if (op.kind === "remove") this.removals.note(id, op.mailbox, op.messages);
       if (op.kind !== "registration") continue;
       const full = account !== undefined && isOverQuota(op.registration, account.quota);
       this.feed.changed(entry.shard, entry.lsn, op.registration, full);

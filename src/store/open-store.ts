@@ -25,7 +25,9 @@ import { BlobStore } from "./log/blob-store.ts";
 import { openSegmentLog } from "./log/segment-log.ts";
 import type { SegmentLog, SegmentLogOptions } from "./log/types.ts";
 import { LogBodies } from "./log-bodies.ts";
+import { StoreCopies } from "./store-copies.ts";
 import { RegistrationFeed } from "./registration-feed.ts";
+import { SpoolDrain } from "./spool-drain.ts";
 import { beginRow, endRow, openRow } from "./row.ts";
 import { Upkeep } from "./upkeep.ts";
 import { WriteQueue } from "./write-queue.ts";
@@ -76,6 +78,8 @@ export interface OpenedStore extends StoreParts {
   readonly journal: Journal;
   readonly upkeep: Upkeep;
   readonly garbage: BodyGarbage;
+  /** Full copies of shards, out of this store and into it. */
+  readonly copies: StoreCopies;
   /** Makes everything applied durable in the index and moves CHECKPOINT. */
   checkpoint(): Promise<void>;
   /** Waits for what is under way, writes a last checkpoint, closes log and index. */
@@ -120,22 +124,7 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
     room,
   });
   await engine.unconfirmed.load();
-  const log = await openSegmentLog(disk, "log", {
-    storeId: id,
-    clock,
-    random,
-    apply: (entry) => {
-      engine.apply(entry);
-      return rows.full ? rows.room() : undefined;
-    },
-    flush: () => {
-      engine.unconfirmed.save();
-      return rows.flush();
-    },
-    giveWay: () => room.giveWay(),
-    onFatal: options.onFatal,
-    ...options.logSizes,
-  });
+  const log = await openLog(options, engine, room, id);
   const blobs = await BlobStore.open(disk, "blobs", clock);
   const parts: StoreParts = { engine, log, blobs, bodies: new LogBodies(log, blobs), storeId: id };
   const { journal, bodies } = await journalFor(options, parts);
@@ -145,19 +134,24 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
     { engine, log, blobs, garbage, room },
     options.checkpointEveryMs ?? 5000,
   );
+  const copies = new StoreCopies({ engine, log, blobs, upkeep, room });
+  const store = new LocalMailStore(engine);
+  const drain = options.makeJournal === undefined ? localDrain(options, store) : undefined;
   upkeep.start();
   room.start();
   return {
     ...parts,
     room,
-    store: new LocalMailStore(engine),
+    store,
     journal,
     upkeep,
     garbage,
+    copies,
     checkpoint: async () => {
       await log.checkpoint();
     },
     close: async () => {
+      await drain?.stop();
       await upkeep.stop();
       await room.stop();
       await engine.accounts.stop();
@@ -167,6 +161,42 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
       await index.close();
     },
   };
+}
+
+/** The spool of a store without a cluster; there the node has its own. */
+function localDrain({ shards = [] }: OpenStoreOptions, store: LocalMailStore): SpoolDrain {
+  const drain = new SpoolDrain({
+    engine: store.engine,
+    target: store,
+    shards: () => shards,
+    hostName: "localhost",
+    news: { delivered: () => undefined, failed: () => undefined, delayed: () => undefined },
+  });
+  drain.start();
+  return drain;
+}
+
+function openLog(
+  options: OpenStoreOptions,
+  engine: Engine,
+  room: DiskRoom,
+  id: StoreId,
+): Promise<SegmentLog> {
+  const { disk, clock, random } = options;
+  const { rows } = engine;
+  return openSegmentLog(disk, "log", {
+    storeId: id,
+    clock,
+    random,
+    apply: (entry) => {
+      engine.apply(entry);
+      return rows.full ? rows.room() : undefined;
+    },
+    flush: () => rows.flush(),
+    giveWay: () => room.giveWay(),
+    onFatal: options.onFatal,
+    ...options.logSizes,
+  });
 }
 
 async function journalFor(

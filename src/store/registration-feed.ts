@@ -25,6 +25,7 @@ interface Kept {
 
 export class RegistrationFeed {
   readonly #listeners = new Set<(event: FeedEvent) => void>();
+  readonly #restarts = new Set<(shard: ShardId) => void>();
   readonly #kept = new Map<ShardId, Kept>();
 
   /** Runs at each change after it is applied; returns a function that removes the listener. */
@@ -33,6 +34,17 @@ export class RegistrationFeed {
     return () => {
       this.#listeners.delete(listener);
     };
+  }
+
+  /** Runs when a shard's copy was made anew: what was heard of it before leads nowhere. */
+  onRestart(listener: (shard: ShardId) => void): void {
+    this.#restarts.add(listener);
+  }
+
+  /** The shard's copy is made anew. */
+  restart(shard: ShardId): void {
+    this.#kept.delete(shard);
+    for (const listener of this.#restarts) listener(shard);
   }
 
   changed(shard: ShardId, lsn: Lsn, registration: Registration, overQuota: boolean): void {

@@ -231,7 +231,9 @@ export type BodyPlace =
       readonly id: string;
       readonly length: number;
       readonly sha256: string;
-    };
+    }
+  /** No copy had the bytes unharmed: the message stays visible, with a notice in their place. */
+  | { readonly kind: "lost"; readonly length: number };
 
 export function placeOf(part: BodyPart, location: Location): BodyPlace {
   return part.kind === "blob"
@@ -250,11 +252,14 @@ export function putPlace(queue: WriteQueue, tag: number, lsn: number, place: Bod
     out.varint(place.location.bodyBytes);
     out.varint(place.offset);
     out.varint(place.length);
-  } else {
+  } else if (place.kind === "blob") {
     out.u8(1);
     out.text(place.id);
     out.varint(place.length);
     out.text(place.sha256);
+  } else {
+    out.u8(2);
+    out.varint(place.length);
   }
   queue.put(key, endRow(key));
   if (place.kind !== "blob") return;
@@ -264,7 +269,9 @@ export function putPlace(queue: WriteQueue, tag: number, lsn: number, place: Bod
 }
 
 export function readPlace(reader: ByteReader): BodyPlace {
-  if (reader.u8() === 1) {
+  const kind = reader.u8();
+  if (kind === 2) return { kind: "lost", length: reader.varint() };
+  if (kind === 1) {
     return { kind: "blob", id: reader.text(), length: reader.varint(), sha256: reader.text() };
   }
   return {

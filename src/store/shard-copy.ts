@@ -34,8 +34,11 @@ export type CopyPiece =
       readonly accounts: number;
       readonly bytes: number;
     }
-  /** Index rows: key and value, each with its length before it (u32). Values carry their checksums. */
-  | { readonly kind: "rows"; readonly count: number; readonly bytes: Uint8Array }
+  /**
+   * More of the stream of index rows: lengths of key and value (u32 each), key, value. A row may begin
+   * in one piece and end in another. Values carry their checksums.
+   */
+  | { readonly kind: "rows"; readonly bytes: Uint8Array }
   | { readonly kind: "bodies"; readonly bodies: readonly CopiedBody[]; readonly bytes: Uint8Array }
   /** Bodies that lie in this blob; its bytes follow in `blobBytes` pieces, the last one with `last`. */
   | {
@@ -50,7 +53,8 @@ export type CopyPiece =
   /** All of it: a stream that ends without this piece was cut off. */
   | { readonly kind: "end"; readonly rows: number; readonly bodies: number };
 
-export const copyPieceBytesMax = 512 * 1024;
+/** A body of the log is never cut. */
+export const copyPieceBytesMax = 1_000_000;
 
 export interface ShardCopies {
   /**

@@ -39,6 +39,7 @@ export class Upkeep {
   #checkpointMs = 0;
   #sweepMs = 0;
   #expireMs = 0;
+  #holds = 0;
   #checkpointed = { segment: -1, offset: -1 };
 
   constructor(parts: UpkeepParts, checkpointEveryMs: number) {
@@ -73,6 +74,20 @@ export class Upkeep {
     this.#stopping.abort();
     this.#timer?.cancel();
     await this.#running;
+  }
+
+  /**
+   * Once this resolves nothing is removed, rewritten or swept until what it gives is called:
+   * a copy of a shard is being read or made. Checkpoints go on.
+   */
+  async hold(): Promise<() => void> {
+    this.#holds++;
+    await this.#running;
+    let held = true;
+    return () => {
+      if (held) this.#holds--;
+      held = false;
+    };
   }
 
   /** All jobs that follow deletion, now: for tests and tools. */
@@ -137,6 +152,7 @@ export class Upkeep {
       this.#checkpointed = end;
       this.#checkpointMs = now;
     }
+    if (this.#holds > 0) return;
     if (now - this.#sweepMs >= sweepEveryMs) {
       await sweepGone(engine, signal);
       this.#sweepMs = now;

@@ -77,4 +77,6 @@ export interface DirectoryStore {
 
   /** Runs for each applied entry that changed rows or claims, in lsn order per shard, on every copy. */
   onChange(listener: (change: DirectoryChange) => void): void;
+  /** Runs when a shard's copy here was made anew: changes heard before lead nowhere. */
+  onRestart?(listener: (shard: ShardId) => void): void;
 }

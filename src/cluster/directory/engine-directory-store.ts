@@ -67,6 +67,7 @@ export class EngineDirectoryStore implements DirectoryStore {
     this.#replicas = replicas;
     this.#mailboxes = mailboxes;
     engine.feed.listen((event) => this.#heardOf(event));
+    engine.feed.onRestart((shard) => this.#heard.delete(shard));
   }
 
   shards(): readonly ShardId[] {
@@ -218,6 +219,10 @@ export class EngineDirectoryStore implements DirectoryStore {
 
   onChange(listener: (change: DirectoryChange) => void): void {
     this.#listeners.add(listener);
+  }
+
+  onRestart(listener: (shard: ShardId) => void): void {
+    this.#engine.feed.onRestart(listener);
   }
 
   #heardOf(event: FeedEvent): void {

@@ -77,6 +77,7 @@ export class RowStream {
     this.#sessionsMax = options.sessionsMax ?? 200;
     for (const shard of this.#store.shards()) this.#ring(shard);
     this.#store.onChange((change) => this.#pushed(change));
+    this.#store.onRestart?.((shard) => this.#rings.delete(shard));
   }
 
   /** Gateways connected now; a gauge. */

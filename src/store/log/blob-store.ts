@@ -25,6 +25,8 @@ export interface BlobWriter {
   write(bytes: Uint8Array): Promise<void>;
   /** Syncs file and folder; then the blob exists under its name. */
   finish(): Promise<BlobInfo>;
+  /** As `finish` when this is what came, else as `abort`. True when it exists now. */
+  finishIf(expected: BlobInfo): Promise<boolean>;
   /** Throws away what was written. */
   abort(): Promise<void>;
 }
@@ -216,6 +218,15 @@ class FileWriter implements BlobWriter {
     await this.#file.close();
     await this.#ends.finish();
     return { name: this.#ends.name, bytes: this.bytes, sha256: this.#hash.digest("hex") };
+  }
+
+  async finishIf({ bytes, sha256 }: BlobInfo): Promise<boolean> {
+    if (this.bytes === bytes && this.#hash.copy().digest("hex") === sha256) {
+      await this.finish();
+      return true;
+    }
+    await this.abort();
+    return false;
   }
 
   async abort(): Promise<void> {

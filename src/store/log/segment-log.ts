@@ -6,7 +6,7 @@ import { assert } from "../../lib/assert.ts";
 import { asBuffer } from "../../lib/bytes.ts";
 import type { Disk } from "../../lib/disk.ts";
 import { MailError } from "../../mail/errors.ts";
-import { type Lsn, lsn, type ShardId } from "../../mail/ids.ts";
+import type { Lsn, ShardId } from "../../mail/ids.ts";
 import type { EntryDraft, Location } from "../journal.ts";
 import { writeCheckpoint } from "./checkpoint-file.ts";
 import { outsideWindow, rewriteSegments } from "./garbage.ts";
@@ -30,6 +30,7 @@ import {
   abandonAt,
   advance,
   cutAt,
+  entryFields,
   newShard,
   noteFields,
   restartAt,
@@ -124,16 +125,7 @@ class Log implements SegmentLog {
     const bodyBytes = draft.body?.byteLength ?? 0;
     const length = headerBytes + draft.head.byteLength + bodyBytes;
     this.#admit(length);
-    const fields: RecordFields = {
-      type: recordType.entry,
-      shard: draft.shard,
-      kind: draft.kind,
-      epoch: state.epoch,
-      lsn: lsn(state.lastLsn + 1),
-      commitMark: state.commitMark,
-      opId: draft.opId,
-      prevHash: state.lastHash,
-    };
+    const fields = entryFields(state, draft);
     const header = encodeRecord(fields, draft.head, draft.body);
     const parts = draft.body === undefined || bodyBytes === 0 ? [header] : [header, draft.body];
     return this.#placeEntry(state, fields, header, parts, length, bodyBytes);
@@ -175,7 +167,7 @@ class Log implements SegmentLog {
     const state = this.#sound(shard);
     const fields = noteFields(state, recordType.cut, opIdNone);
     assert(after >= state.commitMark && after <= state.lastLsn, "a cut lies in the unapplied tail");
-    const placed = this.#placeNote({ ...fields, lsn: after, prevHash: hash }, noBytes);
+    const placed = this.#placeNote({ ...fields, lsn: after, prevHash: hash });
     cutAt(state, after, hash);
     this.#window.cut(shard, after, placed.location.segment);
     return placed.group;
@@ -183,7 +175,7 @@ class Log implements SegmentLog {
 
   abandon(shard: ShardId): CommitGroup {
     const state = shardOf(this.#table, shard);
-    const placed = this.#placeNote(noteFields(state, recordType.abandon, opIdNone), noBytes);
+    const placed = this.#placeNote(noteFields(state, recordType.abandon, opIdNone));
     abandonAt(state, placed.location);
     return placed.group;
   }
@@ -200,7 +192,7 @@ class Log implements SegmentLog {
     const state = shardOf(this.#table, shard);
     const fields = noteFields(state, recordType.restart, opIdNone);
     const note = { ...fields, lsn: after, prevHash: hash, commitMark: after };
-    const placed = this.#placeNote(note, noBytes);
+    const placed = this.#placeNote(note);
     restartAt(state, placed.location, after, hash);
     this.#window.cut(shard, after, placed.location.segment);
     return placed.group;
@@ -217,6 +209,10 @@ class Log implements SegmentLog {
     const known = state !== undefined && applied <= state.commitMark;
     assert(known, "only committed entries are applied");
     if (applied > state.applied) state.applied = applied;
+  }
+
+  settled(): Promise<void> {
+    return this.#writer.settle();
   }
 
   onDurable(listener: (group: CommitGroup) => void): void {
@@ -295,7 +291,7 @@ class Log implements SegmentLog {
       await this.#writer.settle();
       for (const state of this.#table.values()) {
         if (state.commitMark === state.writtenMark || state.damaged) continue;
-        this.#placeNote(noteFields(state, recordType.commit, opIdNone), noBytes);
+        this.#placeNote(noteFields(state, recordType.commit, opIdNone));
       }
       await this.#writer.settle();
     }
@@ -344,7 +340,7 @@ class Log implements SegmentLog {
 
   #placeNote(
     fields: RecordFields,
-    head: Uint8Array,
+    head: Uint8Array = noBytes,
     body?: Uint8Array,
   ): { location: Location; group: Group } {
     const bodyBytes = body?.byteLength ?? 0;

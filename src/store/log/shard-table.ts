@@ -4,6 +4,8 @@
 import { assert } from "../../lib/assert.ts";
 import { epoch, lsn } from "../../mail/ids.ts";
 import type { Epoch, Lsn, ShardId } from "../../mail/ids.ts";
+import type { EntryDraft } from "../journal.ts";
+import { recordType } from "./record.ts";
 import type { RecordFields } from "./record.ts";
 import type { ChainHash, Position, ShardConfigRecord, ShardLogState } from "./types.ts";
 
@@ -90,6 +92,17 @@ export function restartAt(state: ShardState, at: Position, after: Lsn, hash: Cha
   state.applied = after;
   state.floor = after;
   state.damaged = false;
+}
+
+/** Fields of the shard's next entry. */
+export function entryFields(
+  state: ShardState,
+  { kind, opId }: Pick<EntryDraft, "kind" | "opId">,
+): RecordFields {
+  const { shard, epoch: now, commitMark, lastLsn, lastHash } = state;
+  const type = recordType.entry;
+  const at = { lsn: lsn(lastLsn + 1), prevHash: lastHash };
+  return { type, shard, kind, epoch: now, commitMark, opId, ...at };
 }
 
 /** Fields of a record that is not an entry: it carries the shard's state and no operation id. */

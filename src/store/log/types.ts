@@ -187,6 +187,8 @@ export interface SegmentLog {
   setCommitMark(shard: ShardId, lsn: Lsn): void;
   /** Entries up to `lsn` have been handed to `apply`: CHECKPOINT may pass them. */
   setApplied(shard: ShardId, lsn: Lsn): void;
+  /** Resolves when everything appended so far is durable. @throws {MailError} as `append`. */
+  settled(): Promise<void>;
   /** Runs after each group's sync, in order, before its `durable` resolves. */
   onDurable(listener: (group: CommitGroup) => void): void;
 
