@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "vitest";
 import { accountId, mailboxId, modSeq, uid } from "../../src/mail/ids.ts";
-import type { MailboxId } from "../../src/mail/ids.ts";
+import type { MailboxId, OpId } from "../../src/mail/ids.ts";
 import type { MailStore, Principal } from "../../src/mail/mail-store.ts";
 import { allUids } from "../../src/mail/uid-set.ts";
 import type { Fixture } from "./mail-store.ts";
@@ -189,6 +189,43 @@ export function accessTests(use: Fixture): void {
       await expect
         .poll(() => codeOf(store.lockMaildrop(who, never)), { timeout: 5_000 })
         .toBe("none");
+    });
+
+    test("is taken over by its own holder, and let go by the last hold alone", async () => {
+      const { store, addAccount } = use();
+      const who = await addAccount();
+      const holder = change().opId;
+      const [first, second] = [new AbortController(), new AbortController()];
+      await store.lockMaildrop(who, first.signal, undefined, holder);
+      await store.lockMaildrop(who, second.signal, undefined, holder);
+      first.abort();
+      const other = change().opId;
+      expect(await codeOf(store.lockMaildrop(who, never, undefined, other))).toBe("IN_USE");
+      second.abort();
+      await expect
+        .poll(() => codeOf(store.lockMaildrop(who, never)), { timeout: 5_000 })
+        .toBe("none");
+    });
+
+    test("is emptied by its holder, or by one whom nobody followed, never against another", async () => {
+      const { store, addAccount } = use();
+      const who = await addAccount();
+      for (let n = 0; n < 2; n++) await kit.deliver(store, who);
+      const mailbox = (await open(store, who)).info.id;
+      const [mine, other] = [change().opId, change().opId];
+      const remove = (uid: number, maildrop: OpId) =>
+        store.expunge(
+          who,
+          { ...change(), mailbox, uids: [uid, uid], force: true, maildrop },
+          never,
+        );
+      const holding = new AbortController();
+      await store.lockMaildrop(who, holding.signal, undefined, other);
+      expect(await codeOf(remove(1, mine))).toBe("IN_USE");
+      expect((await remove(1, other)).expunged).toEqual([1, 1]);
+      holding.abort();
+      await expect.poll(() => codeOf(remove(2, mine)), { timeout: 5_000 }).toBe("none");
+      expect((await open(store, who)).info.messages).toBe(0);
     });
   });
 }

@@ -116,6 +116,25 @@ export function changesTests(use: Fixture): void {
       });
     });
 
+    test("are refused to a caller that knows another mailbox than this", async () => {
+      const { store, addAccount } = use();
+      const who = await addAccount();
+      await kit.deliver(store, who);
+      const { id, uidValidity, highestModSeq, uidNext } = (await open(store, who)).info;
+      const known = { mailbox: id, sinceModSeq: highestModSeq, knownUidNext: uidNext, uidValidity };
+      expect(await store.changes(who, known, never)).toMatchObject({ highestModSeq, messages: 1 });
+      for (const other of [
+        { uidValidity: uidValidity + 1 },
+        { sinceModSeq: modSeq(highestModSeq + 1) },
+        { knownUidNext: uidNext + 1 },
+      ]) {
+        const refused = store.changes(who, { ...known, ...other }, never);
+        await expect(refused).rejects.toMatchObject({
+          failure: { code: "MAILBOX_GONE", mailbox: id, why: expect.stringMatching(/./) },
+        });
+      }
+    });
+
     test("never name a message that is there as vanished", async () => {
       const { store, addAccount } = use();
       const who = await addAccount();

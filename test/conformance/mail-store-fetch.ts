@@ -3,7 +3,12 @@
 
 import { describe, expect, test } from "vitest";
 import { uid } from "../../src/mail/ids.ts";
-import type { FetchSection, MailStore, Principal } from "../../src/mail/mail-store.ts";
+import type {
+  FetchRequest,
+  FetchSection,
+  MailStore,
+  Principal,
+} from "../../src/mail/mail-store.ts";
 import { indexMessage } from "../../src/mail/mime/indexer.ts";
 import type { Fixture } from "./mail-store.ts";
 import * as kit from "./mail-store-kit.ts";
@@ -202,6 +207,38 @@ export function fetchTests(use: Fixture): void {
       }
     });
 
+    test("say where their sections begin, and are readable behind their EXPUNGE", async () => {
+      const { store, addAccount } = use();
+      const who = await addAccount();
+      const parted = Buffer.from(whole + "padding\r\n".repeat(30_000));
+      await deliverBlob(store, who, large);
+      await deliverBlob(store, who, parted);
+      const { id } = (await open(store, who)).info;
+      const sections = [
+        { path: [], kind: "body" as const, label: "BODY[]" },
+        { path: [1], kind: "body" as const, label: "BODY[1]" },
+      ];
+      const items = { flags: true, size: true, modSeq: true, sections };
+      for (const n of [1, 2]) {
+        const before = await rendered(store, who, { mailbox: id, uids: [n, n], items });
+        const head = /^UID \d FLAGS \(\) MODSEQ \(\d+\) RFC822.SIZE \d+/.exec(before.text)?.[0];
+        expect(before.sectionsAt).toBe(head?.length);
+        const all = { ...kit.change(), mailbox: id, uids: [n, n], force: true };
+        await store.expunge(who, all, never);
+        expect((await rendered(store, who, { mailbox: id, uids: [n, n], items })).text).toBe("");
+        const rest = { mailbox: id, uids: [n, n], items: { sections }, evenGone: true };
+        const behind = await rendered(store, who, rest);
+        expect(behind.text === `UID ${n}${before.text.slice(before.sectionsAt)}`).toBe(true);
+        const offset = 200_000;
+        const request = { mailbox: id, uid: uid(n), offset };
+        const read: Uint8Array[] = [];
+        for await (const piece of store.readMessage(who, request, never)) {
+          read.push(Uint8Array.from(piece));
+        }
+        expect(Buffer.concat(read).equals((n === 1 ? large : parted).subarray(offset))).toBe(true);
+      }
+    });
+
     test("an aborted FETCH ends, and the store goes on", async () => {
       const { store, addAccount } = use();
       const who = await addAccount();
@@ -244,6 +281,19 @@ export function fetchTests(use: Fixture): void {
       expect(await codeOf(store.readMessage(who, request, never))).toBe("INVALID");
     });
   });
+}
+
+/** One message's answer, joined, and where it said that its sections begin. */
+async function rendered(store: MailStore, who: Principal, request: FetchRequest) {
+  let text = "";
+  let sectionsAt = 0;
+  for await (const { parts: pieces } of store.fetch(who, request, never)) {
+    for (const piece of pieces) {
+      if (piece.sectionsAt !== undefined) sectionsAt = text.length + piece.sectionsAt;
+      text += Buffer.from(piece.bytes).toString("latin1");
+    }
+  }
+  return { text, sectionsAt };
 }
 
 async function withParts(use: Fixture) {

@@ -16,7 +16,7 @@ export interface Pop3ServerOptions extends Omit<FakeServicesOptions, "store"> {
   readonly implicitTls?: boolean;
   readonly secureContext?: SecureContext;
   /** Puts another store in front of the fake one, to let it fail or wait. */
-  readonly wrapStore?: (store: MailStore) => MailStore;
+  readonly wrapStore?: (store: MailStore) => MailStore | Promise<MailStore>;
 }
 
 export interface Pop3Server {
@@ -32,7 +32,9 @@ export async function startPop3Server(options: Pop3ServerOptions = {}): Promise<
   const services = fakeServices(options);
   const { who } = services.store.addAccount("u1@pabal.test");
   for (const message of options.messages ?? []) await deliver(services, who, message);
-  const store = options.wrapStore?.(services.store) ?? services.store;
+  const wrapped = options.wrapStore?.(services.store) ?? services.store;
+  // A wrapper may be a proxy, which must not be awaited.
+  const store = wrapped instanceof Promise ? await wrapped : wrapped;
   const listener = await startPop3({
     services: { ...services, store, auth: services.auth },
     limits: { ...defaultPop3Limits, lockWaitMs: 0, ...options.limits },

@@ -133,6 +133,7 @@ function imapLimits({ limits }: Config): typeof defaultImapLimits {
     autologoutMs: limits.idleTimeout,
     outputStuckMs: limits.stuckTimeout,
     tlsHandshakeMs: limits.handshakeTimeout,
+    resyncMs: limits.rpc,
   };
 }
 

@@ -3,7 +3,7 @@
 
 import type { Clock } from "../../lib/clock.ts";
 import { MailError } from "../../mail/errors.ts";
-import type { OpId, ShardId } from "../../mail/ids.ts";
+import type { Epoch, OpId, ShardId } from "../../mail/ids.ts";
 import type {
   AppendOutcome,
   AppendRequest,
@@ -38,7 +38,9 @@ import type { Method } from "./method.ts";
 import { appendMethod, deliverMethod } from "./methods-delivery.ts";
 import * as mailbox from "./methods-mailbox.ts";
 import * as message from "./methods-message.ts";
-import { routedFetch, routedLock, routedRead, routedWatch } from "./routed-streams.ts";
+import { routedFetch, routedRead } from "./routed-fetch.ts";
+import { routedLock } from "./routed-lock.ts";
+import { routedWatch, WatchGate } from "./routed-watch.ts";
 import { ShardCaller } from "./shard-caller.ts";
 import type { ShardTable } from "./shard-table.ts";
 import { SpoolRouter } from "./spool-router.ts";
@@ -55,12 +57,16 @@ export interface RoutedStoreOptions {
 const inlineTotalMax = 768 * 1024;
 
 export class RoutedMailStore implements MailStore {
+  readonly #options: RoutedStoreOptions;
   readonly #caller: ShardCaller;
   readonly #spool: SpoolRouter;
+  readonly #gate: WatchGate;
 
   constructor(options: RoutedStoreOptions) {
+    this.#options = options;
     this.#caller = new ShardCaller(options);
     this.#spool = new SpoolRouter(options);
+    this.#gate = new WatchGate(options.clock);
   }
 
   deliver(request: DeliverRequest, signal: AbortSignal): Promise<readonly DeliverOutcome[]> {
@@ -75,9 +81,7 @@ export class RoutedMailStore implements MailStore {
     signal: AbortSignal,
   ): Promise<BlobRef> {
     const { peer, epoch } = await this.#caller.budget(shard).primary(signal);
-    const head = headOf(epoch, shardPrincipal(shard), [id]);
-    const reply = await peer.upload(streamNames.blob, head, chunks, { signal });
-    return decodeBlob(reply.head);
+    return upload(peer, epoch, shard, id, chunks, signal);
   }
 
   spool(request: SpoolRequest, signal: AbortSignal): Promise<void> {
@@ -154,8 +158,10 @@ export class RoutedMailStore implements MailStore {
     request: Parameters<MailStore["watch"]>[1],
     signal: AbortSignal,
   ): AsyncIterable<MailboxEvent> {
+    const { table, links } = this.#options;
     const list = (): Promise<MailboxListing> => this.listMailboxes(who, signal);
-    return routedWatch(this.#caller, who, request, list, signal);
+    const options = { caller: this.#caller, table, links, gate: this.#gate, list };
+    return routedWatch(options, who, request, signal);
   }
 
   fetch(who: Principal, request: FetchRequest, signal: AbortSignal): AsyncIterable<FetchChunk> {
@@ -211,8 +217,9 @@ export class RoutedMailStore implements MailStore {
     who: Principal,
     signal: AbortSignal,
     onState?: (state: MaildropState) => void,
+    holder?: OpId,
   ): Promise<void> {
-    return routedLock(this.#caller, who, signal, onState);
+    return routedLock({ caller: this.#caller, who, holder, signal }, onState);
   }
 
   async #ask<Request, Result>(
@@ -259,7 +266,10 @@ export class RoutedMailStore implements MailStore {
         continue;
       }
       const id = `${request.opId}-${index}`;
-      const blob = await this.writeBlob(shard, id, once(one.source.bytes), signal);
+      const { bytes } = one.source;
+      const blob = await this.#caller.run(shard, signal, (peer, epoch) =>
+        upload(peer, epoch, shard, id, once(bytes), signal),
+      );
       messages.push({ ...one, source: { kind: "blob", blob } as const });
     }
     return { ...request, messages };
@@ -284,6 +294,19 @@ async function send(
   }
   if (first === undefined) throw new MailError({ code: "UNAVAILABLE", why: "no answer" });
   return bodies.length <= 1 ? first : { head: first.head, body: Buffer.concat(bodies) };
+}
+
+async function upload(
+  peer: Peer,
+  epoch: Epoch,
+  shard: ShardId,
+  id: string,
+  chunks: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<BlobRef> {
+  const head = headOf(epoch, shardPrincipal(shard), [id]);
+  const reply = await peer.upload(streamNames.blob, head, chunks, { signal });
+  return decodeBlob(reply.head);
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

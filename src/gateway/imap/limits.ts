@@ -37,6 +37,8 @@ export interface ImapLimits {
   /** Output without progress. */
   readonly outputStuckMs: number;
   readonly tlsHandshakeMs: number;
+  /** How long a selected mailbox may be out of reach before BYE. */
+  readonly resyncMs: number;
   /** Between the last byte taken by the client and its hang-up, before the connection is cut. */
   readonly closeGraceMs: number;
   /** Refused commands in a row (bad syntax, unknown) before BYE. */
@@ -66,6 +68,7 @@ export const defaultImapLimits: ImapLimits = {
   idleKeepAliveMs: 2 * 60_000,
   outputStuckMs: 5 * 60_000,
   tlsHandshakeMs: 10_000,
+  resyncMs: 30_000,
   closeGraceMs: 5000,
   badCommandsMax: 20,
   loginFailuresMax: 10,

@@ -53,7 +53,9 @@ export function failureReply(
       return no(`Not possible with this mailbox name: ${plain(failure.why)}`, "CANNOT");
     case "MAILBOX_GONE":
       // RFC 2180 §3.3: the session can't go on with a mailbox that is no more.
-      return ending("NONEXISTENT", "The selected mailbox was deleted");
+      return failure.why === undefined
+        ? ending("NONEXISTENT", "The selected mailbox was deleted")
+        : ending("UNAVAILABLE", "The selected mailbox is not what it was, select it again");
     case "OVER_QUOTA":
       return no(`Over quota${quotaFacts(failure)}`, "OVERQUOTA");
     case "LIMIT":

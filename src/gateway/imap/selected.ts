@@ -3,6 +3,7 @@
 // shift; everything else at the next opportunity. Leaves the asking to the commands.
 
 import type { MailboxId, ModSeq } from "../../mail/ids.ts";
+import { MailError } from "../../mail/errors.ts";
 import { modSeq } from "../../mail/ids.ts";
 import type {
   FlagState,
@@ -44,6 +45,9 @@ export class Selected {
   /** The highest MODSEQ that events have named. */
   #movedTo = 0;
   #stale = false;
+  /** The primary is out of reach: nothing is asked until it is back. */
+  #away = false;
+  #onAway: (() => void) | undefined;
   /** Messages that are gone, while the client may not be told. */
   #untold: UidSet = noUids;
   /** UID to MODSEQ of flag changes that this session made and has answered. */
@@ -123,7 +127,10 @@ export class Selected {
     for (const state of answered) this.#own.set(state.uid, state.modSeq);
   }
 
-  /** Tells the client what has happened, as far as it may be told now. */
+  /**
+   * Tells the client what has happened, as far as it may be told now.
+   * @throws MailError UNAVAILABLE at once while the primary is away: the news come later
+   */
   async sync(session: Session, options: SyncOptions): Promise<void> {
     if (this.#watch === undefined) {
       // Watching begins with the first command behind SELECT, so a short visit costs nothing.
@@ -134,19 +141,37 @@ export class Selected {
     if (this.#stale || options.force === true || this.#movedTo > this.#modSeq) {
       this.#stale = false;
       try {
-        changes = await session.services.store.changes(
-          session.principal,
-          { mailbox: this.id, sinceModSeq: this.#modSeq, knownUidNext: this.#uidNext },
-          session.signal,
-        );
+        changes = await this.#ask(session);
       } catch (error) {
         this.#stale = true;
+        if (options.expunge) this.#tellExpunged(session);
         throw error;
       }
       this.#untold = union(this.#untold, changes.vanished);
     }
     if (options.expunge) this.#tellExpunged(session);
     if (changes !== undefined) this.#tellChanges(session, changes);
+  }
+
+  /** The difference to what the client knows. Nobody waits for a primary that is lost meanwhile. */
+  #ask(session: Session): Promise<MailboxChanges> {
+    if (this.#away) return Promise.reject(awayError());
+    return new Promise((resolve, reject) => {
+      const known = {
+        mailbox: this.id,
+        sinceModSeq: this.#modSeq,
+        knownUidNext: this.#uidNext,
+        uidValidity: this.uidValidity,
+      };
+      const settled = (): void => {
+        this.#onAway = undefined;
+      };
+      this.#onAway = () => reject(awayError());
+      session.services.store
+        .changes(session.principal, known, session.signal)
+        .finally(settled)
+        .then(resolve, reject);
+    });
   }
 
   /** Takes messages out at once: the answer to this session's own EXPUNGE or MOVE. */
@@ -222,6 +247,14 @@ export class Selected {
     this.#uidNext = Math.max(this.#uidNext, changes.uidNext);
     for (const { flags } of changes.added) this.learnKeywords(session, flags);
     if (this.view.count !== countBefore) this.writeExists(session);
+    // Numbers that are wrong would be worse than a session that has to begin anew.
+    if (this.#untold.length === 0 && this.view.count !== changes.messages) {
+      session.services.log.error(
+        { mailbox: this.id, known: this.view.count, messages: changes.messages },
+        "imap view differs from its mailbox",
+      );
+      session.endWith("[UNAVAILABLE] The selected mailbox is not what it was, select it again");
+    }
     const walk = new SequenceWalk(this.view);
     for (const state of changes.changed) {
       const sequence = walk.sequenceOf(state.uid);
@@ -241,17 +274,21 @@ export class Selected {
   }
 
   #startWatch(session: Session): void {
-    // What was asked for before the node listened may be older than the first event, and what
-    // happened while it did not listen was not told: look once more.
-    const look = (): void => {
-      if (this.#watch === undefined) return; // It listens at once: nothing was asked for yet.
-      this.#stale = true;
-      this.onMoved?.();
-    };
     this.#watch = watchMailbox(session, this.id, {
-      listening: look,
+      // What was asked for before the node listened may be older than the first event, and what
+      // happened while it did not listen was not told: look once more.
+      listening: () => {
+        this.#away = false;
+        if (this.#watch === undefined) return; // It listens at once: nothing was asked for yet.
+        this.#stale = true;
+        this.onMoved?.();
+      },
       event: (event) => this.#onEvent(session, event),
-      interrupted: look,
+      interrupted: () => {
+        this.#away = true;
+        this.#stale = true;
+        this.#onAway?.();
+      },
     });
   }
 
@@ -271,6 +308,10 @@ export class Selected {
         return;
     }
   }
+}
+
+function awayError(): MailError {
+  return new MailError({ code: "UNAVAILABLE", why: "the mailbox is moving" });
 }
 
 /** EXAMINE claims nothing, but shows what is \Recent: the last `info.recent` messages. RFC 3501 §6.3.2 */

@@ -1,7 +1,8 @@
 // Watches one mailbox for a session: events while the store answers, patient retries while it does
-// not. What an event means is selected.ts's business.
+// not, and BYE when that takes too long. What an event means is selected.ts's business.
 
 import { AssertionFailure } from "../../lib/assert.ts";
+import type { Timer } from "../../lib/clock.ts";
 import { isMailError } from "../../mail/errors.ts";
 import type { MailboxId } from "../../mail/ids.ts";
 import type { MailboxEvent } from "../../mail/mail-store.ts";
@@ -12,7 +13,7 @@ export interface WatchHandlers {
   /** From now on nothing is missed; called again behind each interruption. */
   readonly listening: () => void;
   readonly event: (event: MailboxEvent) => void;
-  /** Events may have been missed; watching goes on. */
+  /** The primary is away: events are missed, and asking would wait. Watching goes on. */
   readonly interrupted: () => void;
 }
 
@@ -26,7 +27,8 @@ export function watchMailbox(
   handlers: WatchHandlers,
 ): AbortController {
   const controller = new AbortController();
-  run(session, mailbox, handlers, controller.signal).catch((error: unknown) => {
+  const watch = new Watch(session, mailbox, handlers, controller.signal);
+  watch.run().catch((error: unknown) => {
     if (error instanceof AssertionFailure) throw error; // Our bug: ends the process.
     if (controller.signal.aborted) return;
     session.services.log.error({ err: error }, "imap watch failed");
@@ -35,37 +37,75 @@ export function watchMailbox(
   return controller;
 }
 
-async function run(
-  session: Session,
-  mailbox: MailboxId,
-  handlers: WatchHandlers,
-  signal: AbortSignal,
-): Promise<void> {
-  const { store, log } = session.services;
-  let retryMs = retryMinMs;
-  for (;;) {
+class Watch {
+  readonly #session: Session;
+  readonly #mailbox: MailboxId;
+  readonly #handlers: WatchHandlers;
+  readonly #signal: AbortSignal;
+  #retryMs = retryMinMs;
+  /** Runs while the primary is away. */
+  #patience: Timer | undefined;
+
+  constructor(session: Session, mailbox: MailboxId, handlers: WatchHandlers, signal: AbortSignal) {
+    this.#session = session;
+    this.#mailbox = mailbox;
+    this.#handlers = handlers;
+    this.#signal = signal;
+  }
+
+  async run(): Promise<void> {
+    const signal = this.#signal;
     try {
-      const request = { mailboxes: [mailbox], listening: handlers.listening };
-      for await (const event of store.watch(session.principal, request, signal)) {
-        retryMs = retryMinMs;
-        handlers.event(event);
+      while (!signal.aborted) {
+        if (!(await this.#watch()) || signal.aborted) return;
+        this.#interrupted();
+        // Spread, so that a returning node is not asked by everybody at once.
+        await pause(this.#session, this.#retryMs * (0.5 + Math.random()), signal);
+        this.#retryMs = Math.min(2 * this.#retryMs, retryMaxMs);
       }
+    } finally {
+      this.#patience?.cancel();
+    }
+  }
+
+  /** Passes events on until the store fails; false when the session ends for it. */
+  async #watch(): Promise<boolean> {
+    const { services, principal } = this.#session;
+    const { store, log } = services;
+    const request = {
+      mailboxes: [this.#mailbox],
+      listening: () => this.#listening(),
+      interrupted: () => this.#interrupted(),
+    };
+    try {
+      for await (const event of store.watch(principal, request, this.#signal)) {
+        this.#handlers.event(event);
+      }
+      return true;
     } catch (error) {
-      if (signal.aborted) return;
+      if (this.#signal.aborted) return false;
       if (!isMailError(error)) throw error;
       const { bye } = failureReply(error.failure);
-      if (bye !== undefined) {
-        session.endWith(bye);
-        return;
-      }
-      log.debug({ err: error, mailbox }, "imap watch interrupted");
+      if (bye !== undefined) this.#session.endWith(bye);
+      else log.debug({ err: error, mailbox: this.#mailbox }, "imap watch interrupted");
+      return bye === undefined;
     }
-    if (signal.aborted) return;
-    // Spread, so that a returning node is not asked by everybody at once.
-    await pause(session, retryMs * (0.5 + Math.random()), signal);
-    if (signal.aborted) return;
-    retryMs = Math.min(2 * retryMs, retryMaxMs);
-    handlers.interrupted();
+  }
+
+  #listening(): void {
+    this.#retryMs = retryMinMs;
+    this.#patience?.cancel();
+    this.#patience = undefined;
+    this.#handlers.listening();
+  }
+
+  #interrupted(): void {
+    if (this.#signal.aborted) return;
+    this.#handlers.interrupted();
+    const { services, limits } = this.#session;
+    this.#patience ??= services.clock.after(limits.resyncMs, () => {
+      this.#session.endWith("[UNAVAILABLE] The mail store can't be reached, connect again later");
+    });
   }
 }
 

@@ -6,7 +6,7 @@ import { assert } from "../../lib/assert.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { MailError, isMailError } from "../../mail/errors.ts";
 import type { MailFailure } from "../../mail/errors.ts";
-import type { Uid } from "../../mail/ids.ts";
+import type { OpId, Uid } from "../../mail/ids.ts";
 import type { MaildropState, Principal } from "../../mail/mail-store.ts";
 import { allUids } from "../../mail/uid-set.ts";
 import type { UidSet } from "../../mail/uid-set.ts";
@@ -17,6 +17,8 @@ import type { MaildropContents } from "./maildrop.ts";
 export interface HeldMaildrop {
   readonly who: Principal;
   readonly contents: MaildropContents;
+  /** The name under which the nodes know who holds it. */
+  readonly holder: OpId;
   /** Resolves while it is held; waits while it is taken again behind a failure of the node. @throws MailError why it is lost */
   confirm(): Promise<void>;
   release(): void;
@@ -47,13 +49,16 @@ export async function takeMaildrop(
   if (who === undefined) return undefined;
   const holding = new AbortController();
   const held = AbortSignal.any([signal, holding.signal]);
-  const hold = new Hold(onLost);
+  const holder = services.nextOpId();
+  const hold = new Hold(onLost, held);
   try {
-    await lock(services, who, lockWaitMs, held, hold);
+    await lock(services, { who, holder, waitMs: lockWaitMs }, held, hold);
     const contents = await readContents(services, who, held);
+    hold.checkAgain = () => checkContents(services, who, contents, held);
     return {
       who,
       contents,
+      holder,
       confirm: () => hold.confirm(signal),
       release: () => holding.abort(),
     };
@@ -68,17 +73,37 @@ class Hold {
   #state: MaildropState = { kind: "held" };
   readonly #onLost: (failure: MailFailure) => void;
   readonly #waiting: (() => void)[] = [];
+  /** Whether what is held again is still what was read. @throws MailError when it is not */
+  checkAgain: () => Promise<void> = () => Promise.resolve();
 
-  constructor(onLost: (failure: MailFailure) => void) {
+  readonly #signal: AbortSignal;
+
+  constructor(onLost: (failure: MailFailure) => void, signal: AbortSignal) {
     this.#onLost = onLost;
+    this.#signal = signal;
   }
 
   readonly change = (state: MaildropState): void => {
+    if (state.kind !== "held") return this.#set(state);
+    const broken = this.#state;
+    this.checkAgain().then(
+      () => {
+        if (this.#state === broken) this.#set(state);
+      },
+      (error: unknown) => {
+        if (this.#signal.aborted) return;
+        if (!isMailError(error)) throw error; // Our bug: ends the process.
+        if (this.#state === broken) this.#set({ kind: "lost", failure: error.failure });
+      },
+    );
+  };
+
+  #set(state: MaildropState): void {
     if (this.#state.kind === "lost") return;
     this.#state = state;
     for (const wake of this.#waiting.splice(0)) wake();
     if (state.kind === "lost") this.#onLost(state.failure);
-  };
+  }
 
   async confirm(signal: AbortSignal): Promise<void> {
     while (this.#state.kind === "broken") {
@@ -134,12 +159,13 @@ export async function updateMaildrop(
   { deleted, seen }: { readonly deleted: UidSet; readonly seen: UidSet },
   signal: AbortSignal,
 ): Promise<void> {
-  const { who, contents } = held;
+  const { who, contents, holder } = held;
   await held.confirm(); // Whoever has it now must not see messages go that are not theirs to delete.
   const change = () => ({ opId: services.nextOpId(), retry: false, mailbox: contents.mailbox });
   if (deleted.length > 0) {
     // RFC 1939 §6. By UID and by force: \Deleted flags of IMAP sessions are not our business.
-    await services.store.expunge(who, { ...change(), uids: deleted, force: true }, signal);
+    const expunge = { ...change(), uids: deleted, force: true, maildrop: holder };
+    await services.store.expunge(who, expunge, signal);
   }
   if (seen.length === 0) return;
   const flags = { uids: seen, mode: "add" as const, flags: ["\\Seen"] };
@@ -169,15 +195,15 @@ function principalOf(verdict: AuthVerdict): Principal | undefined {
 /** Tries again for a while: clients reconnect faster than the lock of a lost connection goes. */
 async function lock(
   { store, clock }: GatewayServices,
-  who: Principal,
-  waitMs: number,
+  request: { readonly who: Principal; readonly holder: OpId; readonly waitMs: number },
   signal: AbortSignal,
   hold: Hold,
 ): Promise<void> {
+  const { who, holder, waitMs } = request;
   const untilMs = clock.monotonicMs() + waitMs;
   for (;;) {
     try {
-      return await store.lockMaildrop(who, signal, hold.change);
+      return await store.lockMaildrop(who, signal, hold.change, holder);
     } catch (error) {
       if (!isMailError(error, "IN_USE") || clock.monotonicMs() + lockRetryMs > untilMs) throw error;
     }
@@ -216,6 +242,18 @@ async function readContents(
   const uids = open.uids.filter((uid) => sizeOf.has(uid)); // The others went meanwhile.
   const sizes = Float64Array.from(uids, (uid) => sizeOf.get(uid) ?? 0);
   return { mailbox: open.info.id, uidValidity: open.info.uidValidity, uids, sizes };
+}
+
+/** UIDLs are told once: behind a failure of the node they must still name the same messages. */
+async function checkContents(
+  { store }: GatewayServices,
+  who: Principal,
+  { mailbox, uidValidity }: MaildropContents,
+  signal: AbortSignal,
+): Promise<void> {
+  const info = await store.mailboxStatus(who, "INBOX", signal);
+  if (info.id === mailbox && info.uidValidity === uidValidity) return;
+  throw new MailError({ code: "MAILBOX_GONE", mailbox, why: "other UIDVALIDITY" });
 }
 
 /** The number in `UID n RFC822.SIZE s`. */

@@ -18,7 +18,8 @@ export function updateFailureReply(failure: MailFailure): string {
 /** The last word of a session whose maildrop is lost, without its CRLF: nothing was deleted. */
 export function lostReply(failure: MailFailure): string {
   // RFC 2449 §8.1.2: [IN-USE] answers a login only.
-  return failure.code === "IN_USE" || failure.code === "UNAVAILABLE"
+  const { code } = failure;
+  return code === "IN_USE" || code === "UNAVAILABLE" || code === "MAILBOX_GONE"
     ? "-ERR [SYS/TEMP] The maildrop was lost, log in again"
     : failureReply(failure);
 }

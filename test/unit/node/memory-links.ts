@@ -25,6 +25,10 @@ export class MemoryPeer implements Peer {
   /** Calls whose answer is lost. */
   answersToLose = 0;
   readonly heads: unknown[] = [];
+  /** Most streams that were asked for and had not answered, since it was set. */
+  streamsAtOnce = 0;
+  #asking = 0;
+  readonly #breaks = new Set<(quietly: boolean) => void>();
   readonly #listeners = new Set<(up: boolean) => void>();
 
   async call(method: string, head: unknown, options: CallOptions): Promise<RpcReply> {
@@ -38,17 +42,64 @@ export class MemoryPeer implements Peer {
     return over(reply);
   }
 
-  async *stream(method: string, head: unknown, options: CallOptions): AsyncGenerator<RpcReply> {
+  /** Ends every stream that is open now; `quietly`: its handler is not told. */
+  breakStreams(options: { readonly quietly?: boolean } = {}): void {
+    for (const run of this.#breaks) run(options.quietly === true);
+  }
+
+  stream(method: string, head: unknown, options: CallOptions): AsyncIterable<RpcReply> {
+    return { [Symbol.asyncIterator]: () => this.#iterate(method, head, options) };
+  }
+
+  #iterate(method: string, head: unknown, options: CallOptions): AsyncIterator<RpcReply> {
     const found = this.registry.method(method);
     if (found?.kind !== "stream") throw broken(`no stream ${method}`);
-    for await (const item of found.handle(this.#request(head, options))) {
+    const gone = new AbortController();
+    options.signal.addEventListener("abort", () => gone.abort(options.signal.reason));
+    const request = this.#request(head, { ...options, signal: gone.signal });
+    const items = found.handle(request)[Symbol.asyncIterator]();
+    let end: (result: Promise<IteratorResult<RpcReply>>) => void = () => undefined;
+    const ended = new Promise<IteratorResult<RpcReply>>((resolve) => {
+      end = resolve;
+    });
+    const cut = (quietly: boolean): void => {
+      this.#breaks.delete(cut);
+      end(Promise.reject(broken("link broke")));
+      if (!quietly) gone.abort(broken("link broke"));
+    };
+    this.#breaks.add(cut);
+    this.streamsAtOnce = Math.max(this.streamsAtOnce, ++this.#asking);
+    const next = async (): Promise<IteratorResult<RpcReply>> => {
+      const item = await items.next();
+      if (item.done === true) {
+        this.#breaks.delete(cut);
+        return item;
+      }
       if (this.itemsUntilBreak <= 0) {
         this.itemsUntilBreak = Number.POSITIVE_INFINITY;
         throw broken("link broke");
       }
       this.itemsUntilBreak -= 1;
-      yield over(item);
-    }
+      return { done: false, value: over(item.value) };
+    };
+    let first = true;
+    return {
+      next: async () => {
+        try {
+          return await Promise.race([next(), ended]);
+        } finally {
+          if (first) this.#asking--;
+          first = false;
+        }
+      },
+      return: () => {
+        this.#breaks.delete(cut);
+        gone.abort(broken("cancelled"));
+        const done = Promise.resolve({ done: true as const, value: undefined });
+        end(done);
+        return done;
+      },
+    };
   }
 
   async upload(

@@ -1,70 +1,24 @@
 // The routed store against a mail service in this process: retries with the same operation id, epochs,
 // streams that break anywhere.
 
+import { setMaxListeners } from "node:events";
 import { afterEach, describe, expect, test } from "vitest";
-import { pino } from "pino";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { EmbeddedCoordinator } from "../../../src/cluster/coordinator/embedded.ts";
-import { MailService } from "../../../src/cluster/node/mail-service.ts";
-import { RoutedMailStore } from "../../../src/cluster/node/routed-mail-store.ts";
-import { encodeShardConfig, shardKey } from "../../../src/cluster/node/shard-codec.ts";
-import { ShardTable } from "../../../src/cluster/node/shard-table.ts";
-import { systemClock } from "../../../src/lib/clock.ts";
-import { realDisk } from "../../../src/lib/real-disk.ts";
-import { epoch, memberId, shardId, storeId, uid } from "../../../src/mail/ids.ts";
-import type { FetchChunk, FetchRequest, MailStore } from "../../../src/mail/mail-store.ts";
-import { allUids } from "../../../src/mail/uid-set.ts";
+import { shardId, uid } from "../../../src/mail/ids.ts";
+import type { MailboxId } from "../../../src/mail/ids.ts";
+import type {
+  FetchChunk,
+  FetchItems,
+  FetchRequest,
+  MailStore,
+  Principal,
+} from "../../../src/mail/mail-store.ts";
+import { allUids, uidSetHas } from "../../../src/mail/uid-set.ts";
+import * as kit from "../../conformance/mail-store-kit.ts";
 import { deliver, deliverRequest, message, never, open } from "../../conformance/mail-store-kit.ts";
 import { FakeMailStore } from "../../support/fake-mail-store.ts";
-import { linksTo, MemoryPeer } from "./memory-links.ts";
+import { closeWorlds, world } from "./routed-world.ts";
 
-const closers: (() => Promise<void> | void)[] = [];
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-});
-
-async function world(retryMs = 2000, store: MailStore = new FakeMailStore()) {
-  const folder = await mkdtemp(join(tmpdir(), "pabal-routed-"));
-  const log = pino({ level: "silent" });
-  const coordinator = await EmbeddedCoordinator.open({
-    disk: realDisk(folder),
-    path: "coordinator.log",
-    clock: systemClock,
-    log,
-    fatal: () => undefined,
-  });
-  const put = async (number: number): Promise<void> => {
-    const key = shardKey(shardId(1));
-    const ifRevision = (await coordinator.get(key))?.revision ?? 0;
-    const value = encodeShardConfig({
-      shard: shardId(1),
-      epoch: epoch(number),
-      primary: { node: memberId("n1"), store: storeId("0".repeat(32)) },
-      secondaries: [],
-      minCopies: 1,
-      nonce: "",
-    });
-    await coordinator.compareAndSet([{ key, ifRevision, value }]);
-  };
-  await put(1);
-  const table = await ShardTable.open({ coordinator, clock: systemClock, logger: log });
-  closers.push(async () => {
-    table.close();
-    await coordinator.close();
-    await rm(folder, { recursive: true });
-  });
-  const peer = new MemoryPeer();
-  const node = { epoch: 1, serving: true };
-  new MailService(store, {
-    serves: () => node.serving,
-    epochOf: () => epoch(node.epoch),
-  }).register(peer.registry);
-  const links = linksTo(peer);
-  const routed = new RoutedMailStore({ table, links, clock: systemClock, retryMs });
-  return { peer, node, routed, put, store };
-}
+afterEach(closeWorlds);
 
 async function fakeWorld(retryMs?: number) {
   const fake = new FakeMailStore();
@@ -75,7 +29,7 @@ async function fakeWorld(retryMs?: number) {
 function storeOf(messages: readonly string[], pieceBytes: number): MailStore {
   async function* fetch(_who: unknown, request: FetchRequest): AsyncGenerator<FetchChunk> {
     for (const [at, text] of messages.entries()) {
-      if (at + 1 < (request.uids[0] ?? 0)) continue;
+      if (!uidSetHas(request.uids, at + 1)) continue;
       for (let from = 0; from < text.length; from += pieceBytes) {
         const bytes = Buffer.from(text.slice(from, from + pieceBytes));
         yield { parts: [{ uid: uid(at + 1), bytes, more: from + pieceBytes < text.length }] };
@@ -88,7 +42,7 @@ function storeOf(messages: readonly string[], pieceBytes: number): MailStore {
 const fetchAll = { mailbox: 1 as never, uids: allUids, items: { flags: true } };
 const somebody = { account: 1 as never, shard: shardId(1), credVersion: 1 };
 
-async function textOf(chunks: AsyncIterable<FetchChunk>): Promise<string> {
+async function textOf(chunks: AsyncIterable<FetchChunk> | Iterable<FetchChunk>): Promise<string> {
   let text = "";
   for await (const { parts } of chunks) {
     for (const part of parts)
@@ -206,6 +160,59 @@ describe("FETCH over a link that breaks", () => {
     ).rejects.toMatchObject({ code: "INVALID" });
   });
 
+  /** A message whose literal comes in pieces, and the same message later. */
+  async function cutInLiteral(
+    change: (world: {
+      readonly routed: MailStore;
+      readonly who: Principal;
+      readonly mailbox: MailboxId;
+    }) => Promise<unknown>,
+    items: FetchItems,
+  ) {
+    const { peer, routed, who } = await fakeWorld();
+    const bytes = message("long", "0123456789abcdef".repeat(40_000));
+    await deliver(routed, who, message("before"));
+    await deliver(routed, who, bytes);
+    await deliver(routed, who, message("behind"));
+    const mailbox = (await open(routed, who)).info.id;
+    peer.itemsUntilBreak = 3;
+    const chunks: FetchChunk[] = [];
+    for await (const chunk of routed.fetch(who, { mailbox, uids: allUids, items }, never)) {
+      chunks.push(chunk);
+      if (chunks.length === 3) await change({ routed, who, mailbox });
+    }
+    expect(peer.itemsUntilBreak).toBe(Number.POSITIVE_INFINITY);
+    const text = await textOf(chunks);
+    return { text, bytes: bytes.toString() };
+  }
+  const wholeMessage = { path: [], kind: "body" as const, label: "BODY[]" };
+
+  test("a literal goes on though the message's flags have changed", async () => {
+    const { text, bytes } = await cutInLiteral(
+      ({ routed, who, mailbox }) => kit.setFlags(routed, who, mailbox, [2, 2], "add", ["$Longer"]),
+      { flags: true, modSeq: true, sections: [wholeMessage, { ...wholeMessage, label: "RFC822" }] },
+    );
+    const [, second = ""] = text.split("|");
+    expect(second).toMatch(/^UID 2 FLAGS \(\) MODSEQ \(\d+\) BODY\[\] \{\d+\}/);
+    expect(second.slice(second.indexOf("}") + 3)).toBe(
+      `${bytes} RFC822 {${bytes.length}}\r\n${bytes}`,
+    );
+    expect(text.split("|")).toHaveLength(4);
+  });
+
+  test("a literal goes on though the message was expunged", async () => {
+    const { text, bytes } = await cutInLiteral(
+      ({ routed, who, mailbox }) =>
+        routed.expunge(who, { ...kit.change(), mailbox, uids: [1, 2], force: true }, never),
+      { flags: true, sections: [wholeMessage] },
+    );
+    const [first, second, third, end] = text.split("|");
+    expect(first).toMatch(/^UID 1 /);
+    expect(second).toBe(`UID 2 FLAGS () BODY[] {${bytes.length}}\r\n${bytes}`);
+    expect(third).toMatch(/^UID 3 /);
+    expect(end).toBe("");
+  });
+
   test("a body goes on at its offset", async () => {
     const { peer, routed, who } = await fakeWorld();
     const bytes = message("body", "x".repeat(2_000_000));
@@ -219,7 +226,129 @@ describe("FETCH over a link that breaks", () => {
     for await (const part of routed.readMessage(who, read, never)) parts.push(part);
     expect(Buffer.concat(parts).equals(bytes.subarray(10))).toBe(true);
   });
+
+  test("a body goes on though its message was expunged, but does not begin then", async () => {
+    const { peer, routed, who } = await fakeWorld();
+    const bytes = message("body", "x".repeat(700_000));
+    await deliver(routed, who, bytes);
+    const mailbox = (await open(routed, who)).info.id;
+    peer.itemsUntilBreak = 2;
+    const parts: Uint8Array[] = [];
+    const read = { mailbox, uid: uid(1), offset: 0 };
+    for await (const part of routed.readMessage(who, read, never)) {
+      parts.push(part);
+      const all = { ...kit.change(), mailbox, uids: allUids, force: true };
+      if (parts.length === 1) await routed.expunge(who, all, never);
+    }
+    expect(Buffer.concat(parts).equals(bytes)).toBe(true);
+    expect(await kit.codeOf(routed.readMessage(who, read, never))).toBe("INVALID");
+  });
+
+  test("the time to find the primary begins when it is lost, not with the FETCH", async () => {
+    const { peer, routed } = await world(150, storeOf(messages, 5));
+    peer.itemsUntilBreak = 5;
+    const text: string[] = [];
+    for await (const { parts } of routed.fetch(somebody, fetchAll, never)) {
+      text.push(...parts.map(({ bytes }) => Buffer.from(bytes).toString()));
+      if (text.length === 5) {
+        await passed(200); // A slow client.
+        peer.setUp(false);
+        setTimeout(() => peer.setUp(true), 50);
+      }
+    }
+    expect(text.join("")).toBe(messages.join(""));
+  });
 });
+
+describe("a watch over a link that breaks", () => {
+  test("says so, finds the primary again within its time, however long it was quiet", async () => {
+    const { peer, routed, who } = await fakeWorld(150);
+    const mailbox = (await open(routed, who)).info.id;
+    const heard: string[] = [];
+    const stop = new AbortController();
+    const request = {
+      mailboxes: [mailbox],
+      listening: () => heard.push("listening"),
+      interrupted: () => heard.push("interrupted"),
+    };
+    const watching = (async () => {
+      for await (const event of routed.watch(who, request, stop.signal)) heard.push(event.kind);
+    })();
+    await expect.poll(() => heard).toEqual(["listening"]);
+    await passed(200);
+    peer.breakStreams();
+    await expect.poll(() => heard).toEqual(["listening", "interrupted", "listening"]);
+    await deliver(routed, who);
+    await expect.poll(() => heard.at(-1)).toBe("mailbox");
+    stop.abort();
+    await watching;
+  });
+
+  test("ends as UNAVAILABLE when no primary is found, and is said to be interrupted at once", async () => {
+    const { peer, routed, who } = await fakeWorld(60);
+    peer.setUp(false);
+    let interrupted = 0;
+    const request = { mailboxes: "all" as const, interrupted: () => interrupted++ };
+    const first = routed.watch(who, request, never)[Symbol.asyncIterator]().next();
+    await expect.poll(() => interrupted).toBe(1);
+    await expect(first).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  });
+
+  test("is made anew when the shard has other members, though the old node says nothing", async () => {
+    const { node, routed, who, put } = await fakeWorld();
+    const mailbox = (await open(routed, who)).info.id;
+    let listening = 0;
+    const stop = new AbortController();
+    const request = { mailboxes: [mailbox], listening: () => listening++ };
+    const watching = (async () => {
+      for await (const event of routed.watch(who, request, stop.signal)) void event;
+    })();
+    await expect.poll(() => listening).toBe(1);
+    node.epoch = 2;
+    await put(2);
+    await expect.poll(() => listening).toBe(2);
+    stop.abort();
+    await watching;
+  });
+
+  test("many come back, a few at a time", async () => {
+    const { peer, routed, who } = await fakeWorld();
+    const stop = new AbortController();
+    setMaxListeners(0, stop.signal);
+    let listening = 0;
+    const request = { mailboxes: "all" as const, listening: () => listening++ };
+    const watching = Array.from({ length: 100 }, async () => {
+      for await (const event of routed.watch(who, request, stop.signal)) void event;
+    });
+    await expect.poll(() => listening).toBe(100);
+    peer.streamsAtOnce = 0;
+    peer.breakStreams();
+    await expect.poll(() => listening).toBe(200);
+    expect(peer.streamsAtOnce).toBeLessThanOrEqual(16);
+    stop.abort();
+    await Promise.all(watching);
+  });
+});
+
+describe("a maildrop whose link breaks", () => {
+  test("is taken again by its holder, whatever the node still thinks", async () => {
+    const { peer, routed, who } = await fakeWorld();
+    const states: string[] = [];
+    const stop = new AbortController();
+    await routed.lockMaildrop(who, stop.signal, ({ kind }) => states.push(kind), kit.change().opId);
+    peer.breakStreams({ quietly: true }); // The node has not noticed.
+    await expect.poll(() => states).toEqual(["broken", "held"]);
+    expect(await kit.codeOf(routed.lockMaildrop(who, never))).toBe("IN_USE");
+    stop.abort();
+    await expect.poll(() => kit.codeOf(routed.lockMaildrop(who, never))).toBe("none");
+  });
+});
+
+function passed(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;

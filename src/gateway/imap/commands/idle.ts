@@ -79,7 +79,7 @@ class Teller {
       } catch (error) {
         if (session.signal.aborted) return;
         this.#failed(error);
-        return;
+        if (!isMailError(error)) return;
       }
       poll = false;
     } while (this.#again && session.bye === undefined);
