@@ -19,6 +19,8 @@ import type { RingEffect, RingId, RingMessage } from "./ring-types.ts";
 const ringPatience = 10;
 /** Without a ring after so many quiet times the gathering starts anew. */
 const formPatience = 3;
+/** Each time that one is left out its way back takes twice as long, up to so many times. */
+const strikesMax = 3;
 
 export function startGather(state: RingState, nowMs: number, out: RingEffect[]): void {
   state.phase = "gather";
@@ -67,8 +69,9 @@ export function onJoin(
   }
   const { order, ring } = state;
   if (!order.includes(from)) {
-    answerOldRing(state, from, nowMs, out);
+    // One that hears us is only waiting to be taken in: an answer would make it ask again at once.
     if (message.hearsYou) invite(state, from, nowMs);
+    else answerOldRing(state, from, nowMs, out);
     return;
   }
   const lateMs = nowMs - state.tokenMs;
@@ -116,7 +119,7 @@ export function onMerge(
   // The newer ring takes in the older one's members, one by one as they answer.
   if (state.phase !== "gather" && state.order.includes(from)) startGather(state, nowMs, out);
   if (state.phase === "gather") state.gathering.ringHeard = true;
-  sendJoin(state, from, nowMs, out);
+  else sendJoin(state, from, nowMs, out);
 }
 
 function sendJoin(state: RingState, to: MemberId, nowMs: number, out: RingEffect[]): void {
@@ -124,7 +127,8 @@ function sendJoin(state: RingState, to: MemberId, nowMs: number, out: RingEffect
 }
 
 function invite(state: RingState, member: MemberId, nowMs: number): void {
-  const leftMs = state.leftMs.get(member);
-  if (leftMs !== undefined && nowMs - leftMs < state.times.rejoinMs) return;
+  const left = state.left.get(member);
+  const waitMs = state.times.rejoinMs * 2 ** Math.min(strikesMax, (left?.strikes ?? 1) - 1);
+  if (left !== undefined && nowMs - left.atMs < waitMs) return;
   state.joiners.add(member);
 }

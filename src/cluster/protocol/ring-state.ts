@@ -72,13 +72,16 @@ export interface RingState {
   rotationMs: number | undefined;
   readonly heardMs: Map<MemberId, number>;
   /** Members that were on our ring and were left out, and when. */
-  readonly leftMs: Map<MemberId, number>;
+  readonly left: Map<MemberId, { readonly atMs: number; readonly strikes: number }>;
   /** Gateways to take in when we hold the token: they hear us and we hear them. */
   readonly joiners: Set<MemberId>;
   readonly loads: Map<MemberId, KeptLoad>;
   readonly reach: Map<MemberId, ReachReport>;
   tableRevision: number;
 }
+
+/** Left out twice within this time: there is something wrong with its path. */
+const strikeMs = 20_000;
 
 export function sameRing(a: RingId, b: RingId): boolean {
   return a.term === b.term && a.maker === b.maker;
@@ -119,12 +122,9 @@ export function adopt(
   out: RingEffect[],
 ): void {
   for (const member of state.order) {
-    if (!order.includes(member)) state.leftMs.set(member, nowMs);
+    if (!order.includes(member)) noteLeft(state, member, nowMs);
   }
-  for (const member of order) {
-    state.leftMs.delete(member);
-    state.joiners.delete(member);
-  }
+  for (const member of order) state.joiners.delete(member);
   for (const gateway of state.reach.keys()) {
     if (gateway !== state.me && !order.includes(gateway)) state.reach.delete(gateway);
   }
@@ -142,6 +142,12 @@ export function adopt(
   state.pinnedMs = undefined;
   if (changed) out.push({ kind: "order", order });
   settleActing(state, out);
+}
+
+function noteLeft(state: RingState, member: MemberId, nowMs: number): void {
+  const last = state.left.get(member);
+  const again = last !== undefined && nowMs - last.atMs < strikeMs;
+  state.left.set(member, { atMs: nowMs, strikes: again ? last.strikes + 1 : 1 });
 }
 
 /** Says so when this gateway became, or no longer is, the acting manager. */

@@ -52,7 +52,7 @@ export function makeRing(
     lastHoldMs: undefined,
     rotationMs: undefined,
     heardMs: new Map(),
-    leftMs: new Map(),
+    left: new Map(),
     joiners: new Set(),
     loads: new Map(),
     reach: new Map([[me, { gateway: me, boot, seq: 0, unreachable: [] }]]),
@@ -177,7 +177,7 @@ function onGateways(
     .slice(0, ringMembersMax);
   for (const { member, boot } of others) {
     // A new start of it: what was wrong with its path may be over.
-    if (state.gateways.get(member) !== boot) state.leftMs.delete(member);
+    if (state.gateways.get(member) !== boot) state.left.delete(member);
   }
   const was = state.out;
   state.out = !first.includes(state.me);
@@ -192,8 +192,8 @@ function onGateways(
   for (const [gateway, { boot }] of state.reach) {
     if (gateway !== state.me && state.gateways.get(gateway) !== boot) state.reach.delete(gateway);
   }
-  for (const member of state.leftMs.keys()) {
-    if (!state.gateways.has(member)) state.leftMs.delete(member);
+  for (const member of state.left.keys()) {
+    if (!state.gateways.has(member)) state.left.delete(member);
   }
   // Outside, or in again: the former ring goes on without us, or takes us in.
   if (state.out !== was) startGather(state, nowMs, out);
