@@ -22,6 +22,7 @@ export interface Group extends CommitGroup {
   readonly segment: number;
   readonly offset: number;
   readonly marks: Map<ShardId, Lsn>;
+  tails: Set<ShardId> | undefined;
   readonly parts: Uint8Array[];
   bytes: number;
   /** The salt of the segment that this group opens; undefined when it goes on in the last one. */
@@ -240,6 +241,7 @@ function newGroup(segment: number, offset: number, opens: Uint8Array | undefined
     opens,
     durable,
     marks: new Map(),
+    tails: undefined,
     parts: [],
     bytes: 0,
     resolve,

@@ -5,7 +5,7 @@ import { assert } from "../../lib/assert.ts";
 import type { Disk } from "../../lib/disk.ts";
 import type { Lsn, ShardId } from "../../mail/ids.ts";
 import type { Location } from "../journal.ts";
-import { chainHash, headerBytes, recordType } from "./record.ts";
+import { chainHash, fromTailRecord, headerBytes, recordType } from "./record.ts";
 import { segmentHeaderBytes, segmentPath, walkSegment } from "./segment-file.ts";
 import type { ChainHash, Position } from "./types.ts";
 
@@ -44,10 +44,14 @@ export class LogWindow {
   /** Segments from here on may hold entries that are not on disk yet. */
   #durable = 0;
 
-  constructor(disk: Disk, folder: string, oldest: number) {
+  /** Looks for entries of tail-first logs instead. */
+  readonly #ofTails: boolean;
+
+  constructor(disk: Disk, folder: string, oldest: number, ofTails = false) {
     this.#disk = disk;
     this.#folder = folder;
     this.#oldest = oldest;
+    this.#ofTails = ofTails;
   }
 
   /** All before this segment is on disk, so that an index dropped from RAM can be made again. */
@@ -107,13 +111,17 @@ export class LogWindow {
     const file = await this.#disk.open(segmentPath(this.#folder, segment), "read");
     try {
       await walkSegment(file, segmentHeaderBytes, true, ({ header, buffer, at, offset }) => {
-        if (header.type === recordType.entry) {
-          const { length, headLength: headBytes } = header;
+        const { type, shard, lsn, length, headLength: headBytes } = header;
+        if (this.#ofTails) {
+          if (type === recordType.tailMark) cutIn(index, shard, lsn);
+          if (type !== recordType.tailEntry) return;
+          const hash = chainHash(fromTailRecord(buffer.subarray(at, at + headerBytes)), 0);
+          addTo(index, shard, lsn, { segment, offset, length, headBytes, hash });
+        } else if (type === recordType.entry) {
           const hash = chainHash(buffer, at);
-          addTo(index, header.shard, header.lsn, { segment, offset, length, headBytes, hash });
-        }
-        if (header.type === recordType.cut || header.type === recordType.restart) {
-          cutIn(index, header.shard, header.lsn);
+          addTo(index, shard, lsn, { segment, offset, length, headBytes, hash });
+        } else if (type === recordType.cut || type === recordType.restart) {
+          cutIn(index, shard, lsn);
         }
       });
     } finally {

@@ -26,10 +26,14 @@ interface Wanted {
 const gapBytesMax = 65_536;
 const readBytesMax = 1_048_576;
 
-/** @throws {MailError} DAMAGED when a record of the window fails its checksum. */
+/**
+ * @param restore makes the record of an entry from what lies in the file.
+ * @throws {MailError} DAMAGED when a record of the window fails its checksum.
+ */
 export async function readWindow(
   { window, reader, durableEnd }: Sources,
   { shard, from, last, maxBytes }: Wanted,
+  restore?: (record: Uint8Array) => Uint8Array,
 ): Promise<EntriesRead> {
   const places: EntryPlace[] = [];
   let bytes = 0;
@@ -52,7 +56,8 @@ export async function readWindow(
     const segment = run[0]?.segment ?? 0;
     const chunk = await reader.readRange(segment, base, end.offset + end.length - base);
     for (const place of run) {
-      const record = chunk.subarray(place.offset - base, place.offset - base + place.length);
+      const bytes = chunk.subarray(place.offset - base, place.offset - base + place.length);
+      const record = restore === undefined ? bytes : restore(bytes);
       if (decodeEntry(record)?.hash !== place.hash) {
         throw new MailError({ code: "DAMAGED", what: `record at ${segment}:${place.offset}` });
       }

@@ -27,6 +27,10 @@ export const recordType = {
   body: 7,
   /** The copy is being made anew: what it held is void, and it is no copy before a restart record. */
   abandon: 8,
+  /** An entry of a tail-first log: the entry's record with another type, and so another checksum. */
+  tailEntry: 9,
+  /** Begin, cut or end of a shard's tail-first log; `kind` says which. */
+  tailMark: 10,
 } as const;
 
 export type RecordType = (typeof recordType)[keyof typeof recordType];
@@ -168,6 +172,25 @@ export function decodeEntry(record: Uint8Array): RawEntry | undefined {
     head: buffer.subarray(headerBytes, headerBytes + header.headLength),
     body: buffer.subarray(headerBytes + header.headLength),
   };
+}
+
+/** An entry's record as it lies in a tail-first log: a fresh header, the rest uncopied. */
+export function asTailRecord(record: Uint8Array): { header: Buffer; rest: Uint8Array } {
+  const header = Buffer.from(record.subarray(0, headerBytes));
+  retype(header, recordType.tailEntry);
+  return { header, rest: record.subarray(headerBytes) };
+}
+
+/** The entry's record again, from its header on, in a fresh buffer. */
+export function fromTailRecord(record: Uint8Array): Buffer {
+  const copy = Buffer.from(record);
+  retype(copy, recordType.entry);
+  return copy;
+}
+
+function retype(buffer: Buffer, type: RecordType): void {
+  buffer[at.type] = type;
+  buffer.writeUInt32BE(crc32c(buffer.subarray(at.length, headerBytes)), at.headerCrc);
 }
 
 const types: readonly (RecordType | undefined)[] = [undefined, ...Object.values(recordType)];

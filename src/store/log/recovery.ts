@@ -18,6 +18,7 @@ import {
   segmentPath,
   walkSegment,
 } from "./segment-file.ts";
+import { TailTable } from "./tail-log.ts";
 import type { Position, SegmentLogOptions } from "./types.ts";
 
 export interface SegmentInfo {
@@ -29,6 +30,7 @@ export interface SegmentInfo {
 export interface Recovered {
   readonly replay: Replay;
   readonly window: LogWindow;
+  readonly tails: TailTable;
   readonly last: OpenSegment;
   readonly segments: Map<number, SegmentInfo>;
   readonly from: Position;
@@ -55,8 +57,10 @@ export async function recover(
   }
   const numbers = [...headers.keys()];
   const newest = numbers.at(-1);
-  const window = new LogWindow(disk, folder, contiguousFrom(numbers));
-  const replay = new Replay(checkpoint, window, options.apply);
+  const oldest = contiguousFrom(numbers);
+  const window = new LogWindow(disk, folder, oldest);
+  const tails = new TailTable(new LogWindow(disk, folder, oldest, true));
+  const replay = new Replay(checkpoint, window, tails, options.apply);
   let last: OpenSegment | undefined;
   for (
     let segment = checkpoint.from.segment;
@@ -70,7 +74,8 @@ export async function recover(
   last ??= await firstSegment(disk, folder, checkpoint, options, segments);
   await replay.finish({ segment: last.segment, offset: last.end });
   window.setDurable(last.segment);
-  return { replay, window, last, segments, from: checkpoint.from };
+  tails.window.setDurable(last.segment);
+  return { replay, window, tails, last, segments, from: checkpoint.from };
 }
 
 async function checkpointOf(

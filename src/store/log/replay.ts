@@ -9,6 +9,7 @@ import type { Checkpoint } from "./checkpoint-file.ts";
 import type { LogWindow } from "./log-window.ts";
 import { chainHash, headerBytes, opIdAt, type RecordHeader, recordType } from "./record.ts";
 import type { WalkedRecord } from "./segment-file.ts";
+import type { TailTable } from "./tail-log.ts";
 import {
   abandonAt,
   advance,
@@ -47,9 +48,17 @@ export class Replay {
   #adopted = false;
   #allDamaged: LogDamage | undefined;
 
-  constructor(checkpoint: Checkpoint, window: LogWindow, apply: SegmentLogOptions["apply"]) {
+  readonly #firsts: TailTable;
+
+  constructor(
+    checkpoint: Checkpoint,
+    window: LogWindow,
+    firsts: TailTable,
+    apply: SegmentLogOptions["apply"],
+  ) {
     this.#checkpoint = checkpoint;
     this.#window = window;
+    this.#firsts = firsts;
     this.#apply = apply;
     for (const { shard, since } of checkpoint.shards) this.#voidBefore.set(shard, since);
   }
@@ -62,6 +71,10 @@ export class Replay {
     if (isBefore(position, this.#checkpoint.from)) return undefined;
     if (!this.#adopted && !isBefore(position, this.#checkpoint.asOf)) this.#adopt(position);
     if (header.type === recordType.group || header.type === recordType.body) return undefined;
+    if (header.type === recordType.tailEntry || header.type === recordType.tailMark) {
+      this.#firsts.replay(segment, record);
+      return undefined;
+    }
     const state = shardOf(this.table, header.shard);
     if (isBefore(position, this.#voidBefore.get(header.shard) ?? position)) return undefined;
     if (header.type === recordType.restart) {
@@ -107,6 +120,9 @@ export class Replay {
       this.#allDamaged ??= { shards: [], at: position, why: "unreadable record" };
     } else if (header.type === recordType.group || header.type === recordType.body) {
       this.damage.push({ shards: [], at: position, why: "damaged record without state" });
+    } else if (header.type === recordType.tailEntry || header.type === recordType.tailMark) {
+      this.#firsts.damaged(header.shard);
+      this.damage.push({ shards: [], at: position, why: "damaged record of a tail" });
     } else {
       this.#damageShard(shardOf(this.table, header.shard), position, "damaged record");
     }
@@ -122,6 +138,7 @@ export class Replay {
     }
     if (this.#allDamaged !== undefined) {
       for (const state of this.table.values()) state.damaged = true;
+      this.#firsts.damaged();
       this.damage.push({ ...this.#allDamaged, shards: [...this.table.keys()] });
     }
     this.damage = this.damage.flatMap((found) => {

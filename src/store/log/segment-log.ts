@@ -26,6 +26,7 @@ import { readWindow } from "./read-window.ts";
 import { type Recovered, recover, type SegmentInfo } from "./recovery.ts";
 import { encodeConfigHead, lowestUnapplied } from "./replay.ts";
 import { SegmentReader } from "./segment-reader.ts";
+import { TailLog } from "./tail-log.ts";
 import {
   abandonAt,
   advance,
@@ -74,6 +75,7 @@ export async function openSegmentLog(
 
 class Log implements SegmentLog {
   readonly damage: readonly LogDamage[];
+  readonly tails: TailLog;
   readonly #disk: Disk;
   readonly #folder: string;
   readonly #options: SegmentLogOptions;
@@ -105,6 +107,9 @@ class Log implements SegmentLog {
         onSegment: (segment, createdMs) => this.#segments.set(segment, { createdMs, bytes: 0 }),
       }),
       found.last,
+    );
+    this.tails = new TailLog(found.tails, this.#reader, this.#writer, (...record) =>
+      this.#place(...record),
     );
   }
 
@@ -257,19 +262,15 @@ class Log implements SegmentLog {
 
   collectable(): readonly SegmentUse[] {
     const { clock, windowMs = 86_400_000 } = this.#options;
-    const windowBytesMax = this.#windowBytesMax ?? this.#options.windowBytesMax ?? 2 ** 31;
-    return outsideWindow(this.#segments, this.#checkpointFrom.segment, {
-      oldestMs: clock.nowMs() - windowMs,
-      bytesMax: windowBytesMax,
-    });
+    const bytesMax = this.#windowBytesMax ?? this.#options.windowBytesMax ?? 2 ** 31;
+    const window = { oldestMs: clock.nowMs() - windowMs, bytesMax };
+    return outsideWindow(this.#segments, this.#checkpointFrom.segment, window);
   }
 
   rewrite(segments: readonly number[], owner: GarbageOwner): Promise<RewriteResult> {
     const allowed = new Set(this.collectable().map(({ segment }) => segment));
-    assert(
-      segments.every((segment) => allowed.has(segment)),
-      "only collectable segments are rewritten",
-    );
+    const known = segments.every((segment) => allowed.has(segment));
+    assert(known, "only collectable segments are rewritten");
     const log = {
       disk: this.#disk,
       folder: this.#folder,
@@ -279,6 +280,7 @@ class Log implements SegmentLog {
       forget: async (segment: number) => {
         this.#segments.delete(segment);
         this.#window.dropUpTo(segment);
+        this.tails.dropUpTo(segment);
         await this.#reader.drop(segment);
       },
     };
@@ -308,8 +310,8 @@ class Log implements SegmentLog {
   /** The state of a shard that may take entries. */
   #sound(shard: ShardId): ShardState {
     const state = shardOf(this.#table, shard);
-    if (state.damaged)
-      throw new MailError({ code: "DAMAGED", what: `shard ${shard} on this node` });
+    const what = `shard ${shard} on this node`;
+    if (state.damaged) throw new MailError({ code: "DAMAGED", what });
     return state;
   }
 
@@ -373,6 +375,7 @@ class Log implements SegmentLog {
   #onDurable(group: CommitGroup, end: Position): void {
     this.#durableEnd = end;
     this.#window.setDurable(end.segment);
+    this.tails.setDurable(end);
     const info = this.#segments.get(end.segment);
     if (info !== undefined) this.#segments.set(end.segment, { ...info, bytes: end.offset });
     for (const listener of this.#listeners) listener(group);
@@ -380,7 +383,7 @@ class Log implements SegmentLog {
 
   async #checkpoint(): Promise<Position> {
     const lowest = await lowestUnapplied(this.#table.values(), this.#window, this.#writer.end);
-    const from = lowest ?? this.#checkpointFrom;
+    const from = this.tails.lowest(lowest ?? this.#checkpointFrom);
     const asOf = this.#writer.end;
     const shards = [...this.#table.values()].map((state) => ({ ...state }));
     await this.#writer.settle();

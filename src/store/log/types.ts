@@ -45,6 +45,8 @@ export interface CommitGroup {
   readonly durable: Promise<void>;
   /** Highest lsn of each shard that has entries in the group. */
   readonly marks: ReadonlyMap<ShardId, Lsn>;
+  /** Shards with entries of their tail-first logs in the group. */
+  readonly tails: ReadonlySet<ShardId> | undefined;
 }
 
 /** The answer to an append: known at once, durable with its group. */
@@ -147,6 +149,29 @@ export interface RewriteResult {
   readonly unreadable: readonly number[];
 }
 
+/** A tail-first log: what lies behind (baseLsn, baseHash), without holes. */
+export interface TailLogState {
+  readonly baseLsn: Lsn;
+  readonly baseHash: ChainHash;
+  readonly lastLsn: Lsn;
+  readonly lastHash: ChainHash;
+}
+
+/** Tail-first logs of shards whose own copy is being filled. Errors as of `append` and `appendRaw`. */
+export interface TailLogs {
+  /** Undefined: none is kept (it may have been lost by damage). */
+  state(shard: ShardId): TailLogState | undefined;
+  /** Begins one; whatever was kept is void. */
+  start(shard: ShardId, after: Lsn, hash: ChainHash): CommitGroup;
+  append(record: Uint8Array, decoded?: RawEntry): Appended;
+  cut(shard: ShardId, after: Lsn, hash: ChainHash): CommitGroup;
+  drop(shard: ShardId): CommitGroup;
+  /** As `readEntries`: the records are the entries', as they were given to `append`. */
+  read(shard: ShardId, fromLsn: Lsn, maxBytes: number): Promise<EntriesRead>;
+  /** Hashes of all entries kept, in order. */
+  hashes(shard: ShardId): Promise<readonly ChainHash[]>;
+}
+
 /** The log of one node: all shards share it, and one fdatasync serves everyone who waits. */
 export interface SegmentLog {
   /** Shards of this log, by number. */
@@ -154,6 +179,7 @@ export interface SegmentLog {
   /** Damage found at open; later finds reject the read with MailError DAMAGED. */
   readonly damage: readonly LogDamage[];
   state(shard: ShardId): ShardLogState;
+  readonly tails: TailLogs;
 
   /**
    * Gives the entry its shard's next lsn, current epoch and commit mark, and joins the current group.
