@@ -19,8 +19,17 @@ import { openStore } from "../../../src/store/open-store.ts";
 import type { OpenedStore } from "../../../src/store/open-store.ts";
 import type { CopyPiece } from "../../../src/store/shard-copy.ts";
 import type { Database } from "../../../src/store/write-queue.ts";
-import { change, delivery, fetched, makeDatabase, message, never, nextOp } from "./harness.ts";
-import { shard, TestClock } from "./harness.ts";
+import {
+  change,
+  delivery,
+  fetched,
+  makeDatabase,
+  message,
+  never,
+  nextOp,
+  shard,
+  TestClock,
+} from "./harness.ts";
 import { outcome, step, visible } from "./random-steps.ts";
 
 const other = shardId(4);
