@@ -103,7 +103,7 @@ async function bringUp(plan: Plan, cluster: DevCluster, signal: AbortSignal): Pr
   const initLimit = AbortSignal.any([signal, AbortSignal.timeout(readyWithinMs)]);
   try {
     await Promise.race([
-      initFromConfig(plan.members.at(-1)?.file ?? "", ports.nodes.length, initLimit),
+      initFromConfig(toolFile(plan.members), ports.nodes.length, initLimit),
       untilFailure(() => cluster.failure, AbortSignal.any([signal, initDone.signal])),
     ]);
     initDone.abort();
@@ -115,6 +115,15 @@ async function bringUp(plan: Plan, cluster: DevCluster, signal: AbortSignal): Pr
   cluster.markServing();
   const client = new AdminClient({ admin: plan.urls[0] ?? "", adminToken: plan.token });
   await createUsers(client, plan.users, await hashPassword(password));
+}
+
+/**
+ * The configuration by which `init` reaches the coordinator: its own, where it is a member. Another
+ * member's name on two links at once would end one of them.
+ */
+function toolFile(members: readonly MemberFile[]): string {
+  const served = members.filter(({ file }) => file !== "");
+  return (served.find(({ role }) => role === "coordinator") ?? served[0])?.file ?? "";
 }
 
 async function stop(cluster: DevCluster): Promise<void> {
