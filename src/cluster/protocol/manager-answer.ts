@@ -96,9 +96,8 @@ export function onGraftAnswer(
 ): void {
   const { action, config } = shard;
   if (action?.kind !== "graft" || !sameCopy(event.from, action.base)) return;
-  const { position } = event;
-  const { lastLsn, lastHash } = action.at;
-  if (position === undefined || position.lastLsn !== lastLsn || position.lastHash !== lastHash) {
+  // A log that goes on behind the tail's end has what its last epoch proposed: that may stay.
+  if (event.position === undefined) {
     shard.unfit = [...shard.unfit, action.base.node];
     rest(state, shard, 0);
     return;

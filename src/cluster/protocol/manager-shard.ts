@@ -155,7 +155,7 @@ function carryOutOrder(state: ManagerState, shard: ManagedShard, out: ManagerEff
   }
   const isSource = config.primary.node === order.from;
   const source = config.secondaries.find(({ node }) => node === order.from);
-  if (!isSource && source === undefined) {
+  if ((!isSource && source === undefined) || order.from === order.to) {
     shard.order = undefined;
     return false;
   }
@@ -246,10 +246,11 @@ export function addCopy(
   out: ManagerEffect[],
 ): void {
   const { config, order } = shard;
-  const next =
-    order?.kind === "move"
-      ? orderedCopy(state, shard, order.to, anchor, linked)
-      : newCopy(state, shard, config.primary, linked, anchor, []);
+  const ordered =
+    order?.kind === "move" ? orderedCopy(state, shard, order.to, anchor, linked) : undefined;
+  // An order that can't be carried out now doesn't keep the shard from what it needs.
+  const needed = ordered === undefined && wantsCopy(state, shard);
+  const next = needed ? newCopy(state, shard, config.primary, linked, anchor, []) : ordered;
   shard.restUntilMs = state.nowMs + restMs;
   if (next !== undefined) write(state, shard, addSecondary(config, next), out);
 }
