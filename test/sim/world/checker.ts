@@ -5,7 +5,7 @@ import type { MemberId } from "../../../src/mail/ids.ts";
 import type { ReplicaAlarm } from "../../../src/cluster/protocol/replica-types.ts";
 import type { ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
 import { entryAt, hashOf } from "./disk.ts";
-import type { SimEntry } from "./disk.ts";
+import type { ShardImage, SimEntry } from "./disk.ts";
 import type { NodeProcess, Shown } from "./node-process.ts";
 import type { World } from "./world.ts";
 
@@ -83,10 +83,9 @@ export class Checker {
     const { hash } = entry;
     let copies = 0;
     for (const { disk } of this.#world.nodes) {
-      const image = disk.durable.get(shard);
-      if (image === undefined) continue;
-      const inTail = image.tail !== undefined && hashOf(image.tail, lsn) === hash;
-      if (hashOf(image.main, lsn) === hash || inTail) copies += 1;
+      for (const folder of [disk.durable, ...disk.lost]) {
+        if (holds(folder.get(shard), lsn, hash)) copies += 1;
+      }
     }
     const { minCopies } = this.#world.plan;
     if (copies < minCopies) {
@@ -220,6 +219,13 @@ export class Checker {
   fail(invariant: string, what: string): never {
     return this.#fail(invariant, what);
   }
+}
+
+/** In the copy's own log or in its tail. */
+function holds(image: ShardImage | undefined, lsn: number, hash: number): boolean {
+  if (image === undefined) return false;
+  const inTail = image.tail !== undefined && hashOf(image.tail, lsn) === hash;
+  return inTail || hashOf(image.main, lsn) === hash;
 }
 
 export function describe(config: ShardConfig): string {

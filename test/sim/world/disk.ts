@@ -73,6 +73,8 @@ interface Pending {
 export class Disk {
   readonly #draws: Draws;
   readonly durable = new Map<number, ShardImage>();
+  /** What lay in data folders that were lost since: it had been durable there. */
+  readonly lost: ReadonlyMap<number, ShardImage>[] = [];
   faults: DiskFaults;
   /** Until then every fsync is slow (a sick disk). */
   sickUntilMs = 0;
@@ -95,6 +97,7 @@ export class Disk {
 
   /** Another, empty data folder. */
   wipe(store: number): void {
+    this.lost.push(new Map(this.durable));
     this.durable.clear();
     this.store = store;
   }

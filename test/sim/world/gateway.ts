@@ -186,6 +186,9 @@ export class GatewayProcess {
   }
 
   #step(event: ManagerEvent): void {
+    if (event.kind !== "tick" && event.kind !== "view" && event.kind !== "table") {
+      this.world.trace(() => `${this.machine.name} hears ${JSON.stringify(event)}`);
+    }
     const out: ManagerEffect[] = [];
     stepManager(this.#manager, event, out);
     for (const effect of out) this.#perform(effect);

@@ -96,7 +96,7 @@ export class NodeProcess {
     });
     this.refreshTable();
     life.main.every(tickMs, () => {
-      for (const shell of this.#shells.values()) shell.tick();
+      for (const shell of this.#shells.values()) shell.tick(this.machine.logWindow);
       if (!this.#tableRead) this.refreshTable();
     });
     life.main.every(reportMs, () => this.#report());
@@ -380,7 +380,7 @@ export class NodeProcess {
 
   /** Entries up to here can't be fed from the log any more. */
   prunedTo(shell: SimShell): number {
-    return Math.max(shell.image.copiedTo, shell.state.appliedLsn - this.machine.logWindow);
+    return Math.max(shell.image.copiedTo, shell.prunedLsn);
   }
 
   /** A full copy: the own one is void from the beginning on, until all is durable. */

@@ -30,6 +30,7 @@ export interface Waiter {
 }
 
 const feedEntriesMax = 16;
+const keptMs = 3000;
 
 export class SimShell {
   readonly shard: number;
@@ -39,6 +40,9 @@ export class SimShell {
   /** Operations of the whole log, also of what is not committed: the engine's table of duplicates. */
   #known = new Map<Op, number>();
   #proposed = 0;
+  /** Entries up to here are gone from the log. */
+  prunedLsn = 0;
+  #sample = { atMs: 0, lsn: 0 };
   #feedsWaiting: EffectOf<"feed">[] = [];
   /** SEAL, HANDOVER and graft calls that wait for their effects. */
   #calls: {
@@ -109,8 +113,9 @@ export class SimShell {
     this.step(event);
   }
 
-  tick(): void {
+  tick(logWindow: number): void {
     const { nowMs } = this.#node;
+    this.#prune(nowMs, logWindow);
     const heardMs = this.#node.pulse.lastGrantedMs(this.shard);
     this.step({ kind: "tick", nowMs, leaseStartMs: this.leaseStartMs, heardMs });
   }
@@ -148,6 +153,14 @@ export class SimShell {
     if (held !== this.#held) pulse.setHold(this.shard, hold);
     this.#granted = granted;
     this.#held = held;
+  }
+
+  /** Of what is applied the log keeps so many entries, and everything for some seconds. */
+  #prune(nowMs: number, logWindow: number): void {
+    if (nowMs - this.#sample.atMs < keptMs) return;
+    const upTo = Math.min(this.#sample.lsn, this.state.appliedLsn - logWindow);
+    this.prunedLsn = Math.max(this.prunedLsn, upTo);
+    this.#sample = { atMs: nowMs, lsn: this.state.appliedLsn };
   }
 
   #wait(lsn: number, waiter: Waiter): void {

@@ -178,7 +178,11 @@ export class World {
       }
       return true;
     };
-    let whole = this.#runTo(startMs + this.plan.healMsMax, isWhole);
+    let whole = this.#runTo(startMs + 5000, isWhole);
+    if (!whole) {
+      this.#forcePromote();
+      whole = this.#runTo(startMs + this.plan.healMsMax, isWhole);
+    }
     if (!whole) {
       const broken = [...this.coordinator.table.values()].filter(
         ({ shard }) => !this.checker.isWhole(shard),
@@ -196,6 +200,21 @@ export class World {
   }
 
   healedMs = 0;
+
+  /**
+   * A primary was removing its secondary when its disk was lost: of two failures at once only an
+   * operator can say that the first copy is gone for ever.
+   */
+  #forcePromote(): void {
+    for (const { shard, primary, secondaries, former } of this.coordinator.table.values()) {
+      const isGone = this.nodeOf(primary.node)?.copy.store !== primary.store;
+      const to = former?.find(({ node, store }) => this.nodeOf(node)?.copy.store === store);
+      if (!isGone || secondaries.length > 0 || to === undefined) continue;
+      for (const { process } of this.gateways) {
+        if (process?.acts === true) process.order({ kind: "forcePromote", shard, to });
+      }
+    }
+  }
 
   /** True when `until` held, looked at every 50 ms. */
   #runTo(atMs: number, until: () => boolean): boolean {
