@@ -1,5 +1,6 @@
 // Bodies too large for the log: one file each, written in pieces while they arrive, synced with
-// their folder before anybody hears of them. Which entry refers to a blob is the engine's knowledge.
+// their folder before anybody hears of them, with the checksums of their pieces beside them. Which
+// entry refers to a blob is the engine's knowledge.
 
 import { createHash, type Hash } from "node:crypto";
 import { assert } from "../../lib/assert.ts";
@@ -8,8 +9,17 @@ import type { Clock } from "../../lib/clock.ts";
 import type { Disk, DiskFile } from "../../lib/disk.ts";
 import { errorCode } from "../../lib/real-disk.ts";
 import { MailError } from "../../mail/errors.ts";
+import {
+  decodeSums,
+  encodeSums,
+  pieceBytes,
+  readChecked,
+  SumsMaker,
+  sumSuffix,
+} from "./blob-sums.ts";
+import type { BlobSums } from "./blob-sums.ts";
 
-const pieceBytes = 65_536;
+const sumsKept = 64;
 const nameForm = /^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$/;
 
 export interface BlobInfo {
@@ -36,6 +46,8 @@ export class BlobStore {
   readonly #folder: string;
   readonly #clock: Clock;
   #writers = 0;
+  /** Checksums of blobs read lately. */
+  readonly #sums = new Map<string, BlobSums>();
   /** When this process first saw a blob that nothing referred to. */
   readonly #unusedSinceMs = new Map<string, number>();
 
@@ -49,8 +61,10 @@ export class BlobStore {
   static async open(disk: Disk, folder: string, clock: Clock): Promise<BlobStore> {
     await disk.makeFolder(folder);
     await disk.syncFolder(".");
-    for (const name of await disk.list(folder)) {
-      if (name.endsWith(".part")) await disk.unlink(`${folder}/${name}`);
+    const names = new Set(await disk.list(folder));
+    for (const name of names) {
+      const orphan = name.endsWith(sumSuffix) && !names.has(name.slice(0, -sumSuffix.length));
+      if (orphan || name.endsWith(".part")) await disk.unlink(`${folder}/${name}`);
     }
     return new BlobStore(disk, folder, clock);
   }
@@ -63,7 +77,8 @@ export class BlobStore {
     const part = `${path}.${++this.#writers}.part`;
     const file = await this.#disk.open(part, "create");
     return new FileWriter(file, {
-      finish: async () => {
+      finish: async (sums) => {
+        await this.#putSums(name, sums);
         await this.#disk.rename(part, path);
         await this.#disk.syncFolder(this.#folder);
         this.#unusedSinceMs.delete(name);
@@ -73,18 +88,32 @@ export class BlobStore {
     });
   }
 
-  /** True when the blob is here, whole and unharmed: reads all of it. */
-  async isComplete({ name, bytes, sha256 }: BlobInfo): Promise<boolean> {
+  /** True when the blob is here, whole and unharmed: reads all of it, `pace` by piece. */
+  async isComplete(
+    { name, bytes, sha256 }: BlobInfo,
+    pace?: (bytes: number) => Promise<void>,
+  ): Promise<boolean> {
     const file = await this.#open(name);
     if (file === undefined) return false;
+    const sums = new SumsMaker();
     try {
       if ((await file.size()) !== bytes) return false;
       const hash = createHash("sha256");
-      for (let at = 0; at < bytes; at += pieceBytes) hash.update(await file.read(at, pieceBytes));
-      return hash.digest("hex") === sha256;
+      for (let at = 0; at < bytes; at += pieceBytes) {
+        const piece = await file.read(at, pieceBytes);
+        hash.update(piece);
+        sums.add(piece);
+        await pace?.(piece.byteLength);
+      }
+      if (hash.digest("hex") !== sha256) return false;
     } finally {
       await file.close();
     }
+    // The file is right, so what reads compare it with must be.
+    if ((await this.#sumsOf(name))?.equals(sums.finish()) !== true) {
+      await this.#putSums(name, sums.finish());
+    }
+    return true;
   }
 
   /** Its length in bytes, or undefined when it isn't here. */
@@ -98,11 +127,12 @@ export class BlobStore {
     }
   }
 
-  /** Up to `length` bytes from `offset`. @throws {MailError} DAMAGED when the blob isn't here. */
+  /** Up to `length` bytes from `offset`. @throws {MailError} DAMAGED when they aren't here unharmed. */
   async read(name: string, offset: number, length: number): Promise<Uint8Array> {
+    const sums = await this.#sumsOf(name);
     const file = await this.#need(name);
     try {
-      return await file.read(offset, length);
+      return await readChecked(file, name, sums, offset, length);
     } finally {
       await file.close();
     }
@@ -114,11 +144,12 @@ export class BlobStore {
     offset = 0,
     length = Number.POSITIVE_INFINITY,
   ): AsyncGenerator<Uint8Array, void, undefined> {
+    const sums = await this.#sumsOf(name);
     const file = await this.#need(name);
     try {
       const end = Math.min(await file.size(), offset + length);
       for (let at = offset; at < end; at += pieceBytes) {
-        yield await file.read(at, Math.min(pieceBytes, end - at));
+        yield await readChecked(file, name, sums, at, Math.min(pieceBytes, end - at));
       }
     } finally {
       await file.close();
@@ -133,10 +164,13 @@ export class BlobStore {
   /** Removes a blob; that it isn't there is no error. */
   async remove(name: string): Promise<void> {
     this.#unusedSinceMs.delete(name);
-    try {
-      await this.#disk.unlink(this.#path(name));
-    } catch (error) {
-      if (errorCode(error) !== "ENOENT") throw error;
+    this.#sums.delete(name);
+    for (const path of [this.#path(name), `${this.#path(name)}${sumSuffix}`]) {
+      try {
+        await this.#disk.unlink(path);
+      } catch (error) {
+        if (errorCode(error) !== "ENOENT") throw error;
+      }
     }
   }
 
@@ -161,9 +195,50 @@ export class BlobStore {
     return removed;
   }
 
-  async #open(name: string): Promise<DiskFile | undefined> {
+  /** Undefined: none are there, as with blobs of earlier versions; what is read is not compared. */
+  async #sumsOf(name: string): Promise<BlobSums | undefined> {
+    const known = this.#sums.get(name);
+    if (known !== undefined) return known;
+    const file = await this.#openPath(`${this.#path(name)}${sumSuffix}`);
+    if (file === undefined) return undefined;
     try {
-      return await this.#disk.open(this.#path(name), "read");
+      const sums = decodeSums(await file.read(0, await file.size()));
+      if (sums === undefined) return undefined;
+      this.#keepSums(name, sums);
+      return sums;
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #putSums(name: string, sums: BlobSums): Promise<void> {
+    const path = `${this.#path(name)}${sumSuffix}`;
+    const part = `${path}.${++this.#writers}.part`;
+    const file = await this.#disk.open(part, "create");
+    try {
+      await file.writev([encodeSums(sums)], 0);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await this.#disk.rename(part, path);
+    this.#keepSums(name, sums);
+  }
+
+  #keepSums(name: string, sums: BlobSums): void {
+    this.#sums.set(name, sums);
+    if (this.#sums.size <= sumsKept) return;
+    const [oldest] = this.#sums.keys();
+    if (oldest !== undefined) this.#sums.delete(oldest);
+  }
+
+  #open(name: string): Promise<DiskFile | undefined> {
+    return this.#openPath(this.#path(name));
+  }
+
+  async #openPath(path: string): Promise<DiskFile | undefined> {
+    try {
+      return await this.#disk.open(path, "read");
     } catch (error) {
       if (errorCode(error) === "ENOENT") return undefined;
       throw error;
@@ -184,7 +259,7 @@ export class BlobStore {
 
 interface FileEnds {
   readonly name: string;
-  finish(): Promise<void>;
+  finish(sums: BlobSums): Promise<void>;
   abort(): Promise<void>;
 }
 
@@ -192,6 +267,7 @@ class FileWriter implements BlobWriter {
   readonly #file: DiskFile;
   readonly #ends: FileEnds;
   readonly #hash: Hash = createHash("sha256");
+  readonly #sums = new SumsMaker();
   #parts: Uint8Array[] = [];
   #waitingBytes = 0;
   #writtenBytes = 0;
@@ -207,6 +283,7 @@ class FileWriter implements BlobWriter {
 
   async write(bytes: Uint8Array): Promise<void> {
     this.#hash.update(bytes);
+    this.#sums.add(bytes);
     this.#parts.push(bytes);
     this.#waitingBytes += bytes.byteLength;
     if (this.#waitingBytes >= pieceBytes) await this.#flush();
@@ -216,7 +293,7 @@ class FileWriter implements BlobWriter {
     await this.#flush();
     await this.#file.sync();
     await this.#file.close();
-    await this.#ends.finish();
+    await this.#ends.finish(this.#sums.finish());
     return { name: this.#ends.name, bytes: this.bytes, sha256: this.#hash.digest("hex") };
   }
 

@@ -62,7 +62,7 @@ describe("a blob", () => {
     await third.write(content);
     await third.abort();
     expect(await blobs.isComplete(info)).toBe(true);
-    expect(await disk.list("blobs")).toEqual(["b1"]);
+    expect(await disk.list("blobs")).toEqual(["b1", "b1.sum"]);
   });
 
   test("that was aborted leaves nothing", async () => {
@@ -94,6 +94,30 @@ describe("a blob", () => {
     disk.tear("blobs/b1", 299_999);
     expect(await blobs.isComplete(info)).toBe(false);
     expect(await blobs.isComplete({ ...info, name: "other" })).toBe(false);
+  });
+
+  test("with a flipped bit gives no wrong byte, and the pieces around it", async () => {
+    const disk = new SimulatedDisk();
+    await put(await store(disk), "b1");
+    disk.flipBit("blobs/b1", 100_000, 2);
+    const blobs = await store(disk);
+    expect(Buffer.from(await blobs.read("b1", 100, 65_000))).toEqual(content.subarray(100, 65_100));
+    expect(Buffer.from(await blobs.read("b1", 140_000, 500_000))).toEqual(
+      content.subarray(140_000),
+    );
+    await expect(blobs.read("b1", 65_000, 1_000)).rejects.toThrow("DAMAGED");
+    await expect(blobs.stream("b1", 70_000).next()).rejects.toThrow("DAMAGED");
+  });
+
+  test("whose checksums are damaged gets new ones when all of it was compared", async () => {
+    const disk = new SimulatedDisk();
+    const info = await put(await store(disk), "b1");
+    disk.flipBit("blobs/b1.sum", 9, 1);
+    const blobs = await store(disk);
+    expect(Buffer.from(await blobs.read("b1", 0, 10))).toEqual(content.subarray(0, 10));
+    expect(await blobs.isComplete(info)).toBe(true);
+    disk.flipBit("blobs/b1", 5, 1);
+    await expect((await store(disk)).read("b1", 0, 10)).rejects.toThrow("DAMAGED");
   });
 
   test("is swept only after it was unused for the whole time", async () => {
