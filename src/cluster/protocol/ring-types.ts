@@ -142,8 +142,11 @@ export const ringTimes: RingTimes = {
   rejoinMs: 500,
 };
 
-/** More gateways than this are not on the ring: the first ones by id are. */
-export const ringMembersMax = 32;
+/**
+ * More gateways than this are not on the ring: the first ones by id are. So many of the longest names
+ * fit a datagram.
+ */
+export const ringMembersMax = 30;
 export const loadsPerTokenMax = 24;
 
 /** What a gateway knows of the ring now. */

@@ -3,6 +3,7 @@
 // was not taken before. Everything else changes nothing but a counter.
 
 import { createHmac, timingSafeEqual } from "node:crypto";
+import { assert } from "../../lib/assert.ts";
 import { DecodeError } from "../../lib/decode.ts";
 import type { MemberId } from "../../mail/ids.ts";
 import { packetBytesMax, PacketReader, PacketWriter } from "./packet-bytes.ts";
@@ -34,19 +35,27 @@ interface Window {
 }
 
 export class PacketSeal {
+  readonly #clusterId: string;
   readonly #me: Sender;
-  readonly #keys: ReadonlyMap<number, Buffer>;
-  readonly #signer: { readonly id: number; readonly key: Buffer };
+  #keys: ReadonlyMap<number, Buffer> = new Map();
+  #signer: { readonly id: number; readonly key: Buffer } = { id: 0, key: Buffer.alloc(0) };
   readonly #writer = new PacketWriter();
   #senders: ReadonlyMap<MemberId, Window> = new Map();
   #sent = 0;
 
   constructor(clusterId: string, me: Sender, keys: readonly PulseKey[]) {
-    const [first] = keys;
-    if (first === undefined) throw new TypeError("a pulse has a key");
+    this.#clusterId = clusterId;
     this.#me = me;
-    this.#keys = new Map(keys.map((key) => [key.id, deriveKey(clusterId, key)]));
-    this.#signer = { id: first.id, key: deriveKey(clusterId, first) };
+    this.setKeys(keys);
+  }
+
+  /** The first key signs, all are accepted: members take a new key one after another. */
+  setKeys(keys: readonly PulseKey[]): void {
+    const [first] = keys;
+    assert(first !== undefined, "a pulse has a key");
+    const derived = keys.map((key) => [key.id, deriveKey(this.#clusterId, key)] as const);
+    this.#keys = new Map(derived);
+    this.#signer = { id: first.id, key: deriveKey(this.#clusterId, first) };
   }
 
   /** Who may speak to us. What was taken from a sender stays known while its incarnation is the same. */

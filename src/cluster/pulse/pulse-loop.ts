@@ -111,6 +111,8 @@ export class PulseLoop {
       case "vitals":
         this.#ownVitals = message.vitals;
         return;
+      case "keys":
+        return this.#seal.setKeys(message.keys);
       case "stop":
         return this.#close();
       default:

@@ -78,6 +78,8 @@ export interface Pulse {
   readonly port: number;
   /** All other members with a pulse. Replaces what was set before. */
   setPeers(peers: readonly PulsePeer[]): void;
+  /** The first one signs from now on; give the new key to all members as a second one before. */
+  setKeys(keys: readonly PulseKey[]): void;
   /** This member is a secondary of `shard` (undefined: not, or sealed). Use `revoke` before SEALED. */
   setGrant(shard: ShardId, grant: Grant | undefined): void;
   /** This member is the primary of `shard`. Leases of an earlier epoch are void when this returns. */
@@ -89,7 +91,7 @@ export interface Pulse {
   revoke(shard: ShardId, epoch: Epoch): Promise<{ readonly lastGrantedMs: number }>;
   /** Send time of the newest heartbeat that `node` acknowledged for `shard` in the epoch held; -Infinity: none. Allocates nothing. */
   leaseStartMs(shard: ShardId, node: MemberId): number;
-  /** When this member last granted a lease of `shard`; -Infinity: never. May lag behind `revoke`'s answer, never ahead. */
+  /** When this member last granted a lease of `shard`; -Infinity: never. Rounded up to a millisecond; `revoke` answers exactly. */
   lastGrantedMs(shard: ShardId): number;
   /** When anything authentic last came from `member`; -Infinity: never. */
   heardMs(member: MemberId): number;

@@ -11,7 +11,14 @@ import { ringTimes } from "../protocol/ring-types.ts";
 import type { RingLoad, RingView } from "../protocol/ring-types.ts";
 import { hrtimeMs } from "./clock-watch.ts";
 import { LeaseSlots } from "./lease-slots.ts";
-import type { Pulse, PulseCounters, PulseEvent, PulseOptions, PulsePeer } from "./pulse.ts";
+import type {
+  Pulse,
+  PulseCounters,
+  PulseEvent,
+  PulseKey,
+  PulseOptions,
+  PulsePeer,
+} from "./pulse.ts";
 import { memberSlotsMax, SharedMemory } from "./shared-memory.ts";
 import { startThread } from "./start-thread.ts";
 import type { FromThread, ThreadStart, ToThread } from "./thread-messages.ts";
@@ -115,6 +122,10 @@ class ThreadPulse implements Pulse {
     }
     const slots = peers.map(({ member }) => this.#memberSlots.get(member) ?? -1);
     this.#post({ kind: "peers", peers, slots });
+  }
+
+  setKeys(keys: readonly PulseKey[]): void {
+    this.#post({ kind: "keys", keys });
   }
 
   setGrant(shard: ShardId, grant: Grant | undefined): void {

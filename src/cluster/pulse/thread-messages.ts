@@ -42,6 +42,7 @@ export type ToThread =
   | { readonly kind: "load"; readonly load: RingLoad }
   | { readonly kind: "tableRevision"; readonly revision: number }
   | { readonly kind: "vitals"; readonly vitals: Omit<Vitals, "loopLagMs"> }
+  | { readonly kind: "keys"; readonly keys: readonly PulseKey[] }
   | { readonly kind: "stop" };
 
 export type FromThread =
