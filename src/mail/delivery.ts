@@ -34,6 +34,8 @@ export interface DeliverRecipient {
 export interface DeliverRequest extends Change {
   /** It was accepted before, by the spool: quota is not asked again. */
   readonly accepted?: boolean;
+  /** How long a primary that is away is waited for, where that is not the store's own time. */
+  readonly patienceMs?: number;
   readonly shard: ShardId;
   readonly deliveryId: DeliveryId;
   /**

@@ -2,15 +2,7 @@
 // (disk), the routed store (finds the primary, asks it, retries) and a fake; one conformance suite
 // runs on all three. Sequence numbers, sessions and protocol text are the caller's business.
 
-import type {
-  AccountId,
-  MailboxId,
-  ModSeq,
-  OpId,
-  ShardId,
-  Uid,
-  UidValidity,
-} from "./ids.ts";
+import type { AccountId, MailboxId, ModSeq, OpId, ShardId, Uid, UidValidity } from "./ids.ts";
 import type { MailFailure } from "./errors.ts";
 import type { MessageIndex } from "./message-index.ts";
 import type { BlobRef, DeliverOutcome, DeliverRequest, MessageSource } from "./delivery.ts";
@@ -271,12 +263,17 @@ export type MaildropState =
 export interface MailStore {
   /** One outcome per recipient, in order. Rejects only when none was stored. */
   deliver(request: DeliverRequest, signal: AbortSignal): Promise<readonly DeliverOutcome[]>;
-  /** Streams a large body to every member's disk. `id` as in BlobRef; unused blobs vanish after a day. */
+  /**
+   * Streams a large body to every member's disk. `id` as in BlobRef; unused blobs vanish after a day.
+   * With `elsewhereAfterMs` a shard that is away is waited for only so long: the body then goes to
+   * another shard, for `spool`.
+   */
   writeBlob(
     shard: ShardId,
     id: string,
     chunks: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
+    elsewhereAfterMs?: number,
   ): Promise<BlobRef>;
   /**
    * Takes mail over for recipients whose shards can't be reached; resolves once it is on two disks.

@@ -10,6 +10,7 @@ import { mailboxTests } from "./mail-store-mailboxes.ts";
 import { messageTests } from "./mail-store-messages.ts";
 import { modelTests } from "./mail-store-model.ts";
 import { searchTests } from "./mail-store-search.ts";
+import { spoolTests } from "./mail-store-spool.ts";
 import { transferTests } from "./mail-store-transfer.ts";
 
 export interface SuiteOptions {
@@ -41,6 +42,7 @@ export function mailStoreConformance(
     accessTests(use);
     mailboxTests(use);
     messageTests(use);
+    spoolTests(use);
     changesTests(use);
     fetchTests(use);
     transferTests(use);

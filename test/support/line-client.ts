@@ -100,6 +100,11 @@ export class LineClient {
     this.#socket.destroy();
   }
 
+  /** Breaks the connection off with a reset, so that no answer can be heard any more. */
+  reset(): void {
+    this.#socket.resetAndDestroy();
+  }
+
   #listen(socket: Socket): void {
     socket.on("data", (chunk: Buffer) => {
       this.#buffer = Buffer.concat([this.#buffer, chunk]);

@@ -1,6 +1,7 @@
 // A mail node process: store, replication, mail service, its part of the directory, HTTP.
 
 import { mkdirSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { DirectoryService } from "../../cluster/directory/directory-service.ts";
@@ -65,6 +66,7 @@ export async function startNode(
       disk: realDisk(dataDir),
       index: await openIndex(join(dataDir, "index")),
       limits: { mailboxesMax: config.limits.mailboxes },
+      hostName: config.hostName ?? hostname(),
       diskLimits: {
         mailFreePerMille: config.disk.mailFree * 10,
         copyFreePerMille: config.disk.copyFree * 10,

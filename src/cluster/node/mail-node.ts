@@ -17,6 +17,8 @@ import { encodeLoad, LoadMeter } from "./load-figures.ts";
 import { MailService } from "./mail-service.ts";
 import type { PendingEntry } from "./pending-entries.ts";
 import { ReplicatedJournal } from "./replicated-journal.ts";
+import { NodeSpool } from "./spool-service.ts";
+import type { SpoolFigures } from "./spool-service.ts";
 
 export interface MailNodeOptions
   extends ClusterOptions,
@@ -28,6 +30,8 @@ export interface MailNodeOptions
   readonly onFatal: (error: unknown) => void;
   /** Registers further methods (the directory's), before links are accepted. */
   readonly register?: (registry: RpcRegistry, node: NodeParts) => void;
+  /** In bounce messages; the member's id when absent. */
+  readonly hostName?: string;
   readonly replicaLimits?: Partial<Limits>;
 }
 
@@ -39,12 +43,14 @@ export interface NodeParts {
 }
 
 const drainMs = 5000;
+const emptySpool: SpoolFigures = { recipients: 0, bytes: 0, delivered: 0, failed: 0, untold: 0 };
 
 export class MailNode {
   readonly cluster: ClusterClient;
   readonly opened: OpenedStore;
   readonly journal: ReplicatedJournal;
   readonly #shelf: BlobShelf;
+  #spool: NodeSpool | undefined;
   readonly #stop = new AbortController();
 
   private constructor(
@@ -82,6 +88,10 @@ export class MailNode {
     return this.cluster.options.member;
   }
 
+  get spool(): SpoolFigures {
+    return this.#spool?.figures ?? emptySpool;
+  }
+
   /** Takes no more changes, lets those under way be committed, then closes everything, store last. */
   async stop(): Promise<void> {
     const { clock } = this.cluster.options;
@@ -95,9 +105,12 @@ export class MailNode {
   /** As `stop`, without waiting for changes under way: their outcome stays unknown to those who asked. */
   async abandon(): Promise<void> {
     this.#stop.abort();
+    // Its deliveries end when the journal lets their waiters go.
+    const spoolStopped = this.#spool?.stop();
     this.#shelf.close();
     this.journal.close();
     await this.cluster.close();
+    await spoolStopped;
     await this.opened.close();
   }
 
@@ -128,6 +141,9 @@ export class MailNode {
     };
     cluster.shards.onChange((config) => journal.setConfig(config));
     for (const config of cluster.shards.all()) journal.setConfig(config);
+    const { clock, logger, hostName = this.member } = options;
+    const { shards: table, links } = cluster;
+    this.#spool = new NodeSpool({ opened, table, links, clock, logger, hostName });
   }
 
   #sample() {

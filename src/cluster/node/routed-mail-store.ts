@@ -2,7 +2,7 @@
 // same operation id until it is answered or the deadline is over. Holds no mail.
 
 import type { Clock } from "../../lib/clock.ts";
-import { MailError } from "../../mail/errors.ts";
+import { isMailError, MailError } from "../../mail/errors.ts";
 import type { Epoch, OpId, ShardId } from "../../mail/ids.ts";
 import type {
   AppendOutcome,
@@ -42,6 +42,7 @@ import { routedFetch, routedRead } from "./routed-fetch.ts";
 import { routedLock } from "./routed-lock.ts";
 import { routedWatch, WatchGate } from "./routed-watch.ts";
 import { ShardCaller } from "./shard-caller.ts";
+import type { Attempt } from "./shard-caller.ts";
 import type { ShardTable } from "./shard-table.ts";
 import { SpoolRouter } from "./spool-router.ts";
 
@@ -70,7 +71,8 @@ export class RoutedMailStore implements MailStore {
   }
 
   deliver(request: DeliverRequest, signal: AbortSignal): Promise<readonly DeliverOutcome[]> {
-    return this.#change(deliverMethod, shardPrincipal(request.shard), request, signal);
+    const { shard, patienceMs } = request;
+    return this.#change(deliverMethod, shardPrincipal(shard), request, signal, patienceMs);
   }
 
   /** Tried once: the chunks can't be had again. */
@@ -79,9 +81,10 @@ export class RoutedMailStore implements MailStore {
     id: string,
     chunks: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
+    elsewhereAfterMs?: number,
   ): Promise<BlobRef> {
-    const { peer, epoch } = await this.#caller.budget(shard).primary(signal);
-    return upload(peer, epoch, shard, id, chunks, signal);
+    const { peer, epoch, at } = await this.#blobHome(shard, elsewhereAfterMs, signal);
+    return upload(peer, epoch, at, id, chunks, signal);
   }
 
   spool(request: SpoolRequest, signal: AbortSignal): Promise<void> {
@@ -241,13 +244,31 @@ export class RoutedMailStore implements MailStore {
     who: Principal,
     request: Request,
     signal: AbortSignal,
+    retryMs?: number,
   ): Promise<Result> {
     const { args, body } = method.encode(request);
     const again = [args[0], true, ...args.slice(2)];
-    return this.#caller.run(who.shard, signal, async (peer, epoch, retry, deadlineMs) => {
+    const attempt: Attempt<Result> = async (peer, epoch, retry, deadlineMs) => {
       const head = headOf(epoch, who, retry ? again : args);
       return method.decodeReply(await send(peer, method, head, body, signal, deadlineMs));
-    });
+    };
+    return this.#caller.run(who.shard, signal, attempt, retryMs);
+  }
+
+  /** The primary that takes a blob: the shard's, or after a while that of a shard that can spool it. */
+  async #blobHome(
+    shard: ShardId,
+    elsewhereAfterMs: number | undefined,
+    signal: AbortSignal,
+  ): Promise<{ readonly peer: Peer; readonly epoch: Epoch; readonly at: ShardId }> {
+    try {
+      const found = await this.#caller.budget(shard, elsewhereAfterMs).primary(signal);
+      return { ...found, at: shard };
+    } catch (error) {
+      const other = elsewhereAfterMs === undefined ? undefined : this.#spool.choose(shard);
+      if (other === undefined || !isMailError(error)) throw error;
+      return other;
+    }
   }
 
   /** Turns messages into blobs until the rest fits one frame. */

@@ -40,16 +40,21 @@ export class ShardCaller {
   }
 
   /** A budget for one request and its retries. */
-  budget(shard: ShardId): Budget {
-    return new Budget(shard, this.#options, this.#retryMs, this.#serving);
+  budget(shard: ShardId, retryMs = this.#retryMs): Budget {
+    return new Budget(shard, this.#options, retryMs, this.#serving);
   }
 
   /**
    * Runs `attempt` against the primary until it succeeds or fails for a reason that another try
    * won't mend. @throws {MailError} UNAVAILABLE after the deadline.
    */
-  async run<T>(shard: ShardId, signal: AbortSignal, attempt: Attempt<T>): Promise<T> {
-    const budget = this.budget(shard);
+  async run<T>(
+    shard: ShardId,
+    signal: AbortSignal,
+    attempt: Attempt<T>,
+    retryMs?: number,
+  ): Promise<T> {
+    const budget = this.budget(shard, retryMs);
     for (let retry = false; ; retry = true) {
       try {
         const { peer, epoch } = await budget.primary(signal);

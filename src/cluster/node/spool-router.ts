@@ -3,9 +3,9 @@
 
 import type { Clock, Timer } from "../../lib/clock.ts";
 import { isMailError, MailError } from "../../mail/errors.ts";
-import type { MemberId, OpId, ShardId } from "../../mail/ids.ts";
+import type { Epoch, MemberId, OpId, ShardId } from "../../mail/ids.ts";
 import type { SpoolRequest } from "../../mail/spool.ts";
-import type { Links } from "../link/rpc.ts";
+import type { Links, Peer } from "../link/rpc.ts";
 import type { ShardConfig } from "../protocol/shard-config.ts";
 import { headOf, shardPrincipal } from "./mail-service.ts";
 import { confirmMethod, spoolMethod } from "./methods-spool.ts";
@@ -17,8 +17,9 @@ export interface SpoolRouterOptions {
   readonly clock: Clock;
 }
 
-/** How long one primary has to take the mail, and how many are asked. */
-const tryMs = 2000;
+/** How long one primary has to take the mail, all together have, and how many are asked. */
+const tryMs = 1500;
+const totalMs = 2500;
 const triesMax = 3;
 const confirmEveryMs = 200;
 const confirmationsMax = 20_000;
@@ -38,12 +39,19 @@ export class SpoolRouter {
   /** @see MailStore.spool */
   async spool(request: SpoolRequest, signal: AbortSignal): Promise<void> {
     const { args, body } = spoolMethod.encode(request);
+    const { source, parts } = request;
+    const only = source.kind === "blob" ? source.blob.shard : request.shard;
+    const avoid = parts.map((part) => part.shard);
+    const { links, clock } = this.#options;
+    const untilMs = clock.monotonicMs() + totalMs;
     let failure: MailError | undefined;
-    for (const { shard, epoch, primary } of this.#candidates(request)) {
+    for (const { shard, epoch, primary } of this.#candidates(only, avoid)) {
       signal.throwIfAborted();
-      const peer = this.#options.links.peer(primary.node);
+      const peer = links.peer(primary.node);
       const head = headOf(epoch, shardPrincipal(shard), args);
-      const options = { signal, deadlineMs: tryMs, ...(body === undefined ? {} : { body }) };
+      const deadlineMs = Math.min(tryMs, untilMs - clock.monotonicMs());
+      if (deadlineMs <= 0) break;
+      const options = { signal, deadlineMs, ...(body === undefined ? {} : { body }) };
       try {
         await peer.call(spoolMethod.name, head, options);
         return;
@@ -53,6 +61,16 @@ export class SpoolRouter {
       }
     }
     throw failure ?? new MailError({ code: "UNAVAILABLE", why: "no shard can take mail over" });
+  }
+
+  /** Another shard than this one that can take mail over now, with its primary. */
+  choose(
+    shard: ShardId,
+  ): { readonly peer: Peer; readonly epoch: Epoch; readonly at: ShardId } | undefined {
+    const [chosen] = this.#candidates(undefined, [shard]);
+    if (chosen === undefined || chosen.shard === shard) return undefined;
+    const { epoch, primary, shard: at } = chosen;
+    return { peer: this.#options.links.peer(primary.node), epoch, at };
   }
 
   /** @see MailStore.confirm */
@@ -94,18 +112,16 @@ export class SpoolRouter {
   }
 
   /** Shards in the order in which they are asked, each on another primary; the healthiest first. */
-  #candidates({ shard, source, parts }: SpoolRequest): readonly ShardConfig[] {
+  #candidates(only: ShardId | undefined, avoid: readonly ShardId[]): readonly ShardConfig[] {
     const { table, links } = this.#options;
-    const only = source.kind === "blob" ? source.blob.shard : shard;
     const isUp = (node: MemberId): boolean => links.peer(node).up;
-    const unreachable = new Set(parts.map((part) => part.shard));
     const scored = table
       .all()
       .filter((config) => only === undefined || config.shard === only)
       .filter((config) => isUp(config.primary.node) && copiesOf(config) >= config.minCopies)
       .map((config) => {
         const whole = config.secondaries.every(({ node, full }) => full && isUp(node));
-        return { config, score: (whole ? 0 : 2) + (unreachable.has(config.shard) ? 1 : 0) };
+        return { config, score: (whole ? 0 : 2) + (avoid.includes(config.shard) ? 1 : 0) };
       });
     if (scored.length === 0) return [];
     // From another place each time, so that the load is spread over shards.

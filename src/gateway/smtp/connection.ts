@@ -6,13 +6,14 @@ import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { SMTPServer } from "smtp-server";
 import { SMTPConnection, type SMTPConnectionOptions } from "smtp-server/lib/smtp-connection.js";
+import { Answered } from "./answered.ts";
 import { extensionLines } from "./capabilities.ts";
 import { shortOfMemory, type SmtpListenerContext, type Ticked } from "./context.ts";
 import { Deadlines } from "./deadlines.ts";
 import { SmtpInput } from "./input.ts";
 import type { SmtpClient } from "./message.ts";
 import { SmtpTransaction, type Started } from "./transaction.ts";
-import { absentVerbs, shownVerbs, webVerbs } from "./verbs.ts";
+import { absentVerbs, hasArgument, isBad, shownVerbs, webVerbs } from "./verbs.ts";
 
 const heldRepliesMax = 4096;
 
@@ -26,6 +27,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
   #replies = "";
   #badCommands = 0;
   #handshaking: Socket | undefined;
+  readonly #answered: Answered;
 
   constructor(
     context: SmtpListenerContext,
@@ -36,12 +38,17 @@ export class PabalConnection extends SMTPConnection implements Ticked {
     super(server, socket, options);
     this.#context = context;
     this.#transaction = new SmtpTransaction(context, () => this.#client());
+    this.#answered = new Answered(context.services.store);
     this.#deadlines = new Deadlines(context.limits, context.kind === "submission");
   }
 
   /** No message is under way, so that a drain may end the session at once. */
   get idle(): boolean {
     return !this.#transaction.open;
+  }
+
+  get delivering(): boolean {
+    return this.#transaction.delivering;
   }
 
   /** Memory is short. Between transactions the client loses nothing; what it had begun it keeps. */
@@ -122,6 +129,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
   }
 
   override _onClose(): void {
+    this.#answered.closed(this._socket);
     super._onClose();
     this.#transaction.reset();
     const address = this.#countedAs;
@@ -137,6 +145,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
     if (this._upgrading) return next();
     this._handlerPending = true;
     this.#deadlines.clientActed();
+    this.#answered.clientSpoke(this._socket);
     if (this.#context.draining) return this.#answer("421 4.3.2 Server shutting down");
     if (!this._ready) return this.#answer("421 5.5.1 You talk too soon"); // RFC 5321 §3.1
     const continued = this._nextHandler;
@@ -187,7 +196,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
         return this.#replyNow(help, next);
       case "VRFY": // RFC 5321 §7.3
         return this.#replyNow(
-          space(line)
+          hasArgument(line)
             ? "252 2.0.0 Can't say, but will take mail if the address is ours"
             : "501 5.5.4 Syntax: VRFY address",
           next,
@@ -294,6 +303,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
       this.#badCommands = 0;
     }
     this.#flush();
+    this.#answered.written(this.#transaction.takeAcknowledged(), this._socket);
     if (this.#context.draining) this.#answer("421 4.3.2 Server shutting down");
   }
 
@@ -387,12 +397,3 @@ export class PabalConnection extends SMTPConnection implements Ticked {
 const tooManyBad = "421 4.7.0 Too many bad commands (limits.badCommands)";
 const help = "214 2.0.0 EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY STARTTLS AUTH QUIT, see RFC 5321";
 const unsafe = /[\u0000-\u001f\u007f-\u009f\ufffd]/;
-
-function isBad(code: number): boolean {
-  return code >= 500 && code <= 504;
-}
-
-/** True when the line has an argument. */
-function space(line: Buffer): boolean {
-  return line.toString("latin1").trim().includes(" ");
-}

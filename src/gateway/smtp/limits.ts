@@ -22,6 +22,8 @@ export interface SmtpLimits {
   /** Least bytes a minute that a client must send of a message. */
   readonly dataBytesPerMinuteMin: number;
   readonly bareNewlines: BareNewlines;
+  /** How long a mail node that is away is waited for before its recipients' mail goes to the spool. */
+  readonly spoolAfterMs: number;
   /** Wait before the greeting that shows who talks too early; 0 for trusted networks. */
   readonly greetingDelayMs: number;
 }
@@ -41,5 +43,6 @@ export const defaultSmtpLimits: SmtpLimits = {
   tlsHandshakeMs: 10_000,
   dataBytesPerMinuteMin: 6000,
   bareNewlines: "normalise",
+  spoolAfterMs: 2000,
   greetingDelayMs: 0,
 };

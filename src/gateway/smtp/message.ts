@@ -3,12 +3,14 @@
 
 import type { DirectoryRow } from "../../mail/account.ts";
 import type { DeliveryId } from "../../mail/ids.ts";
+import type { SpoolRequest } from "../../mail/spool.ts";
 import type { SmtpListenerContext } from "./context.ts";
 import { DataDecoder } from "./data-decoder.ts";
+import { Fingerprint } from "./fingerprint.ts";
 import { HeaderGate } from "./header-gate.ts";
 import { submissionPolicy } from "./header-policy.ts";
-import { Intake } from "./intake.ts";
-import type { Recipient } from "./recipients.ts";
+import { type Delivered, Intake } from "./intake.ts";
+import { type Recipient, resolveRecipient } from "./recipients.ts";
 import { traceHeaders } from "./trace.ts";
 
 /** The other end, as trace headers and rules need it. */
@@ -39,6 +41,7 @@ export class Message {
   readonly #decoder: DataDecoder;
   readonly #gate: HeaderGate;
   readonly #intake: Intake;
+  readonly #fingerprint: Fingerprint;
   #received = 0;
   /** Refused already: the rest is only counted. */
   #refused = false;
@@ -80,8 +83,16 @@ export class Message {
       dateMs: nowMs,
       tls: client.tls,
     });
-    const { signal } = context;
-    this.#intake = new Intake({ services, deliveryId: this.deliveryId, recipients, head, signal });
+    this.#intake = new Intake({
+      services,
+      deliveryId: this.deliveryId,
+      recipients,
+      head,
+      oneByOne: context.kind === "lmtp",
+      spoolAfterMs: limits.spoolAfterMs,
+      signal: context.signal,
+    });
+    this.#fingerprint = new Fingerprint(envelope.sender);
   }
 
   /** Decoded bytes so far. RFC 1870 §5 counts them so: without stuffed dots. */
@@ -122,27 +133,43 @@ export class Message {
     return this.#intake.room;
   }
 
-  /** The message is whole: delivers it, or says why not. One reply per recipient. */
-  async finish(): Promise<readonly string[]> {
+  /** The message is whole: delivers it, or says why not. */
+  async finish(): Promise<Delivered> {
     const end = this.envelope.binary ? undefined : this.#decoder.finish();
     if (end !== undefined) this.#take(end);
     const rest = this.#refused ? undefined : this.#gate.finish();
     const { refusal } = this;
+    const { sender, recipients } = this.envelope;
     if (refusal !== undefined) {
       this.abort();
-      return this.envelope.recipients.map(() => refusal);
+      return { replies: recipients.map(() => refusal), deliveries: [] };
     }
     if (rest !== undefined) this.#intake.push(rest);
-    return this.#intake.deliver();
+    const fingerprints = this.#fingerprint.finish(recipients.map(({ path }) => path));
+    return this.#intake.deliver({ fingerprints, sender, bounceTo: () => this.#ownSender() });
   }
 
   abort(): void {
     this.#intake.abort();
   }
 
+  /** The sender's account when it is one of ours. */
+  async #ownSender(): Promise<SpoolRequest["bounceTo"]> {
+    const { sender, user } = this.envelope;
+    if (user !== undefined) return { account: user.account, shard: user.shard };
+    if (sender === "") return undefined;
+    const { directory, domains, hostName } = this.#context.services;
+    const rules = { directory, domains, hostName, authenticated: false, smtpUtf8: true };
+    const verdict = await resolveRecipient(sender, rules);
+    if (!verdict.ok) return undefined;
+    const { account, shard } = verdict.recipient.row;
+    return { account, shard };
+  }
+
   #take(bytes: Buffer): void {
     this.#received += bytes.length;
     if (this.#refused) return;
+    this.#fingerprint.push(bytes);
     const passed = this.#gate.push(bytes);
     this.#refused = this.refusal !== undefined;
     if (this.#refused) this.abort();

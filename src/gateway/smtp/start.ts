@@ -1,5 +1,6 @@
 // Starts an SMTP, submission or LMTP listener, and ends it politely.
 
+import type { SMTPConnection } from "smtp-server/lib/smtp-connection.js";
 import { TrustedNetworks } from "../proxy-protocol.ts";
 import type { GatewayServices, Listener } from "../services.ts";
 import { PabalConnection } from "./connection.ts";
@@ -47,6 +48,8 @@ export async function startSmtp(options: SmtpOptions): Promise<Listener> {
 }
 
 const goodbye = "4.3.2 Server shutting down";
+/** Time for the answers of deliveries that were broken off. */
+const lastReplyMs = 500;
 
 /** Idle sessions end at once with 421, those with a message under way when it is answered or `signal` aborts. */
 async function drain(
@@ -62,12 +65,22 @@ async function drain(
     if (connection instanceof PabalConnection && connection.idle) connection.send(421, goodbye);
   }
   const end = (): void => {
-    context.stop();
+    const delivering = new Set<unknown>();
     for (const connection of server.connections) {
+      if (connection instanceof PabalConnection && connection.delivering)
+        delivering.add(connection);
+    }
+    // Deliveries under way stop waiting: their clients get a 451 and the 421 behind it.
+    context.stop();
+    const cut = (connection: SMTPConnection): void => {
       connection.send(421, goodbye);
       // What is written goes out before; a client that does not read it is cut off soon after.
       connection._socket.destroySoon();
-    }
+    };
+    for (const connection of server.connections) if (!delivering.has(connection)) cut(connection);
+    context.services.clock.after(lastReplyMs, () => {
+      for (const connection of server.connections) cut(connection);
+    });
   };
   if (signal.aborted) end();
   else signal.addEventListener("abort", end, { once: true });

@@ -5,6 +5,7 @@ import type { DirectoryRow } from "../../mail/account.ts";
 import { normaliseDomain, parseAddress } from "../../mail/address.ts";
 import type { SmtpListenerContext } from "./context.ts";
 import type { DataSink } from "./input.ts";
+import type { Delivery } from "./intake.ts";
 import { refuseMailParameters } from "./mail-parameters.ts";
 import { type Envelope, Message, type SmtpClient } from "./message.ts";
 import { isOwnAddress } from "./own-address.ts";
@@ -22,6 +23,8 @@ export type Started =
       readonly finished: Promise<readonly string[]>;
     };
 
+const none: readonly Delivery[] = [];
+
 export class SmtpTransaction {
   readonly #context: SmtpListenerContext;
   readonly #client: () => SmtpClient;
@@ -30,6 +33,8 @@ export class SmtpTransaction {
   /** A BDAT failed: further ones are refused, their bytes swallowed. RFC 3030 §2 */
   #bdatFailed = false;
   #unknownRecipients = 0;
+  #acknowledged: readonly Delivery[] = none;
+  #delivering = false;
 
   /** `client` is asked when a message begins. */
   constructor(context: SmtpListenerContext, client: () => SmtpClient) {
@@ -42,8 +47,20 @@ export class SmtpTransaction {
     return this.#envelope !== undefined;
   }
 
+  /** The message is whole, and its delivery under way. */
+  get delivering(): boolean {
+    return this.#delivering;
+  }
+
   get smtpUtf8(): boolean {
     return this.#envelope?.smtpUtf8 ?? false;
+  }
+
+  /** Deliveries that the replies to the last message acknowledge; handed out once. */
+  takeAcknowledged(): readonly Delivery[] {
+    const deliveries = this.#acknowledged;
+    this.#acknowledged = none;
+    return deliveries;
   }
 
   /** Forgets everything since MAIL. A message that was received whole is delivered all the same. */
@@ -205,9 +222,13 @@ export class SmtpTransaction {
     // From here on a client that goes away changes nothing.
     const delivering = message.finish();
     this.#message = undefined;
-    const perRecipient = await delivering;
+    this.#delivering = true;
+    const { replies: perRecipient, deliveries } = await delivering;
+    this.#delivering = false;
     this.#envelope = undefined;
     const replies = kind === "lmtp" ? perRecipient : [oneReply(perRecipient)]; // RFC 2033 §4.2
+    // After a 451 the same comes again, whatever was stored of it.
+    if (replies.some((reply) => reply.startsWith("2"))) this.#acknowledged = deliveries;
     const passedMs = services.clock.monotonicMs() - startMs;
     services.counters?.message(replies[0] ?? "", message.received, passedMs);
     services.log.info(

@@ -15,3 +15,12 @@ export const absentVerbs: ReadonlySet<string> = new Set(
 export const shownVerbs: ReadonlySet<string> = new Set(
   "MAIL RCPT DATA BDAT RSET EHLO LHLO HELO STARTTLS XCLIENT QUIT NOOP HELP VRFY".split(" "),
 );
+
+/** A reply that counts as a wrong command. */
+export function isBad(code: number): boolean {
+  return code >= 500 && code <= 504;
+}
+
+export function hasArgument(line: Buffer): boolean {
+  return line.toString("latin1").trim().includes(" ");
+}

@@ -111,6 +111,7 @@ describe("a large message", () => {
             }
             throw new Error("no chunk came");
           },
+          spool: () => Promise.reject(new MailError({ code: "UNAVAILABLE", why: "a test" })),
         }),
     });
     const client = await smtp.greeted();
@@ -127,6 +128,7 @@ describe("a large message", () => {
             request.shard === 1
               ? Promise.reject(new MailError({ code: "REPLICA_UNREACHABLE" }))
               : store.deliver(request, signal),
+          spool: () => Promise.reject(new MailError({ code: "UNAVAILABLE", why: "a test" })),
         }),
     });
     const client = await smtp.greeted();
