@@ -7,7 +7,12 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { type ClusterStatus, clusterStatus, shardList } from "../../src/cli/commands/cluster.ts";
+import {
+  type ClusterStatus,
+  clusterStatus,
+  type ShardList,
+  shardList,
+} from "../../src/cli/commands/cluster.ts";
 import type { PortsFile } from "../../src/cli/dev/ports-file.ts";
 import type { ShardMembers } from "./replicas.ts";
 import {
@@ -195,7 +200,7 @@ export class DevCluster {
   }
 
   /** The shard table, as a live gateway knows it. */
-  async shards(): Promise<readonly (ShardMembers & { readonly state: string })[]> {
+  async shards(): Promise<readonly (ShardList["shards"][number] & ShardMembers)[]> {
     return until("the shard table", 10_000, async () => {
       for (const { id } of this.ports.gateways) {
         try {

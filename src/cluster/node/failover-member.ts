@@ -2,7 +2,6 @@
 // they are pushed, and reports to every gateway what its copies wish. What to answer is decided in
 // protocol/replica*.ts, behind FailoverTarget.
 
-import type { Logger } from "pino";
 import type { Clock, Timer } from "../../lib/clock.ts";
 import { MailError } from "../../mail/errors.ts";
 import type { Epoch, MemberId, ShardId } from "../../mail/ids.ts";
@@ -31,7 +30,6 @@ export interface FailoverMemberOptions {
   /** Takes committed values of the table that are newer than what is known. */
   readonly learn: (config: ShardConfig) => void;
   readonly clock: Clock;
-  readonly logger: Logger;
   readonly gateways: () => readonly MemberId[];
   /** The other nodes. */
   readonly nodes: () => readonly MemberId[];

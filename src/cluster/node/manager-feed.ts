@@ -8,6 +8,7 @@ import type { MailNode, ManagerEvent } from "../protocol/manager-types.ts";
 import type { ClusterClient } from "./cluster-client.ts";
 import { decodeReports } from "./failover-wire.ts";
 import { decodeLoad } from "./load-figures.ts";
+import type { LoadFigures } from "./load-figures.ts";
 import { PresenceTable } from "./presence-table.ts";
 
 /** A node that asked to be relieved is held to be unwell for so long. */
@@ -121,6 +122,30 @@ export class ManagerFeed {
     this.#timer = this.#cluster.options.clock.after(membersEveryMs, () => this.#again());
     this.#members();
     this.#ring();
+    this.#shareLoads();
+    this.#shareRevision();
+  }
+
+  /** What came with replies goes round the ring, to gateways that have not asked these nodes lately. */
+  #shareLoads(): void {
+    const { links, members, pulse } = this.#cluster;
+    for (const [node, figures] of links.loads()) {
+      const boot = members.get(node)?.incarnation;
+      const load = this.#decoded(figures);
+      if (boot !== undefined && load !== undefined) pulse?.setLoad({ member: node, boot, ...load });
+    }
+  }
+
+  /** A gateway whose watch is stuck learns from the ring that there is something newer. */
+  #shareRevision(): void {
+    const { shards, pulse, options } = this.#cluster;
+    const { revision } = shards;
+    pulse?.setTableRevision(revision);
+    if ((pulse?.ring()?.tableRevision ?? 0) <= revision) return;
+    shards.refresh().then(
+      () => undefined,
+      (error: unknown) => options.logger.error({ err: error }, "shard table not refreshed"),
+    );
   }
 
   /** Nodes that have announced the start that is present now. */
@@ -151,13 +176,17 @@ export class ManagerFeed {
   }
 
   #loadOf(node: MemberId): number {
-    const figures = this.#cluster.links.loads().get(node);
-    if (figures === undefined) return 0;
+    const figures = this.#decoded(this.#cluster.links.loads().get(node));
+    return figures === undefined ? 0 : Math.min(1, figures.cpuPerMille / 1000);
+  }
+
+  #decoded(figures: unknown): LoadFigures | undefined {
+    if (figures === undefined) return undefined;
     try {
-      return Math.min(1, decodeLoad(figures).cpuPerMille / 1000);
+      return decodeLoad(figures);
     } catch (error) {
       if (!isMailError(error, "INVALID")) throw error;
-      return 0;
+      return undefined;
     }
   }
 

@@ -63,6 +63,11 @@ export class ShardTable {
     return this.#revisions.get(shard);
   }
 
+  /** The newest revision that a config held here has. */
+  get revision(): number {
+    return Math.max(0, ...this.#revisions.values());
+  }
+
   /** A committed config, told by its writer: the watch brings it too, later. */
   learn(config: ShardConfig, revision?: number): void {
     if ((this.#configs.get(config.shard)?.epoch ?? 0) >= config.epoch) return;
