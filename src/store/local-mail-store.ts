@@ -1,7 +1,7 @@
 // MailStore on this node: the account engine behind the interface that protocol code knows. Routing,
 // retries and links are the cluster's; each call is one file here.
 
-import type { ShardId } from "../mail/ids.ts";
+import type { OpId, ShardId } from "../mail/ids.ts";
 import type {
   AppendOutcome,
   AppendRequest,
@@ -187,7 +187,8 @@ export class LocalMailStore implements MailStore {
     who: Principal,
     signal: AbortSignal,
     onState?: (state: MaildropState) => void,
+    holder?: OpId,
   ): Promise<void> {
-    return lockMaildrop(this.engine, who, signal, onState);
+    return lockMaildrop(this.engine, who, signal, onState, holder);
   }
 }
