@@ -1,7 +1,7 @@
 // Randomness as an argument: production passes `systemRandom`, tests and the simulator a seeded
 // one that gives the same numbers for the same seed. The seeded one is not for secrets.
 
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomFillSync } from "node:crypto";
 
 export interface Random {
   /** `count` fresh bytes. */
@@ -14,10 +14,29 @@ export interface Random {
 
 /** The kernel's generator: fit for secrets. */
 export const systemRandom: Random = {
-  bytes: (count) => randomBytes(count),
+  bytes: (count) => (count > drawnBytesMax ? randomBytes(count) : drawn(count)),
   u32: () => randomBytes(4).readUInt32BE(0),
   hex: (byteCount) => randomBytes(byteCount).toString("hex"),
 };
+
+/** The kernel is asked for many bytes at once: a call for a few costs as much. Each is handed out once. */
+const stock = Buffer.alloc(4096);
+let stockAt = stock.length;
+const drawnBytesMax = 64;
+
+function drawn(count: number): Uint8Array {
+  if (stockAt + count > stock.length) {
+    randomFillSync(stock);
+    stockAt = 0;
+  }
+  const bytes = new Uint8Array(count);
+  for (let at = 0; at < count; at++) {
+    bytes[at] = stock[stockAt + at] ?? 0;
+    stock[stockAt + at] = 0;
+  }
+  stockAt += count;
+  return bytes;
+}
 
 /** sfc32: small, fast, repeatable from its seed; passes PractRand, but is no secret to anyone. */
 export class SeededRandom implements Random {

@@ -16,8 +16,10 @@ export interface Address {
   readonly domain: string;
 }
 
-const atomText = /^[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u0080-\u{10ffff}]+$/u;
-const labelText = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
+const atom = "[A-Za-z0-9!#$%&'*+\\-/=?^_`{|}~\\u0080-\\u{10ffff}]+";
+const atoms = new RegExp(`^${atom}(?:\\.${atom})*$`, "u");
+const label = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
+const labels = new RegExp(`^${label}(?:\\.${label})*$`);
 
 /**
  * Reads `local@domain` or `"quoted local"@domain`, without angle brackets; undefined when it is not
@@ -47,7 +49,7 @@ function quotedEnd(text: string): number {
 
 function readLocal(text: string): string | undefined {
   if (!text.startsWith('"')) {
-    return text.split(".").every((atom) => atomText.test(atom)) ? text : undefined;
+    return atoms.test(text) ? text : undefined;
   }
   const content = text.slice(1, -1);
   // RFC 5321 §4.1.2 (qtextSMTP, quoted-pairSMTP): printable characters and blanks only.
@@ -65,12 +67,8 @@ export function normaliseDomain(text: string): string | undefined {
     ? text.toLowerCase()
     : domainToASCII(text.normalize("NFC"));
   if (ascii === "" || ascii.length > domainBytesMax) return undefined;
-  const labels = ascii.split(".");
   // A number as the last label would be an IPv4 address without brackets.
-  if (!labels.every((label) => labelText.test(label)) || /^\d+$/.test(labels.at(-1) ?? "")) {
-    return undefined;
-  }
-  return ascii;
+  return labels.test(ascii) && !/(?:^|\.)\d+$/.test(ascii) ? ascii : undefined;
 }
 
 // RFC 5321 §4.1.3
@@ -86,8 +84,7 @@ function addressLiteral(text: string): string | undefined {
 
 /** `local@domain` with the local part quoted where it must be. RFC 5321 §4.1.2 */
 export function formatAddress({ local, domain }: Address): string {
-  const plain = local.split(".").every((atom) => atomText.test(atom));
-  return `${plain ? local : `"${local.replaceAll(/["\\]/g, "\\$&")}"`}@${domain}`;
+  return `${atoms.test(local) ? local : `"${local.replaceAll(/["\\]/g, "\\$&")}"`}@${domain}`;
 }
 
 /**

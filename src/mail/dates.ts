@@ -62,6 +62,22 @@ const zoneHours: ReadonlyMap<string, number> = new Map([
  * `Nov 6 1994` order and asctime's year at the end.
  */
 export function parseMessageDate(text: string): ZonedTime | undefined {
+  const usual = usualDate.exec(text);
+  return (usual === null ? undefined : readUsual(usual)) ?? readWords(text);
+}
+
+/** What nearly all mail has: `Sun, 22 Nov 2026 16:00:00 +0000`. */
+const usualDate = /^(?:[A-Za-z]{3}, )?(\d\d?) ([A-Za-z]{3}) (\d{4}) (\d\d:\d\d:\d\d) ([+-]\d{4})$/;
+
+function readUsual(match: RegExpExecArray): ZonedTime | undefined {
+  const [, day = "", name = "", year = "", clock = "", zone = ""] = match;
+  const month = monthNames.indexOf(name.toLowerCase());
+  const seconds = clockSeconds(clock);
+  if (month < 0 || seconds === undefined) return undefined;
+  return zoned(Number(year), month, Number(day), seconds, numericZone(zone));
+}
+
+function readWords(text: string): ZonedTime | undefined {
   const words = dateWords(text.slice(0, dateTextMax));
   let day: number | undefined;
   let month = -1;
@@ -149,8 +165,11 @@ function zoned(
   return { ms, zoneMinutes: zoneMinutes === 0 ? 0 : zoneMinutes };
 }
 
+const monthDays = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
 function daysIn(year: number, month: number): number {
-  return new Date(Date.UTC(year, month + 1, 0)).getUTCDate();
+  const leap = year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
+  return month === 1 && leap ? 29 : (monthDays[month] ?? 0);
 }
 
 /**
