@@ -52,7 +52,8 @@ const packet = fc
     writeBody(writer, message);
     let bytes = Buffer.from(noise ?? writer.view());
     for (const { at, byte, cut } of edits) {
-      const [before, after] = [bytes.subarray(0, at), bytes.subarray(at + cut)];
+      const place = at % (bytes.length + 1);
+      const [before, after] = [bytes.subarray(0, place), bytes.subarray(place + cut)];
       bytes = Buffer.concat([before, Buffer.from([byte]), after]);
     }
     return { type: typeOf(message), bytes };

@@ -59,6 +59,8 @@ export interface HeartbeatState {
 /** A refused heartbeat of a fresh hold is repeated so soon: the secondary may read the table later. */
 const refusedRetryMs = 20;
 const freshHoldMs = 1000;
+/** Heartbeats that are due so soon go with those that are due now: the thread wakes less often. */
+const earlyMs = 10;
 /** So many leases' time without an acknowledgement and a lease is forgotten altogether. */
 const forgetLeases = 10;
 
@@ -143,7 +145,7 @@ function onTick(state: HeartbeatState, nowMs: number, out: HeartbeatEffect[]): v
   if (nowMs - state.lastTickMs > 2 * state.times.heartbeatMs) state.awakeMs = nowMs;
   state.lastTickMs = nowMs;
   for (const partner of state.partners.values()) {
-    if (nowMs >= partner.nextBeatMs) beat(state, partner, nowMs, out);
+    if (nowMs + earlyMs >= partner.nextBeatMs) beat(state, partner, nowMs, out);
     if (partner.silent === true) continue;
     const from = Math.max(partner.heardMs ?? partner.sinceMs, state.awakeMs);
     if (nowMs - from < state.times.suspectMs) continue;

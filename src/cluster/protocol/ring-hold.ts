@@ -131,7 +131,7 @@ export function onStalled(
 }
 
 export function tickHold(state: RingState, nowMs: number, out: RingEffect[]): void {
-  const { holdMs, pinMaxMs, keepAliveMs, mergeEveryMs } = state.times;
+  const { pinMaxMs, keepAliveMs, mergeEveryMs } = state.times;
   if (nowMs >= state.nextMergeMs) {
     state.nextMergeMs = nowMs + mergeEveryMs;
     callOthers(state, nowMs, out);
@@ -143,7 +143,7 @@ export function tickHold(state: RingState, nowMs: number, out: RingEffect[]): vo
   }
   state.holderPinned = state.pinnedMs !== undefined;
   if (state.pinnedMs === undefined) {
-    if (nowMs >= state.holdMs + holdMs) pass(state, nowMs, out);
+    if (nowMs >= holdEndMs(state)) pass(state, nowMs, out);
     return;
   }
   if (nowMs < state.nextKeepAliveMs) return;
@@ -152,6 +152,12 @@ export function tickHold(state: RingState, nowMs: number, out: RingEffect[]): vo
   for (const member of state.order) {
     if (member !== state.me) sendTo(out, member, { kind: "pinned", ring, seq });
   }
+}
+
+/** When a token that is not pinned goes on. A ring of one has nobody who waits for it. */
+export function holdEndMs(state: RingState): number {
+  const { holdMs, mergeEveryMs } = state.times;
+  return state.holdMs + (state.order.length === 1 ? mergeEveryMs : holdMs);
 }
 
 export function tickSent(state: RingState, nowMs: number, out: RingEffect[]): void {

@@ -6,7 +6,16 @@ import type { MemberId } from "../../mail/ids.ts";
 import { unreachable } from "../../lib/assert.ts";
 import { loadsNow, mergeLoad, onOwnReach } from "./ring-figures.ts";
 import { onForm, onJoin, onMerge, startGather, tickGather } from "./ring-gather.ts";
-import { onHopAck, onPinned, onStalled, onToken, onWant, tickHold, tickSent } from "./ring-hold.ts";
+import {
+  holdEndMs,
+  onHopAck,
+  onPinned,
+  onStalled,
+  onToken,
+  onWant,
+  tickHold,
+  tickSent,
+} from "./ring-hold.ts";
 import { lostAfterMs } from "./ring-state.ts";
 import type { RingState } from "./ring-state.ts";
 import { ringMembersMax, ringTimes } from "./ring-types.ts";
@@ -69,7 +78,7 @@ export function nextRingMs(state: RingState): number {
       return state.tokenMs + lostAfterMs(state);
     case "hold": {
       const { pinnedMs, nextMergeMs, nextKeepAliveMs } = state;
-      const endMs = pinnedMs === undefined ? state.holdMs + times.holdMs : nextKeepAliveMs;
+      const endMs = pinnedMs === undefined ? holdEndMs(state) : nextKeepAliveMs;
       return Math.min(endMs, nextMergeMs);
     }
     case "sent": {

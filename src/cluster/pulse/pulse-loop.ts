@@ -23,8 +23,8 @@ import type { FromThread, ThreadStart, ToThread } from "./thread-messages.ts";
 /** Wall and monotonic clock are compared, and the main thread looked after, so often. */
 const checkMs = 50;
 const viewEveryMs = 100;
-/** The main thread stamps every 50 ms; up to twice that is no lag. */
-const stampSlackMs = 100;
+/** The main thread stamps every 100 ms; up to twice that is no lag. */
+const stampSlackMs = 200;
 /** A main thread that is stuck for so long manages nothing. */
 const stalledMs = 500;
 

@@ -23,7 +23,7 @@ import { memberSlotsMax, SharedMemory } from "./shared-memory.ts";
 import { startThread } from "./start-thread.ts";
 import type { FromThread, ThreadStart, ToThread } from "./thread-messages.ts";
 
-const stampEveryMs = 50;
+const stampEveryMs = 100;
 const startMs = 10_000;
 
 /**
