@@ -17,6 +17,8 @@ const { values } = parseArgs({
     from: { type: "string" },
     seed: { type: "string" },
     trace: { type: "boolean", default: false },
+    /** The trace has every step of every replica. */
+    steps: { type: "boolean", default: false },
     break: { type: "string" },
     jobs: { type: "string" },
     child: { type: "string" },
@@ -49,8 +51,9 @@ if (values.break !== undefined && broken === undefined) {
 
 function runOne(seed: number, rule: Rule | undefined): void {
   const plan = makePlan(seed);
-  const { trace } = values;
+  const { trace, steps } = values;
   const options = {
+    detailed: steps,
     ...(rule === undefined ? {} : { broken: rule }),
     ...(trace ? { trace: (line: string) => process.stdout.write(`${line}\n`) } : {}),
   };

@@ -28,6 +28,8 @@ interface ShardFacts {
   /** Acknowledged operations: where they are. */
   readonly ackedOps: Map<number, Shown>;
   epoch: number;
+  /** Committed up to here, each entry on enough disks at that time. */
+  safeLsn: number;
 }
 
 export class Checker {
@@ -47,6 +49,7 @@ export class Checker {
         acked: { lsn: 0, hash: 0 },
         ackedOps: new Map(),
         epoch: 1,
+        safeLsn: 0,
       });
     }
   }
@@ -72,6 +75,25 @@ export class Checker {
     facts.lsnOf.set(op, lsn);
   }
 
+  /** I10: a copy counts an entry as committed, for the first time anywhere. */
+  committed(shard: number, entry: SimEntry): void {
+    const facts = this.#facts(shard);
+    if (entry.lsn <= facts.safeLsn) return;
+    this.#onEnough(shard, entry);
+    facts.safeLsn = entry.lsn;
+  }
+
+  #onEnough(shard: number, { lsn, hash, op }: SimEntry): void {
+    let copies = 0;
+    for (const { disk } of this.#world.nodes) {
+      for (const folder of [disk.durable, ...disk.lost]) {
+        if (holds(folder.get(shard), lsn, hash)) copies += 1;
+      }
+    }
+    if (copies >= this.#world.plan.minCopies) return;
+    this.#fail("I10", `operation ${op} of shard ${shard} (lsn ${lsn}) is committed on ${copies}`);
+  }
+
   /** I1, I10: a node answers a write. */
   acking(process: NodeProcess, shard: number, op: number, lsn: number): number {
     const facts = this.#facts(shard);
@@ -81,19 +103,7 @@ export class Checker {
     }
     this.#serving(process, shard);
     const { hash } = entry;
-    let copies = 0;
-    for (const { disk } of this.#world.nodes) {
-      for (const folder of [disk.durable, ...disk.lost]) {
-        if (holds(folder.get(shard), lsn, hash)) copies += 1;
-      }
-    }
-    const { minCopies } = this.#world.plan;
-    if (copies < minCopies) {
-      this.#fail(
-        "I10",
-        `operation ${op} of shard ${shard} (lsn ${lsn}) is acknowledged on ${copies}`,
-      );
-    }
+    if (lsn > facts.safeLsn) this.#onEnough(shard, entry);
     const known = facts.committed.get(lsn);
     if (known !== undefined && known !== hash) {
       this.#fail("I1", `operation ${op} of shard ${shard} is not what is committed at ${lsn}`);

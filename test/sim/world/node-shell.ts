@@ -69,6 +69,7 @@ export class SimShell {
     const { broken } = this.#node.world;
     const effects: Effect[] = [];
     stepReplica(this.state, event, effects);
+    this.#node.world.detail(() => this.#describe(event, effects));
     if (broken !== undefined) this.#node.bend(this);
     for (const effect of effects) this.#perform(effect);
     if (event.kind !== "flush") this.#node.dirty(this);
@@ -163,6 +164,12 @@ export class SimShell {
     this.#sample = { atMs: nowMs, lsn: this.state.appliedLsn };
   }
 
+  #describe(event: ReplicaEvent<Op>, effects: readonly Effect[]): string | undefined {
+    if ((event.kind === "tick" || event.kind === "flush") && effects.length === 0) return undefined;
+    const done = effects.map((effect) => JSON.stringify(effect)).join(" ");
+    return `${this.#node.name} shard ${this.shard} ${JSON.stringify(event)} → ${done}`;
+  }
+
   #wait(lsn: number, waiter: Waiter): void {
     const waiting = this.#waiters.get(lsn);
     if (waiting === undefined) this.#waiters.set(lsn, [waiter]);
@@ -185,9 +192,9 @@ export class SimShell {
       case "appendRaw":
         return this.#appendRaw(effect);
       case "commit":
-        return this.#commit(effect.throughLsn, true);
+        return this.#commit(effect.fromLsn, effect.throughLsn);
       case "show":
-        return this.#commit(effect.throughLsn, false);
+        return this.#apply(effect.throughLsn, false);
       case "ship":
         return this.#ship(effect);
       case "feed":
@@ -280,21 +287,27 @@ export class SimShell {
     }
   }
 
-  #commit(through: Lsn, answer: boolean): void {
-    const { image } = this;
+  #apply(through: Lsn, committed: boolean): void {
+    const { main } = this.image;
     const node = this.#node;
     for (let lsn = this.state.appliedLsn + 1; lsn <= through; lsn++) {
-      const entry = entryAt(image.main, lsn);
+      const entry = entryAt(main, lsn);
       assert(entry !== undefined, "what is committed lies in the log");
-      node.world.checker.applied(this.shard, node.name, entry, answer);
-    }
-    if (answer) {
-      node.log.note(this.shard, (on) => {
-        if (through > on.mark) on.mark = through;
-      });
+      node.world.checker.applied(this.shard, node.name, entry, committed);
     }
     this.step({ kind: "applied", lsn: through });
-    if (!answer) return;
+  }
+
+  #commit(from: Lsn, through: Lsn): void {
+    const node = this.#node;
+    for (let lsn: number = from; lsn <= through; lsn++) {
+      const entry = entryAt(this.image.main, lsn);
+      if (entry !== undefined) node.world.checker.committed(this.shard, entry);
+    }
+    node.log.note(this.shard, (on) => {
+      if (through > on.mark) on.mark = through;
+    });
+    this.#apply(through, true);
     const ready: [number, Waiter][] = [];
     for (const [lsn, waiters] of this.#waiters) {
       if (lsn > through) continue;

@@ -5,6 +5,7 @@ import { epoch, lsn as makeLsn, memberId, shardId } from "../../../src/mail/ids.
 import type { MemberId } from "../../../src/mail/ids.ts";
 import { AssertionFailure } from "../../../src/lib/assert.ts";
 import type { ShardPlan } from "../../../src/cluster/protocol/manager-types.ts";
+import type { Copy } from "../../../src/cluster/protocol/shard-config.ts";
 import { Checker, describe, InvariantViolation } from "./checker.ts";
 import { SimCoordinator } from "./coordinator.ts";
 import { entryAt } from "./disk.ts";
@@ -20,6 +21,8 @@ import { Draws, Schedule } from "./schedule.ts";
 export interface RunOptions {
   readonly broken?: Rule;
   readonly trace?: (line: string) => void;
+  /** The trace has every step of every replica. */
+  readonly detailed?: boolean;
 }
 
 export interface RunResult {
@@ -50,6 +53,7 @@ export class World {
   /** Clients begin nothing new. */
   quiet = false;
   readonly #trace: ((line: string) => void) | undefined;
+  readonly #detailed: boolean;
   readonly #byName = new Map<MemberId, Machine>();
   #stores = 0;
   #ops = 0;
@@ -59,6 +63,7 @@ export class World {
     this.plan = plan;
     this.broken = options.broken;
     this.#trace = options.trace;
+    this.#detailed = options.detailed === true;
     this.draws = new Draws(plan.seed);
     this.network = new Network(this.schedule, this.draws, plan.network);
     this.checker = new Checker(this, plan.shards);
@@ -90,6 +95,13 @@ export class World {
 
   trace(line: () => string): void {
     this.#trace?.(`${this.schedule.nowMs.toFixed(1).padStart(9)} ${line()}`);
+  }
+
+  /** Every step of every machine. */
+  detail(line: () => string | undefined): void {
+    if (this.#trace === undefined || !this.#detailed) return;
+    const text = line();
+    if (text !== undefined) this.trace(() => text);
   }
 
   nextStore(): number {
@@ -202,14 +214,14 @@ export class World {
   healedMs = 0;
 
   /**
-   * A primary was removing its secondary when its disk was lost: of two failures at once only an
-   * operator can say that the first copy is gone for ever.
+   * A primary was removing its secondary when its disk was lost, and the new one's disk, too: of so
+   * many failures at once only an operator can say that those copies are gone for ever.
    */
   #forcePromote(): void {
     for (const { shard, primary, secondaries, former } of this.coordinator.table.values()) {
-      const isGone = this.nodeOf(primary.node)?.copy.store !== primary.store;
-      const to = former?.find(({ node, store }) => this.nodeOf(node)?.copy.store === store);
-      if (!isGone || secondaries.length > 0 || to === undefined) continue;
+      const exists = ({ node, store }: Copy) => this.nodeOf(node)?.copy.store === store;
+      const to = former?.find(exists);
+      if ([primary, ...secondaries].some(exists) || to === undefined) continue;
       for (const { process } of this.gateways) {
         if (process?.acts === true) process.order({ kind: "forcePromote", shard, to });
       }
