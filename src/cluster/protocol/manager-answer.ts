@@ -74,7 +74,7 @@ function startGraft(
   if (config.secondaries.some((one) => one.full)) return false;
   const isSealed = (copy: Copy) => answers.get(copy.node)?.kind === "sealed";
   const source = config.secondaries.find(
-    (one) => copies.some((copy) => sameCopy(copy, one)) && isSealed(one),
+    (one) => one.alone !== true && copies.some((copy) => sameCopy(copy, one)) && isSealed(one),
   );
   const base = config.former?.find(
     (one) =>

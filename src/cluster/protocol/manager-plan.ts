@@ -15,9 +15,20 @@ export interface Anchor {
 }
 
 /** A copy that has nothing yet but gets every entry behind the anchor from now on. */
-export function tailFirst(copy: Copy, { commitMark, markHash }: Anchor): SecondaryCopy {
+export function tailFirst(
+  config: ShardConfig,
+  copy: Copy,
+  { commitMark, markHash }: Anchor,
+): SecondaryCopy {
   const { node, store } = copy;
-  return { node, store, full: false, fromLsn: makeLsn(commitMark + 1), anchorHash: markHash };
+  const fromLsn = makeLsn(commitMark + 1);
+  // While it was alone the primary showed what it had not committed; no tail from later on has that
+  // for certain before it is full.
+  const { secondaries } = config;
+  const wasAlone = secondaries.length === 0 || secondaries.some((one) => one.alone === true);
+  const alone = wasAlone && !secondaries.some((one) => one.full);
+  const tail = { node, store, full: false, fromLsn, anchorHash: markHash };
+  return alone ? { ...tail, alone } : tail;
 }
 
 /**

@@ -80,7 +80,9 @@ function takeOver(
     return;
   }
   const isTailOnly = !config.secondaries.some((one) => one.full);
-  const tails = isTailOnly ? config.secondaries.filter((one) => isHere(state, one)) : [];
+  const tails = isTailOnly
+    ? config.secondaries.filter((one) => one.alone !== true && isHere(state, one))
+    : [];
   const bases = graftBases(state, shard);
   if (tails.length > 0 && bases.length > 0) {
     const others = bases.filter((base) => !tails.some((tail) => sameCopy(tail, base)));
@@ -266,7 +268,7 @@ function orderedCopy(
   if (facts === undefined || !linked.includes(to)) return undefined;
   if (shard.config.primary.node === to) return undefined;
   if (shard.config.secondaries.some(({ node }) => node === to)) return undefined;
-  return tailFirst({ node: to, store: facts.store }, anchor);
+  return tailFirst(shard.config, { node: to, store: facts.store }, anchor);
 }
 
 /** Another secondary behind this anchor; a former member before all others. */
@@ -279,7 +281,7 @@ export function newCopy(
   except: readonly MemberId[],
 ): SecondaryCopy | undefined {
   const copy = chooseCopy(state, shard.config, primary, linked, except);
-  return copy === undefined ? undefined : tailFirst(copy, anchor);
+  return copy === undefined ? undefined : tailFirst(shard.config, copy, anchor);
 }
 
 /** More full copies than wanted, and no order that needs them: the manager that had it is gone. */

@@ -17,6 +17,12 @@ export interface SecondaryCopy extends Copy {
   readonly fromLsn?: Lsn;
   /** Of a copy that is not full: hash of entry `fromLsn` − 1, which is committed. */
   readonly anchorHash?: ChainHash;
+  /**
+   * Of a copy that is not full: it was put in while the primary was alone, which may have shown (with
+   * `minCopies: 1` acknowledged) entries that its tail does not hold yet. Its tail can't stand in for
+   * the primary.
+   */
+  readonly alone?: boolean;
 }
 
 export interface ShardConfig {
