@@ -4,7 +4,7 @@
 import { MailError } from "../mail/errors.ts";
 import type { MailFailure } from "../mail/errors.ts";
 import { uid, uidMax, uidValidity } from "../mail/ids.ts";
-import type { AccountId, DeliveryId } from "../mail/ids.ts";
+import type { AccountId } from "../mail/ids.ts";
 import type {
   DeliverOutcome,
   DeliverRecipient,
@@ -54,9 +54,10 @@ async function deliverAgain(
   signal: AbortSignal,
 ): Promise<readonly DeliverOutcome[]> {
   const kept = await Promise.all(
-    request.recipients.map(({ account }) => keptDelivery(engine, account, request.deliveryId)),
+    request.recipients.map(({ account }) => keptDelivery(engine, request, account)),
   );
   const missing = request.recipients.filter((_, at) => kept[at] === undefined);
+  if (missing.length < kept.length) await engine.settled(request.shard);
   if (missing.length === 0) engine.mustServe(request.shard);
   const fresh = missing.length === 0 ? [] : await deliverNew(engine, request, missing, signal);
   let next = 0;
@@ -276,14 +277,14 @@ async function lockShared(
 
 async function keptDelivery(
   engine: Engine,
+  { shard, deliveryId }: DeliverRequest,
   account: AccountId,
-  deliveryId: DeliveryId,
 ): Promise<DeliverOutcome | undefined> {
   const key = deliveryKey(account, deliveryId);
   const value = await engine.rows.get(key);
   if (value === undefined) return undefined;
   const row = readDelivered(openRow(key, value));
-  if (engine.clock.nowMs() - row.timeMs > engine.limits.outcomeKeptMs) return undefined;
+  if (engine.ageMs(shard, row.timeMs) > engine.limits.outcomeKeptMs) return undefined;
   return {
     ok: true,
     mailbox: row.mailbox,

@@ -57,6 +57,8 @@ export class Engine {
   readonly removals = new RecentRemovals();
   /** One change of a shard's names or account list at a time. */
   readonly #shardLocks = new Map<ShardId, AccountLock>();
+  /** Time of the newest entry, by shard. */
+  readonly #newestMs = new Map<ShardId, number>();
   #journal: Journal | undefined;
   #bodies: BodySource | undefined;
 
@@ -69,7 +71,7 @@ export class Engine {
     this.unconfirmed = new UnconfirmedDeliveries(
       parts.rows,
       parts.clock,
-      parts.limits.outcomeKeptMs,
+      (one) => this.ageMs(one.shard, one.timeMs) > parts.limits.outcomeKeptMs,
     );
     this.spoolUsage = new SpoolUsage(parts.rows);
     this.#room = parts.room;
@@ -103,11 +105,13 @@ export class Engine {
     for (const account of pending?.accounts ?? []) account.underWay--;
     switch (payload.kind) {
       case "deliver":
+        this.#newestMs.set(entry.shard, payload.deliver.timeMs);
         deliverRows(this.rows, entry, payload.deliver);
         this.#applyDelivery(entry, payload.deliver);
         this.unconfirmed.delivered(entry, payload.deliver);
         break;
       case "change": {
+        this.#newestMs.set(entry.shard, payload.change.timeMs);
         changeRows(this.rows, entry, payload.change);
         const ops = payload.change.ops.map((op) =>
           op.kind === "add" ? { ...op, messages: addedRows(entry, op.messages) } : op,
@@ -137,6 +141,14 @@ export class Engine {
     for (const run of pending?.settled ?? []) run(undefined);
   };
 
+  /**
+   * The age of something logged at `timeMs`, by the shard's own entries: a clock that jumps, and a
+   * shard that was down for a day, must not make kept outcomes old. 0 before the first entry is seen.
+   */
+  ageMs(shard: ShardId, timeMs: number): number {
+    return (this.#newestMs.get(shard) ?? timeMs) - timeMs;
+  }
+
   shardLock(shard: ShardId): AccountLock {
     let lock = this.#shardLocks.get(shard);
     if (lock === undefined) this.#shardLocks.set(shard, (lock = new AccountLock()));
@@ -146,6 +158,14 @@ export class Engine {
   /** @throws MailError DISK_FULL when the disks of the shard's members have no room for new mail. */
   mustTakeMail(shard: ShardId): void {
     this.#room?.mustTakeMail(shard);
+  }
+
+  /**
+   * Resolves when what is applied may be acknowledged: for outcomes that are found, not made.
+   * @throws MailError REPLICA_UNREACHABLE
+   */
+  async settled(shard: ShardId): Promise<void> {
+    await this.journal.settled?.(shard);
   }
 
   /** @throws MailError WRONG_NODE unless this member may answer for the shard now. */
@@ -246,6 +266,7 @@ export class Engine {
   async dropShard(shard: ShardId): Promise<void> {
     this.resetShard(shard);
     await this.accounts.dropShard(shard);
+    this.unconfirmed.forget(shard);
     this.feed.restart(shard);
   }
 

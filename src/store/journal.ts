@@ -56,6 +56,12 @@ export interface Journal {
    * a read is answered, not only when it is asked.
    */
   serves(shard: ShardId): boolean;
+  /**
+   * Undefined when everything applied is durable on as many disks as is asked for, which is nearly
+   * always. Else something may be shown that may not be acknowledged yet: a repeated request that finds
+   * its kept outcome is answered after this. Rejects with REPLICA_UNREACHABLE.
+   */
+  settled?(shard: ShardId): Promise<void> | undefined;
 }
 
 /** Called for each committed entry; must not wait, must not throw for anything but our own bugs. */

@@ -3,7 +3,7 @@
 
 import { background } from "./background.ts";
 import { deferred, orAborted } from "./deferred.ts";
-import type { AccountId, OpId, ShardId } from "../mail/ids.ts";
+import type { OpId, ShardId } from "../mail/ids.ts";
 import type { Change } from "../mail/mail-store.ts";
 import { MailError } from "../mail/errors.ts";
 import type { AccountState } from "./account-state.ts";
@@ -94,8 +94,12 @@ function runExclusively<K extends Outcome["kind"]>(
     try {
       await settled(engine, account, signal);
       engine.check(account, who);
-      const kept = change.retry ? await keptOutcome(engine, account.id, change.opId) : undefined;
-      if (kept !== undefined) return asKind(kept, kind);
+      const kept = change.retry ? await keptOutcome(engine, account, change.opId) : undefined;
+      if (kept !== undefined) {
+        await engine.settled(account.shard);
+        engine.check(account, who);
+        return asKind(kept, kind);
+      }
       const evaluated = await evaluate(account);
       engine.check(account, who);
       if (evaluated.ops.length === 0) return evaluated.outcome;
@@ -150,17 +154,16 @@ export function proposeChange(
 }
 
 /** The outcome kept for an operation of the last 24 hours. */
-export async function keptOutcome(
+async function keptOutcome(
   engine: Engine,
-  account: AccountId,
+  account: AccountState,
   opId: OpId,
 ): Promise<Outcome | undefined> {
-  const key = outcomeKey(account, opId);
+  const key = outcomeKey(account.id, opId);
   const value = await engine.rows.get(key);
   if (value === undefined) return undefined;
   const reader = openRow(key, value);
-  const timeMs = reader.f64();
-  if (engine.clock.nowMs() - timeMs > engine.limits.outcomeKeptMs) return undefined;
+  if (engine.ageMs(account.shard, reader.f64()) > engine.limits.outcomeKeptMs) return undefined;
   return decodeOutcome(reader);
 }
 

@@ -51,6 +51,7 @@ export class StoreCopies implements ShardCopies {
     const running = this.#begin(shard, "out");
     try {
       const hold = (): Promise<() => void> => upkeep.hold();
+      engine.unconfirmed.save();
       const parts = { rows: engine.rows, log, blobs, hold };
       for await (const piece of exportShard(parts, shard, signal)) {
         count(running, piece);
@@ -76,7 +77,9 @@ export class StoreCopies implements ShardCopies {
         count(running, piece);
         running.lostBodies = lostBodies;
       };
-      return await importShard({ engine, log, blobs, hold, onPiece }, shard, pieces, signal);
+      const point = await importShard({ engine, log, blobs, hold, onPiece }, shard, pieces, signal);
+      await engine.unconfirmed.load(shard);
+      return point;
     } finally {
       this.#underWay.delete(running);
     }

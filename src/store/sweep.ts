@@ -41,7 +41,7 @@ export async function sweepOutcomes(
   shards: Iterable<ShardId>,
   signal: AbortSignal,
 ): Promise<number> {
-  const before = engine.clock.nowMs() - engine.limits.outcomeKeptMs;
+  const keptMs = engine.limits.outcomeKeptMs;
   let swept = 0;
   for (const shard of shards) {
     const prefix = shardKey(shard, shardTable.account);
@@ -53,7 +53,7 @@ export async function sweepOutcomes(
         for await (const rows of engine.rows.range(from, end, batchRows)) {
           signal.throwIfAborted();
           for (const [row, value] of rows) {
-            if (openRow(row, value).f64() >= before) continue;
+            if (engine.ageMs(shard, openRow(row, value).f64()) <= keptMs) continue;
             engine.rows.del(row);
             swept++;
           }

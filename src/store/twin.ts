@@ -47,6 +47,7 @@ export async function settleTwin(
     if (twin.applied) return;
     throw new MailError({ code: "REPLICA_UNREACHABLE", shard: request.shard });
   }
+  await engine.settled(request.shard);
   const there = await isThere(engine, twin, accounts.get(twin.account));
   if (there) engine.unconfirmed.answeredWith(request.opId, twin);
   answered.set(twin.fingerprint, there ? outcomeOf(twin) : undefined);

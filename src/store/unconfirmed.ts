@@ -45,7 +45,7 @@ interface Waiting {
 export class UnconfirmedDeliveries {
   readonly #rows: WriteQueue;
   readonly #clock: Clock;
-  readonly #keptMs: number;
+  readonly #isOld: (one: Unconfirmed) => boolean;
   /** Oldest first. */
   readonly #byFingerprint = new Map<string, Unconfirmed>();
   readonly #byOp = new Map<OpId, Unconfirmed | Unconfirmed[]>();
@@ -54,14 +54,12 @@ export class UnconfirmedDeliveries {
   readonly #early = new Set<OpId>();
   /** Confirmations on their way into the log, by shard; on the primary alone. */
   readonly #waiting = new Map<ShardId, Waiting>();
-  /** The newest entry's time by shard: rows age by it, not by a clock that may jump. */
-  readonly #newestMs = new Map<ShardId, number>();
 
-  /** @param keptMs how long a delivery may be answered with again. */
-  constructor(rows: WriteQueue, clock: Clock, keptMs: number) {
+  /** @param isOld true when a delivery is not to be answered with any more. */
+  constructor(rows: WriteQueue, clock: Clock, isOld: (one: Unconfirmed) => boolean) {
     this.#rows = rows;
     this.#clock = clock;
-    this.#keptMs = keptMs;
+    this.#isOld = isOld;
   }
 
   get size(): number {
@@ -74,9 +72,12 @@ export class UnconfirmedDeliveries {
     return found?.account === account ? found : undefined;
   }
 
-  /** Reads all rows: once, before entries are applied. */
-  async load(): Promise<void> {
-    const prefix = Buffer.from([space.unconfirmed]);
+  /** Reads all rows, or one shard's: before entries are applied. */
+  async load(shard?: ShardId): Promise<void> {
+    const prefix =
+      shard === undefined
+        ? Buffer.from([space.unconfirmed])
+        : unconfirmedKey(shard, "").subarray(0, 3);
     const found: Unconfirmed[] = [];
     for await (const rows of this.#rows.range(prefix, afterPrefix(prefix))) {
       for (const [key, value] of rows) found.push(readUnconfirmed(key, value));
@@ -96,7 +97,6 @@ export class UnconfirmedDeliveries {
   /** A committed delivery. */
   delivered(entry: Entry, payload: DeliverPayload): void {
     const { shard, opId } = entry;
-    this.#newestMs.set(shard, payload.timeMs);
     const { fingerprints, confirmed } = payload;
     if (confirmed !== undefined) this.confirmed(confirmed);
     if (fingerprints === undefined) return;
@@ -174,8 +174,7 @@ export class UnconfirmedDeliveries {
     }
     this.#fresh = [];
     for (const one of this.#byFingerprint.values()) {
-      const newest = this.#newestMs.get(one.shard) ?? 0;
-      if (one.timeMs > newest - this.#keptMs) break;
+      if (!this.#isOld(one)) break;
       this.#drop(one);
     }
   }
@@ -185,6 +184,16 @@ export class UnconfirmedDeliveries {
     this.#waiting.delete(shard);
     for (const one of this.#byFingerprint.values()) {
       if (!one.applied && one.shard === shard) this.#drop(one);
+    }
+  }
+
+  /** Nothing of the shard stays in RAM; its rows are somebody else's business. */
+  forget(shard: ShardId): void {
+    this.#waiting.delete(shard);
+    for (const one of this.#byFingerprint.values()) {
+      if (one.shard !== shard) continue;
+      one.saved = false;
+      this.#drop(one);
     }
   }
 

@@ -125,7 +125,7 @@ export class TestClock implements Clock {
   monotonicMs(): number {
     return performance.now();
   }
-  after(): { cancel(): void } {
+  after(_delayMs: number, _run: () => void): { cancel(): void } {
     return { cancel: () => undefined };
   }
 }
