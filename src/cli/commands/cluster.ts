@@ -36,6 +36,16 @@ export const clusterStatus = z.looseObject({
       /** The gateway that has the token: it manages failures. */
       holder: z.string().optional(),
       rotationMs: z.number().optional(),
+      /** Grows with each change of the order. */
+      term: z.number().optional(),
+      /** The holder keeps the token while it manages a failure. */
+      pinned: z.boolean().optional(),
+      /** The asked gateway is the acting manager. */
+      acting: z.boolean().optional(),
+      /** Gateways that can't reach some nodes, and which. */
+      unreachable: z
+        .array(z.looseObject({ gateway: z.string(), nodes: z.array(z.string()) }))
+        .optional(),
     })
     .optional(),
   directory: z.object({ missing: z.number(), stale: z.number() }),
@@ -47,7 +57,21 @@ export const clusterStatus = z.looseObject({
       draining: z.boolean().optional(),
       primaries: z.number().optional(),
       secondaries: z.number().optional(),
-      load: z.looseObject({ cpu: z.number().optional(), queue: z.number().optional() }).optional(),
+      /** Share of a core, bytes not yet committed, share of the disk; `ageMs`: since the member took them. */
+      load: z
+        .looseObject({
+          cpu: z.number().optional(),
+          queue: z.number().optional(),
+          fsyncP99Ms: z.number().optional(),
+          diskFree: z.number().optional(),
+          users: z.number().optional(),
+          sessions: z.number().optional(),
+          ioPerSecond: z.number().optional(),
+          ageMs: z.number().optional(),
+        })
+        .optional(),
+      /** How long its main thread has been stuck. */
+      loopLagMs: z.number().optional(),
     }),
   ),
 });
@@ -207,13 +231,13 @@ function lines(status: ClusterStatus): readonly string[] {
     ...(sync + solo === 0
       ? []
       : [`${sync} being copied (SYNC), ${solo} alone (SOLO): ${usersOnOneCopy} users on one copy`]),
-    ...(ring === undefined ? [] : [ringLine(ring)]),
+    ...(ring === undefined ? [] : ringLines(ring)),
     ...(status.directory.missing + status.directory.stale === 0
       ? []
       : [`directory: ${status.directory.missing} shards missing, ${status.directory.stale} late`]),
     "",
     ...table([
-      ["MEMBER", "ROLE", "LINK", "PRIMARY", "SECONDARY", "CPU", "QUEUE"],
+      ["MEMBER", "ROLE", "LINK", "PRIMARY", "SECONDARY", "CPU", "QUEUE", ...loadHeads],
       ...status.members.map((member) => [
         member.id,
         member.draining === true ? `${member.role} (draining)` : member.role,
@@ -222,12 +246,31 @@ function lines(status: ClusterStatus): readonly string[] {
         String(member.secondaries ?? "-"),
         member.load?.cpu === undefined ? "-" : `${Math.round(member.load.cpu * 100)}%`,
         String(member.load?.queue ?? "-"),
+        ...loadCells(member.load),
       ]),
     ]),
   ];
 }
 
-function ringLine({ order, holder, rotationMs }: NonNullable<ClusterStatus["ring"]>): string {
+const loadHeads = ["FSYNC", "DISK", "IO/S", "AGE"];
+
+/** Age: how old the figures are that this gateway has. */
+function loadCells(load: ClusterStatus["members"][number]["load"]): readonly string[] {
+  const { fsyncP99Ms, diskFree, ioPerSecond, ageMs } = load ?? {};
+  return [
+    fsyncP99Ms === undefined ? "-" : `${fsyncP99Ms.toFixed(1)}ms`,
+    diskFree === undefined ? "-" : `${Math.round(diskFree * 100)}% free`,
+    String(ioPerSecond ?? "-"),
+    ageMs === undefined ? "-" : `${(ageMs / 1000).toFixed(1)}s`,
+  ];
+}
+
+function ringLines(ring: NonNullable<ClusterStatus["ring"]>): readonly string[] {
+  const { order, holder, rotationMs, pinned, unreachable = [] } = ring;
   const round = rotationMs === undefined ? "" : `, ${Math.round(rotationMs)} ms a round`;
-  return `ring ${order.join(" → ")}, token at ${holder ?? "nobody"}${round}`;
+  const token = `token ${pinned === true ? "pinned " : ""}at ${holder ?? "nobody"}`;
+  return [
+    order.length === 0 ? "ring: none yet" : `ring ${order.join(" → ")}, ${token}${round}`,
+    ...unreachable.map(({ gateway, nodes }) => `${gateway} can't reach ${nodes.join(", ")}`),
+  ];
 }

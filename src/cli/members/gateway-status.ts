@@ -28,7 +28,7 @@ export async function gatewayStatus(
     cluster: config.cluster.id,
     gateway: memberId(config.member.id),
     shards: await shardCounts(cluster, directory),
-    ...(ring === undefined ? {} : { ring: ringShown(ring) }),
+    ...(ring === undefined ? {} : { ring: ringShown(ring, cluster.pulse?.acting() ?? false) }),
     directory: { missing: directory.missing().length, stale: directory.stale().length },
     members: [
       ...(kind === "embedded" ? [{ id: coordinator, role: "coordinator", up }] : []),
@@ -60,16 +60,45 @@ async function shardCounts(
   };
 }
 
-function ringShown({ order, holder, rotationMs }: RingView): NonNullable<ClusterStatus["ring"]> {
+function ringShown(view: RingView, acting: boolean): NonNullable<ClusterStatus["ring"]> {
+  const { ring, order, holder, pinned, rotationMs, reach } = view;
+  const cutOff = reach.filter(({ unreachable }) => unreachable.length > 0);
   return {
     order: [...order],
+    term: ring.term,
+    pinned,
+    acting,
+    unreachable: cutOff.map(({ gateway, unreachable }) => ({ gateway, nodes: [...unreachable] })),
     ...(holder === undefined ? {} : { holder }),
     ...(rotationMs === undefined ? {} : { rotationMs }),
   };
 }
 
+type ShownLoad = NonNullable<ClusterStatus["members"][number]["load"]>;
+
+/** Figures that went round the ring are the newest that any gateway has; else those of our own links. */
+function loadShown(
+  member: MemberId,
+  ring: RingView | undefined,
+  loadOf: (node: MemberId) => LoadFigures | undefined,
+): ShownLoad | undefined {
+  const carried = ring?.loads.find(({ load }) => load.member === member);
+  const figures = carried?.load ?? loadOf(member);
+  if (figures === undefined) return undefined;
+  return {
+    cpu: figures.cpuPerMille / 1000,
+    queue: figures.queueBytes,
+    fsyncP99Ms: figures.fsyncP99Micros / 1000,
+    diskFree: figures.diskFreePerMille / 1000,
+    users: figures.users,
+    sessions: figures.sessions,
+    ioPerSecond: figures.ioPerSecond,
+    ...(carried === undefined ? {} : { ageMs: Math.round(carried.ageMs) }),
+  };
+}
+
 function membersShown(
-  { members, shards, links, options }: ClusterClient,
+  { members, shards, links, options, pulse }: ClusterClient,
   ring: RingView | undefined,
   loadOf: (node: MemberId) => LoadFigures | undefined,
 ): ClusterStatus["members"] {
@@ -84,7 +113,8 @@ function membersShown(
         const up = member === options.member || ring === undefined || ring.order.includes(member);
         return { id: member, role, up };
       }
-      const load = loadOf(member);
+      const load = loadShown(member, ring, loadOf);
+      const loopLagMs = pulse?.vitals(member)?.loopLagMs;
       return {
         id: member,
         role,
@@ -94,9 +124,8 @@ function membersShown(
         secondaries: table.filter(({ secondaries }) =>
           secondaries.some(({ node }) => node === member),
         ).length,
-        ...(load === undefined
-          ? {}
-          : { load: { cpu: load.cpuPerMille / 1000, queue: load.queueBytes } }),
+        ...(load === undefined ? {} : { load }),
+        ...(loopLagMs === undefined ? {} : { loopLagMs }),
       };
     });
 }
