@@ -93,7 +93,7 @@ describe("two nodes and a gateway", () => {
     await running.startNode(secondary);
     const node = running.node(running.primaryOf(0));
     const shell = node.journal.replicas().find(({ shard }) => shard === 0);
-    await until(() => shell?.pending.size === 0, "everything committed");
+    await until(() => shell?.log.pending.size === 0, "everything committed");
     expect(end(running.node("n1"), 0)).toEqual(end(running.node("n2"), 0));
     expect((await open(running.gateway.store, who)).info.messages).toBe(21);
   });

@@ -29,7 +29,8 @@ export class Feeder {
       (error: unknown) => {
         const facts = { shard: this.#shell.shard, to: effect.to, err: error };
         this.#context.logger.error(facts, "catch-up can't read the log");
-        this.#done({ kind: "feedGone", to: effect.to, toInc: effect.toInc });
+        const { to, toInc, tail } = effect;
+        this.#done({ kind: "feedGone", to, toInc, tail });
       },
     );
   }
@@ -40,23 +41,23 @@ export class Feeder {
   }
 
   sendBlobs(effect: SendBlobs): void {
-    const { to, toInc, blobs } = effect;
+    const { to, toInc, tail, blobs } = effect;
     const { shard } = this.#shell;
     this.#context.sendBlobs(to, shard, blobs).then(
       () => {
         const nowMs = this.#context.clock.monotonicMs();
-        this.#done({ kind: "blobsSent", to, toInc, nowMs });
+        this.#done({ kind: "blobsSent", to, toInc, tail, nowMs });
       },
       (error: unknown) => this.#context.logger.error({ shard, to, err: error }, "blobs not sent"),
     );
   }
 
   async #read(effect: Feed): Promise<void> {
-    const { to, toInc, epoch, fromLsn, throughLsn, mark } = effect;
+    const { to, toInc, tail, epoch, fromLsn, throughLsn, mark } = effect;
     const { shard, state } = this.#shell;
     const read = await this.#context.log.readEntries(shard, fromLsn, shipBytesMax);
     if (read.kind === "pruned") {
-      this.#done({ kind: "feedGone", to, toInc });
+      this.#done({ kind: "feedGone", to, toInc, tail });
       return;
     }
     const entries = decodeRun(read.records, throughLsn);
@@ -68,11 +69,11 @@ export class Feeder {
     }
     if (state.config?.epoch === epoch) {
       const at = { prevLsn: makeLsn(fromLsn - 1), prevHash: first.prevHash, mark };
-      const base = { epoch, fromInc: state.inc, toInc };
-      this.#context.outbox(to).addAppend(shard, base, at, entries);
+      const base = { epoch, fromInc: state.inc, toInc, tail };
+      this.#context.outbox(to).addAppend("append", shard, base, at, entries);
     }
     const nowMs = this.#context.clock.monotonicMs();
-    this.#done({ kind: "fed", to, toInc, throughLsn: last.lsn, nowMs });
+    this.#done({ kind: "fed", to, toInc, tail, throughLsn: last.lsn, nowMs });
   }
 
   #done(event: Parameters<ReplicaShell["step"]>[0]): void {

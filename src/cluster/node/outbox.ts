@@ -7,7 +7,7 @@ import type { ChainHash } from "../protocol/hash-tail.ts";
 import type { MessageBase } from "../protocol/replica-types.ts";
 import type { Peer } from "../link/rpc.ts";
 import { encodeAppend, encodeMessage, replicaMethod, shipBytesMax } from "./replica-wire.ts";
-import type { WireAppend, WireMessage } from "./replica-wire.ts";
+import type { PlainMessage } from "./replica-wire.ts";
 
 /** One entry as it is shipped. */
 export interface Shipment {
@@ -58,13 +58,14 @@ export class Outbox {
     return this.#flyingBytes > windowBytes;
   }
 
-  add(shard: ShardId, message: Exclude<WireMessage, WireAppend>): void {
+  add(shard: ShardId, message: PlainMessage): void {
     if (this.#heads.length >= headsMax) this.flush();
     this.#heads.push(encodeMessage(shard, message));
   }
 
-  /** An append of any length: split where a frame is full. */
+  /** A message with entries, of any length: split where a frame is full. */
   addAppend(
+    kind: "append" | "pulled",
     shard: ShardId,
     base: MessageBase,
     at: { readonly prevLsn: Lsn; readonly prevHash: ChainHash; readonly mark: Lsn },
@@ -77,7 +78,7 @@ export class Outbox {
       const length = entry.parts.reduce((sum, part) => sum + part.byteLength, 0);
       if (this.#bytes > 0 && this.#bytes + length > shipBytesMax) {
         if (lengths.length > 0) {
-          this.#heads.push(encodeAppend(shard, base, { ...at, prevLsn, prevHash }, lengths));
+          this.#heads.push(encodeAppend(kind, shard, base, { ...at, prevLsn, prevHash }, lengths));
         }
         this.flush();
         prevLsn = makeLsn(entry.lsn - 1);
@@ -88,7 +89,7 @@ export class Outbox {
       this.#bytes += length;
       for (const part of entry.parts) this.#parts.push(part);
     }
-    this.#heads.push(encodeAppend(shard, base, { ...at, prevLsn, prevHash }, lengths));
+    this.#heads.push(encodeAppend(kind, shard, base, { ...at, prevLsn, prevHash }, lengths));
   }
 
   /** Sends what was collected. Dropped when the link is down: the replica asks again. */

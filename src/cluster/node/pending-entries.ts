@@ -18,11 +18,19 @@ export interface PendingEntry {
   waiter: { resolve: () => void; reject: (error: MailError) => void } | undefined;
 }
 
+/** Sum of the bytes of all pending entries of a node. */
+export interface PendingBytes {
+  bytes: number;
+}
+
 export class PendingEntries {
   #list: PendingEntry[] = [];
   #start = 0;
-  /** Sum of `bytes`. */
-  bytes = 0;
+  readonly #total: PendingBytes;
+
+  constructor(total: PendingBytes) {
+    this.#total = total;
+  }
 
   get size(): number {
     return this.#list.length - this.#start;
@@ -32,7 +40,7 @@ export class PendingEntries {
     const last = this.#list.at(-1);
     assert(this.size === 0 || last?.lsn === entry.lsn - 1, "pending entries have no holes");
     this.#list.push(entry);
-    this.bytes += entry.bytes;
+    this.#total.bytes += entry.bytes;
   }
 
   /** Entries `from`..`through`, all of which must be here. */
@@ -50,7 +58,7 @@ export class PendingEntries {
     const first = this.#list[this.#start];
     if (first === undefined || first.lsn > through) return undefined;
     this.#start += 1;
-    this.bytes -= first.bytes;
+    this.#total.bytes -= first.bytes;
     if (this.#start === this.#list.length) {
       this.#list = [];
       this.#start = 0;
@@ -66,8 +74,17 @@ export class PendingEntries {
     const first = this.#list[this.#start];
     if (first === undefined) return [];
     const gone = this.#list.splice(this.#start + Math.max(0, after - first.lsn + 1));
-    for (const entry of gone) this.bytes -= entry.bytes;
+    for (const entry of gone) this.#total.bytes -= entry.bytes;
     return gone;
+  }
+
+  /** Forgets everything: the log it lies in is void. Nobody waits here. */
+  clear(): void {
+    for (let i = this.#start; i < this.#list.length; i += 1) {
+      this.#total.bytes -= this.#list[i]?.bytes ?? 0;
+    }
+    this.#list = [];
+    this.#start = 0;
   }
 
   /** Takes the waiters of entries up to `through`. */

@@ -18,19 +18,35 @@ export async function recoverShard(
   shard: ShardId,
 ): Promise<{ readonly recovered: Recovered; readonly tail: readonly PendingEntry[] }> {
   const state = log.state(shard);
+  const first = await recoverFirst(log, shard);
+  const sealedEpoch = state.sealedEpoch;
+  const config =
+    state.config.byteLength === 0
+      ? undefined
+      : decodeShardConfig(Buffer.from(state.config).toString("utf8"));
+  if (state.damaged) {
+    const nothing = { appliedLsn: lsn(0), appliedHash: 0, endEpoch: epoch(0), tail: [] };
+    const recovered = { config, sealedEpoch, ...nothing, ...first, damaged: true };
+    return { recovered, tail: [] };
+  }
   const tail = await readTail(log, shard, state.commitMark, state.lastLsn);
-  const first = tail[0];
   const recovered: Recovered = {
-    config:
-      state.config.byteLength === 0
-        ? undefined
-        : decodeShardConfig(Buffer.from(state.config).toString("utf8")),
+    config,
+    sealedEpoch,
+    ...first,
     appliedLsn: state.commitMark,
-    appliedHash: first === undefined ? state.lastHash : first.prevHash,
+    appliedHash: tail[0] === undefined ? state.lastHash : tail[0].prevHash,
     endEpoch: tail.at(-1)?.entry.entry.epoch ?? (await epochAt(log, shard, state.lastLsn)),
     tail: tail.map(({ entry }) => entry.hash),
   };
   return { recovered, tail: tail.map(({ entry }) => entry) };
+}
+
+async function recoverFirst(log: SegmentLog, shard: ShardId): Promise<Pick<Recovered, "first">> {
+  const kept = log.tails.state(shard);
+  if (kept === undefined) return {};
+  const { baseLsn, baseHash } = kept;
+  return { first: { baseLsn, baseHash, hashes: await log.tails.hashes(shard) } };
 }
 
 interface TailEntry {

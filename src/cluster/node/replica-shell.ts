@@ -5,25 +5,27 @@ import type { Logger } from "pino";
 import { assert, unreachable } from "../../lib/assert.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { MailError } from "../../mail/errors.ts";
-import { lsn as makeLsn, opId } from "../../mail/ids.ts";
-import type { Lsn, MemberId, ShardId } from "../../mail/ids.ts";
-import type { Apply, Entry, EntryDraft } from "../../store/journal.ts";
-import type { Appended, CommitGroup, RawEntry, SegmentLog } from "../../store/log/types.ts";
-import { isBehind, peerOf } from "../protocol/replica-primary.ts";
+import { lsn as makeLsn } from "../../mail/ids.ts";
+import type { Epoch, Lsn, MemberId, ShardId } from "../../mail/ids.ts";
+import type { Apply, EntryDraft } from "../../store/journal.ts";
+import type { CommitGroup, RawEntry, SegmentLog } from "../../store/log/types.ts";
+import type { CopyPoint } from "../../store/shard-copy.ts";
 import { tailEnd } from "../protocol/hash-tail.ts";
+import type { Position, SealAnswer } from "../protocol/manager-types.ts";
 import { epochOf, serves, stepReplica } from "../protocol/replica.ts";
-import type {
-  ReplicaEffect,
-  ReplicaEvent,
-  ReplicaState,
-  WireEntry,
-} from "../protocol/replica-types.ts";
+import { positionOf } from "../protocol/replica-report.ts";
+import type { ReplicaState } from "../protocol/replica-state.ts";
+import { isBehind, peerOf, streamOf } from "../protocol/replica-streams.ts";
+import type { LeaseStarts, ReplicaEffect, ReplicaEvent } from "../protocol/replica-types.ts";
 import type { ShardConfig } from "../protocol/shard-config.ts";
 import { Feeder } from "./feeder.ts";
+import type { LeaseSource } from "./lease-source.ts";
 import type { Outbox } from "./outbox.ts";
-import { PendingEntries } from "./pending-entries.ts";
-import type { PendingEntry } from "./pending-entries.ts";
-import { encodeShardConfig } from "./shard-codec.ts";
+import { LogShell } from "./log-shell.ts";
+import type { PendingBytes, PendingEntry } from "./pending-entries.ts";
+import { ReplicaCalls } from "./replica-calls.ts";
+import { ReplicaUpkeep } from "./replica-upkeep.ts";
+import { TailShell } from "./tail-shell.ts";
 
 /** A record on its way into the log: proposed here, or come from the primary. */
 export type RecordRef =
@@ -54,40 +56,67 @@ export interface ShellContext {
   refreshTable(): void;
   /** Sends blobs that a member lacks; never rejects. */
   sendBlobs(to: MemberId, shard: ShardId, blobs: readonly string[]): Promise<void>;
-  /** Keeps a suffix that is cut from the log; never rejects. */
-  saveCut(shard: ShardId, records: readonly PendingEntry[]): void;
+  /** Keeps a suffix that is about to be cut from the log; resolves when it is on disk. */
+  saveCut(shard: ShardId, records: readonly PendingEntry[]): Promise<void>;
+  /** Makes this node's copy anew; undefined when that failed. Never rejects. */
+  copy(shard: ShardId, from: MemberId): Promise<CopyPoint | undefined>;
+  cancelCopy(shard: ShardId): void;
+  inspect(raw: RawEntry): { readonly payload: unknown; readonly missing: readonly string[] };
+  /** Undefined: leases count as fresh. */
+  readonly leases: LeaseSource | undefined;
+  /** Our bug, or a log that failed: the process ends. */
+  failed(shard: ShardId, error: unknown): void;
+  /** What a copy wishes has changed. */
+  reportChanged(): void;
+  readonly pendingBytes: PendingBytes;
   /** This copy takes up or gives up the part of primary: what was proposed here may never be committed. */
   roleChanged(shard: ShardId): void;
 }
 
-/** Kinds from 64 on are the cluster's; the account engine ignores them. */
-export const newEpochKind = 64;
-
-const newEpochOpId = opId("0".repeat(32));
-const noHead = new Uint8Array(0);
+type RareEffect = Exclude<
+  Effect,
+  {
+    kind:
+      | "append"
+      | "appendRaw"
+      | "refuse"
+      | "commit"
+      | "show"
+      | "ship"
+      | "send"
+      | "feed"
+      | "saveCut"
+      | "cut"
+      | "expire"
+      | "sendBlobs";
+  }
+>;
 
 export class ReplicaShell {
   readonly shard: ShardId;
-  readonly pending = new PendingEntries();
+  readonly log: LogShell;
   readonly #state: ReplicaState;
   readonly #context: ShellContext;
   readonly #feeder: Feeder;
-  /** The shard's newest entry in each group that is not on disk yet, oldest first. */
-  readonly #groups: {
-    readonly group: CommitGroup;
-    readonly sinceMs: number;
-    lsn: Lsn;
-    hash: number;
-  }[] = [];
-  /** Set by the effects of the propose that is being stepped. */
-  #proposed: PendingEntry | undefined;
-  #refused: MailError | undefined;
+  readonly #tail: TailShell;
+  readonly #calls = new ReplicaCalls();
+  readonly #upkeep: ReplicaUpkeep;
+  /** Allocated once: it is asked for every read and write. */
+  readonly #leaseStartMs: LeaseStarts;
 
   constructor(shard: ShardId, state: ReplicaState, context: ShellContext) {
     this.shard = shard;
     this.#state = state;
     this.#context = context;
+    this.log = new LogShell(this, context, this.#calls);
     this.#feeder = new Feeder(this, context);
+    this.#tail = new TailShell(this, context);
+    this.#upkeep = new ReplicaUpkeep(this, context);
+    const { leases } = context;
+    this.#leaseStartMs =
+      leases === undefined
+        ? () => Number.POSITIVE_INFINITY
+        : (node) => leases.leaseStartMs(shard, node);
   }
 
   get state(): Readonly<ReplicaState> {
@@ -95,21 +124,21 @@ export class ReplicaShell {
   }
 
   get serves(): boolean {
-    return serves(this.#state);
+    return serves(this.#state, this.#nowMs, this.#leaseStartMs);
   }
 
   /** The unapplied tail found on the disk, in order, before anything else. */
   recovered(tail: readonly PendingEntry[]): void {
-    for (const entry of tail) this.pending.push(entry);
+    for (const entry of tail) this.log.pending.push(entry);
   }
 
   /** @throws {MailError} WRONG_NODE, REPLICA_UNREACHABLE (backlog), and what the log's append throws. */
   propose(draft: EntryDraft): { readonly lsn: Lsn; readonly committed: Promise<void> } {
     const bytes = draft.head.byteLength + (draft.body?.byteLength ?? 0);
-    this.#refused = undefined;
-    this.#proposed = undefined;
-    this.step({ kind: "propose", ref: { kind: "draft", draft }, bytes });
-    const pending = this.#outcome();
+    const at = { nowMs: this.#nowMs, leaseStartMs: this.#leaseStartMs };
+    this.log.expectProposal();
+    this.step({ kind: "propose", ref: { kind: "draft", draft }, bytes, ...at });
+    const pending = this.log.proposal();
     const committed = new Promise<void>((resolve, reject) => {
       pending.waiter = { resolve, reject };
     });
@@ -121,10 +150,12 @@ export class ReplicaShell {
     const effects: Effect[] = [];
     stepReplica(this.#state, event, effects);
     let full = false;
+    let tailFull = false;
     for (const effect of effects) {
       if (effect.kind !== "appendRaw") this.#perform(effect);
       // What follows an entry that the log refused is refused with it.
-      else if (!full) full = !this.#appendRaw(effect.entry);
+      else if (effect.tail) tailFull ||= !this.#tail.append(effect.entry);
+      else full ||= !this.log.appendRaw(effect.entry);
     }
   }
 
@@ -136,48 +167,97 @@ export class ReplicaShell {
     const { role } = this.#state;
     const changed = before !== role || epochBefore !== this.#state.config?.epoch;
     // Another primary decides what becomes of our proposals: who waits here would wait in vain.
-    if (before === "primary" && role !== "primary") this.#expire(tailEnd(this.#state.tail));
+    if (before === "primary" && role !== "primary") {
+      this.log.expire(tailEnd(this.#state.tail));
+      this.#calls.unsettled(this.shard);
+    }
     if (changed && (role === "primary" || before === "primary")) {
       this.#context.roleChanged(this.shard);
     }
+    if (this.#state.copying && role !== "secondary") this.#context.cancelCopy(this.shard);
+    this.#changed();
+  }
+
+  tick(nowMs: number): void {
+    const { leases } = this.#context;
+    const heardMs = leases?.lastGrantedMs(this.shard) ?? Number.POSITIVE_INFINITY;
+    this.step({ kind: "tick", nowMs, leaseStartMs: this.#leaseStartMs, heardMs });
+  }
+
+  seal(epoch: Epoch, evenIfHeard: boolean): Promise<SealAnswer> {
+    const answer = this.#calls.seal();
+    const primary = this.#state.config?.primary.node;
+    const { leases } = this.#context;
+    const heardMs = primary === undefined ? undefined : leases?.heardMs(primary);
+    const at = { heardMs: heardMs ?? Number.NEGATIVE_INFINITY, nowMs: this.#nowMs };
+    this.step({ kind: "seal", epoch, evenIfHeard, ...at });
+    this.#changed();
+    return answer;
+  }
+
+  handOver(epoch: Epoch): Promise<Position | undefined> {
+    const answer = this.#calls.handOver();
+    this.step({ kind: "handOver", epoch, nowMs: this.#nowMs });
+    this.#changed();
+    return answer;
+  }
+
+  graft(
+    epoch: Epoch,
+    from: MemberId,
+    throughLsn: Lsn,
+    throughHash: number,
+  ): Promise<Position | undefined> {
+    const answer = this.#calls.graft();
+    this.step({ kind: "graft", epoch, from, throughLsn, throughHash, nowMs: this.#nowMs });
     this.#context.dirty(this);
+    return answer;
+  }
+
+  /** Where this copy stands, if it is the primary of `epoch`. */
+  position(epoch: Epoch): Position | undefined {
+    const { role, active, config } = this.#state;
+    const asked = role === "primary" && active && config?.epoch === epoch;
+    return asked ? positionOf(this.#state) : undefined;
+  }
+
+  /** Undefined when everything that is shown is committed, too; else resolves when it is. */
+  settled(): Promise<void> | undefined {
+    const { shownLsn, commitLsn } = this.#state;
+    return shownLsn <= commitLsn ? undefined : this.#calls.settled(shownLsn);
   }
 
   /** A group of the log with entries of this shard is on disk. */
   durable(group: CommitGroup): void {
-    const first = this.#groups[0];
-    if (first?.group !== group) return;
-    this.#groups.shift();
-    this.#context.synced(this.#nowMs - first.sinceMs);
-    this.step({ kind: "durable", lsn: first.lsn, hash: first.hash });
-    this.#feeder.durable();
+    this.#tail.durable(group);
+    if (this.log.durable(group)) this.#feeder.durable();
     this.#context.dirty(this);
   }
 
   /** True when a flush would ship something to the member. */
   behind(node: MemberId): boolean {
     const peer = peerOf(this.#state, node);
-    return peer !== undefined && isBehind(this.#state, peer);
+    if (peer === undefined) return false;
+    const { first } = peer;
+    return isBehind(this.#state, peer) || (first !== undefined && isBehind(this.#state, first));
   }
 
-  #hasAcked(node: MemberId, lsn: Lsn): boolean {
-    const peer = peerOf(this.#state, node);
-    return peer === undefined || peer.mode === "down" || peer.ackedLsn >= lsn;
+  #hasAcked(node: MemberId, tail: boolean, lsn: Lsn): boolean {
+    const stream = streamOf(this.#state, node, tail);
+    return stream === undefined || stream.mode === "down" || stream.ackedLsn >= lsn;
   }
 
   /** Ends what waits: this process stops. */
   stop(): void {
-    const why = "this node is stopping";
-    for (const waiter of this.pending.takeWaiters(makeLsn(Number.MAX_SAFE_INTEGER))) {
-      waiter.reject(new MailError({ code: "UNAVAILABLE", why }));
-    }
+    const error = new MailError({ code: "UNAVAILABLE", why: "this node is stopping" });
+    this.log.stop(error);
+    this.#calls.stop(error);
   }
 
-  /** What the propose just stepped came to. */
-  #outcome(): PendingEntry {
-    if (this.#refused !== undefined) throw this.#refused;
-    assert(this.#proposed !== undefined, "a proposal is logged or refused");
-    return this.#proposed;
+  /** The config or what is sealed may have changed. */
+  #changed(): void {
+    this.#upkeep.tellPulse();
+    this.#context.dirty(this);
   }
 
   get #nowMs(): number {
@@ -187,113 +267,80 @@ export class ReplicaShell {
   #perform(effect: Exclude<Effect, { kind: "appendRaw" }>): void {
     switch (effect.kind) {
       case "append":
-        return this.#append(effect);
+        return this.log.append(effect);
+      case "refuse":
+        return this.log.refuse(effect);
       case "commit":
-        return this.#commit(effect.throughLsn);
+        return this.log.commit(effect.throughLsn);
+      case "show":
+        return this.log.show(effect.fromLsn, effect.throughLsn);
       case "ship":
         return this.#ship(effect);
       case "send":
         return this.#send(effect);
       case "feed":
         return this.#feeder.feed(effect);
+      case "saveCut":
+        return this.log.saveCut(effect);
       case "cut":
-        return this.#cut(effect);
-      case "persistConfig":
-        return this.#persist(effect.config);
-      case "refuse":
-        this.#refused = refusal(this.shard, effect);
-        return;
+        return this.log.cut(effect);
       case "expire":
-        return this.#expire(effect.throughLsn);
+        return this.log.expire(effect.throughLsn);
       case "sendBlobs":
         return this.#feeder.sendBlobs(effect);
+      default:
+        return this.#performRare(effect);
+    }
+  }
+
+  /** Effects of changes of members. */
+  #performRare(effect: RareEffect): void {
+    const { log, logger } = this.#context;
+    const { shard } = this;
+    switch (effect.kind) {
+      case "persistConfig":
+        return this.#upkeep.persistConfig(effect.config);
+      case "persistSeal":
+        return this.#upkeep.persistSeal(effect.epoch);
+      case "revoke":
+        return this.#upkeep.revoke(effect.epoch);
+      case "startTail":
+        log.tails.start(shard, effect.afterLsn, effect.afterHash);
+        return;
+      case "dropTail":
+        log.tails.drop(shard);
+        return;
+      case "sendPulled":
+        return this.#tail.send(effect);
+      case "copy":
+        return this.#upkeep.copy(effect.from);
+      case "report":
+        return this.#context.reportChanged();
+      case "sealed":
+      case "sealRefused":
+      case "handedOver":
+      case "handOverRefused":
+      case "grafted":
+        return this.#calls.answer(effect, this.#state);
       case "refreshTable":
         return this.#context.refreshTable();
       case "alarm":
-        this.#context.logger.error({ shard: this.shard, why: effect.why }, "replica alarm");
+        logger.error({ shard, why: effect.why }, "replica alarm");
         return;
       default:
         return unreachable(effect);
     }
   }
 
-  #append(effect: EffectOf<"append">): void {
-    const draft = effect.ref?.kind === "draft" ? effect.ref.draft : newEpochDraft(this.shard);
-    const appended = this.#context.log.append(draft);
-    assert(appended.lsn === effect.lsn, "machine and log agree on the next lsn");
-    assert(appended.epoch === effect.epoch, "machine and log agree on the epoch");
-    const { kind, head, payload } = draft;
-    this.#proposed = this.#logged(appended, { opId: draft.opId, kind, head, payload });
-    const bytes = this.#proposed.bytes;
-    const { lsn, hash } = appended;
-    this.step({ kind: "logged", lsn, hash, bytes, nowMs: this.#nowMs });
-  }
-
-  /** False when the log has no room for the entry now. */
-  #appendRaw(entry: WireEntry<RecordRef>): boolean {
-    assert(entry.ref.kind === "raw", "entries of the wire come as records");
-    const { record, raw, payload } = entry.ref;
-    let appended: Appended;
-    try {
-      appended = this.#context.log.appendRaw(record, raw);
-    } catch (error) {
-      if (!(error instanceof MailError)) throw error;
-      assert(
-        error.code !== "CONFLICT" && error.code !== "INVALID",
-        "the machine checked the entry",
-      );
-      this.#context.logger.warn({ shard: this.shard, err: error }, "log takes no entries now");
-      this.step({ kind: "notLogged", lsn: entry.lsn });
-      return false;
-    }
-    assert(appended.hash === entry.hash, "machine and log agree on the hash");
-    this.#logged(appended, { opId: raw.opId, kind: raw.kind, head: raw.head, payload });
-    return true;
-  }
-
-  #logged(appended: Appended, what: Pick<Entry, "opId" | "kind" | "head" | "payload">) {
-    const { lsn, epoch, hash, location, group, parts } = appended;
-    const entry: Entry = { shard: this.shard, lsn, epoch, location, ...what };
-    const bytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
-    const pending: PendingEntry = { lsn, entry, hash, parts, bytes, waiter: undefined };
-    this.pending.push(pending);
-    const newest = this.#groups[this.#groups.length - 1];
-    if (newest?.group === group) {
-      newest.lsn = lsn;
-      newest.hash = hash;
-    } else {
-      this.#groups.push({ group, sinceMs: this.#nowMs, lsn, hash });
-    }
-    return pending;
-  }
-
-  /** Applies and answers committed entries, in order. */
-  #commit(through: Lsn): void {
-    const { log, apply } = this.#context;
-    log.setCommitMark(this.shard, through);
-    const waiters: (() => void)[] = [];
-    for (
-      let next = this.pending.shift(through);
-      next !== undefined;
-      next = this.pending.shift(through)
-    ) {
-      apply(next.entry);
-      if (next.waiter !== undefined) waiters.push(next.waiter.resolve);
-    }
-    log.setApplied(this.shard, through);
-    this.step({ kind: "applied", lsn: through });
-    for (const resolve of waiters) resolve();
-  }
-
   #ship(effect: EffectOf<"ship">): void {
-    const { to, toInc, epoch, fromLsn, throughLsn, prevHash, mark } = effect;
-    const entries = this.pending.range(fromLsn, throughLsn);
+    const { to, toInc, tail, epoch, fromLsn, throughLsn, prevHash, mark } = effect;
+    const entries = this.log.pending.range(fromLsn, throughLsn);
     const at = { prevLsn: makeLsn(fromLsn - 1), prevHash, mark };
-    const base = { epoch, fromInc: this.#state.inc, toInc };
+    const base = { epoch, fromInc: this.#state.inc, toInc, tail };
     const outbox = this.#context.outbox(to);
-    outbox.addAppend(this.shard, base, at, entries);
+    outbox.addAppend("append", this.shard, base, at, entries);
     const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0);
-    outbox.sent(bytes, this.#nowMs, () => this.#hasAcked(to, throughLsn));
+    outbox.sent(bytes, this.#nowMs, () => this.#hasAcked(to, tail, throughLsn));
     this.#context.dirty(this);
   }
 
@@ -302,58 +349,12 @@ export class ReplicaShell {
     const outbox = this.#context.outbox(to);
     if (message.kind === "append") {
       assert(message.entries.length === 0, "entries are shipped, not sent");
-      outbox.addAppend(this.shard, message, message, []);
-    } else {
+      outbox.addAppend("append", this.shard, message, message, []);
+    } else if (message.kind !== "pulled") {
       outbox.add(this.shard, message);
     }
     this.#context.dirty(this);
   }
-
-  #cut(effect: EffectOf<"cut">): void {
-    const gone = this.pending.cut(effect.afterLsn);
-    this.#context.saveCut(this.shard, gone);
-    for (const { waiter } of gone) {
-      waiter?.reject(new MailError({ code: "REPLICA_UNREACHABLE", shard: this.shard }));
-    }
-    this.#context.log.cut(this.shard, effect.afterLsn, effect.afterHash);
-    const { shard } = this;
-    const { afterLsn, endLsn } = effect;
-    this.#context.logger.warn({ shard, afterLsn, endLsn }, "unacknowledged tail cut");
-  }
-
-  #persist(config: ShardConfig): void {
-    const { log, logger } = this.#context;
-    const { sealedEpoch } = log.state(this.shard);
-    const bytes = Buffer.from(encodeShardConfig(config));
-    const group = log.writeConfig(this.shard, {
-      epoch: config.epoch,
-      sealedEpoch,
-      config: bytes,
-    });
-    group.durable.then(
-      () => {
-        this.step({ kind: "configDurable", epoch: config.epoch });
-        this.#context.dirty(this);
-      },
-      // The log has told the process already, which ends.
-      (error: unknown) => logger.error({ shard: this.shard, err: error }, "config is not durable"),
-    );
-  }
-
-  #expire(through: Lsn): void {
-    const error = { code: "REPLICA_UNREACHABLE", shard: this.shard } as const;
-    for (const waiter of this.pending.takeWaiters(through)) waiter.reject(new MailError(error));
-  }
-}
-
-function newEpochDraft(shard: ShardId): EntryDraft {
-  return { shard, opId: newEpochOpId, kind: newEpochKind, head: noHead, payload: undefined };
-}
-
-function refusal(shard: ShardId, effect: EffectOf<"refuse">): MailError {
-  if (effect.why === "backlog") return new MailError({ code: "REPLICA_UNREACHABLE", shard });
-  const { epoch } = effect;
-  return new MailError({ code: "WRONG_NODE", shard, ...(epoch === undefined ? {} : { epoch }) });
 }
 
 /** The epoch a shell goes by, for WRONG_NODE answers. */

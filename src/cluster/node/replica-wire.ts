@@ -24,27 +24,45 @@ export interface WireAppend extends MessageBase {
   readonly records: readonly Uint8Array[];
 }
 
-export type WireMessage = Exclude<ReplicaMessage<never>, { kind: "append" }> | WireAppend;
+/** A `pulled` before its records are decoded. */
+export interface WirePulled extends Omit<WireAppend, "kind" | "mark"> {
+  readonly kind: "pulled";
+}
+
+/** Messages that carry no records. */
+export type PlainMessage = Exclude<ReplicaMessage<never>, { kind: "append" | "pulled" }>;
+export type WireMessage = PlainMessage | WireAppend | WirePulled;
 
 export interface Addressed {
   readonly shard: ShardId;
   readonly message: WireMessage;
 }
 
-const code = { probe: 1, status: 2, append: 3, ack: 4, needBlob: 5, refused: 6 } as const;
+const code = {
+  probe: 1,
+  status: 2,
+  append: 3,
+  ack: 4,
+  needBlob: 5,
+  refused: 6,
+  copyNeeded: 7,
+  pull: 8,
+  pulled: 9,
+} as const;
+/** Added to the code of a message about a tail-first log. */
+const tailBit = 32;
 const reasons = ["probe", "gap", "conflict", "damaged"] as const;
 
 /** The head of one message; the record bytes of an append follow in the frame's body, in order. */
-export function encodeMessage(
-  shard: ShardId,
-  message: Exclude<WireMessage, WireAppend>,
-): readonly unknown[] {
-  const { epoch: of, fromInc, toInc } = message;
-  const head = [code[message.kind], shard, of, fromInc, toInc];
+export function encodeMessage(shard: ShardId, message: PlainMessage): readonly unknown[] {
+  const head = headOf(code[message.kind], shard, message);
   switch (message.kind) {
     case "probe":
     case "refused":
+    case "copyNeeded":
       return head;
+    case "pull":
+      return [...head, message.lsn];
     case "status":
       return [...head, reasons.indexOf(message.reason), message.lsn, message.hash];
     case "ack":
@@ -58,13 +76,18 @@ export function encodeMessage(
 
 /** As `encodeMessage`, for entries whose records are `lengths` bytes long. */
 export function encodeAppend(
+  kind: "append" | "pulled",
   shard: ShardId,
   base: MessageBase,
   at: { readonly prevLsn: Lsn; readonly prevHash: ChainHash; readonly mark: Lsn },
   lengths: readonly number[],
 ): readonly unknown[] {
-  const { epoch: of, fromInc, toInc } = base;
-  return [code.append, shard, of, fromInc, toInc, at.prevLsn, at.prevHash, at.mark, lengths];
+  return [...headOf(code[kind], shard, base), at.prevLsn, at.prevHash, at.mark, lengths];
+}
+
+function headOf(kind: number, shard: ShardId, base: MessageBase): readonly number[] {
+  const { epoch: of, fromInc, toInc, tail } = base;
+  return [tail ? kind + tailBit : kind, shard, of, fromInc, toInc];
 }
 
 /** @throws {MailError} INVALID when the frame has not the form above. */
@@ -87,16 +110,27 @@ function decodeFields(
   fields: readonly unknown[],
   reader: { readonly body: Uint8Array; at: number },
 ): WireMessage {
+  const kind = asCount(fields[0], "replica message");
   const base = {
     epoch: asEpoch(fields[2]),
     fromInc: asCount(fields[3], "incarnation"),
     toInc: asCount(fields[4], "incarnation"),
+    tail: kind >= tailBit,
   };
-  switch (fields[0]) {
+  switch (kind % tailBit) {
     case code.probe:
       return { kind: "probe", ...base };
     case code.refused:
       return { kind: "refused", ...base };
+    case code.copyNeeded:
+      return { kind: "copyNeeded", ...base };
+    case code.pull:
+      return { kind: "pull", ...base, lsn: asLsn(fields[5]) };
+    case code.pulled: {
+      const prev = { prevLsn: asLsn(fields[5]), prevHash: asHash(fields[6]) };
+      const records = asArray(fields[8], "records").map((length) => take(reader, length));
+      return { kind: "pulled", ...base, ...prev, records };
+    }
     case code.status: {
       const reason = reasons[asCount(fields[5], "reason")];
       if (reason === undefined) throw malformed("reason");

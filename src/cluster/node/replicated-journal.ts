@@ -1,62 +1,41 @@
 // The store's journal in a cluster: one replica machine per shard of which this node is a member,
 // over one segment log and the links to the other members. Collects a tick's messages per member.
 
-import type { Logger } from "pino";
-import type { Clock, Timer } from "../../lib/clock.ts";
-import { MailError } from "../../mail/errors.ts";
+import type { Timer } from "../../lib/clock.ts";
+import { MailError, isMailError } from "../../mail/errors.ts";
 import { epoch as makeEpoch, lsn as makeLsn } from "../../mail/ids.ts";
 import type { Epoch, Lsn, MemberId, ShardId } from "../../mail/ids.ts";
-import type { Apply, EntryDraft, Journal } from "../../store/journal.ts";
+import type { EntryDraft, Journal } from "../../store/journal.ts";
 import { decodeEntry } from "../../store/log/record.ts";
-import type { RawEntry, SegmentLog } from "../../store/log/types.ts";
-import type { Links, RpcRegistry, RpcRequest } from "../link/rpc.ts";
+import type { RpcRequest } from "../link/rpc.ts";
+import type { ChainHash } from "../protocol/hash-tail.ts";
+import type { Position, SealAnswer, ShardReport } from "../protocol/manager-types.ts";
 import { makeReplica } from "../protocol/replica.ts";
 import { defaultLimits } from "../protocol/replica-state.ts";
 import type { Limits } from "../protocol/replica-state.ts";
 import type { ReplicaMessage, WireEntry } from "../protocol/replica-types.ts";
 import type { Copy, ShardConfig } from "../protocol/shard-config.ts";
+import type { FailoverTarget } from "./failover-target.ts";
+import type { JournalOptions } from "./journal-options.ts";
 import { Outbox } from "./outbox.ts";
-import type { PendingEntry } from "./pending-entries.ts";
+import type { PendingBytes } from "./pending-entries.ts";
+import { RecentTimes } from "./recent-times.ts";
 import { recoverShard } from "./recover-shard.ts";
 import { ReplicaShell, shellEpoch } from "./replica-shell.ts";
 import type { RecordRef, ShellContext } from "./replica-shell.ts";
 import { decodeFrame, replicaMethod } from "./replica-wire.ts";
-import type { WireAppend, WireMessage } from "./replica-wire.ts";
-
-export interface JournalOptions {
-  readonly me: Copy;
-  /** Given by the coordinator at registration. */
-  readonly incarnation: number;
-  readonly log: SegmentLog;
-  readonly links: Links;
-  readonly registry: RpcRegistry;
-  readonly apply: Apply;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  /** The decoded head, for `apply`, and the blobs that the entry refers to and this node lacks. */
-  readonly inspect: (raw: RawEntry) => {
-    readonly payload: unknown;
-    readonly missing: readonly string[];
-  };
-  readonly roleChanged: (shard: ShardId) => void;
-  readonly sendBlobs: ShellContext["sendBlobs"];
-  readonly saveCut: (shard: ShardId, records: readonly PendingEntry[]) => void;
-  /** Calls `run` once at the end of the present tick. */
-  readonly soon: (run: () => void) => void;
-  readonly limits?: Partial<Limits>;
-  /** Uncommitted bytes of all shards, 128 MiB by default: more is refused with BUSY. */
-  readonly uncommittedBytesMax?: number;
-}
+import type { WireAppend, WireMessage, WirePulled } from "./replica-wire.ts";
 
 const tickMs = 50;
 const uncommittedBytesMaxDefault = 128 * 1024 * 1024;
 
-export class ReplicatedJournal implements Journal {
+export class ReplicatedJournal implements Journal, FailoverTarget {
   readonly #options: JournalOptions;
   readonly #shells = new Map<ShardId, ReplicaShell>();
   readonly #outboxes = new Map<MemberId, { readonly outbox: Outbox; readonly off: () => void }>();
   readonly #dirty = new Set<ReplicaShell>();
-  readonly #damaged: ReadonlySet<ShardId>;
+  readonly #pendingBytes: PendingBytes = { bytes: 0 };
+  #reportChanged: () => void = () => undefined;
   readonly #shellContext: ShellContext;
   readonly #syncTimes = new RecentTimes();
   #refresh: () => void = () => undefined;
@@ -66,7 +45,7 @@ export class ReplicatedJournal implements Journal {
 
   private constructor(options: JournalOptions) {
     this.#options = options;
-    this.#damaged = new Set(options.log.damage.flatMap((damage) => damage.shards));
+    const { copies, logger } = options;
     this.#shellContext = {
       log: options.log,
       apply: options.apply,
@@ -79,6 +58,16 @@ export class ReplicatedJournal implements Journal {
       sendBlobs: options.sendBlobs,
       saveCut: options.saveCut,
       roleChanged: options.roleChanged,
+      copy: (shard, from) => copies?.take(shard, from) ?? Promise.resolve(undefined),
+      cancelCopy: (shard) => copies?.cancel(shard),
+      inspect: options.inspect,
+      leases: options.leases,
+      failed: (shard, error) => {
+        logger.error({ shard, err: error }, "replica failed");
+        if (!isMailError(error, "UNAVAILABLE")) options.onFatal?.(error);
+      },
+      reportChanged: () => this.#reportChanged(),
+      pendingBytes: this.#pendingBytes,
     };
   }
 
@@ -88,6 +77,9 @@ export class ReplicatedJournal implements Journal {
     for (const shard of options.log.shards.keys()) await journal.#openShard(shard);
     options.log.onDurable((group) => {
       for (const shard of group.marks.keys()) journal.#shells.get(shard)?.durable(group);
+      for (const shard of group.tails ?? noShards) {
+        if (!group.marks.has(shard)) journal.#shells.get(shard)?.durable(group);
+      }
     });
     options.registry.onSend(replicaMethod, (request) => journal.#receive(request));
     journal.#tick();
@@ -102,13 +94,14 @@ export class ReplicatedJournal implements Journal {
   /** A config of the shard table: read at start, and at each change. */
   setConfig(config: ShardConfig): void {
     const { me, limits } = this.#options;
-    if (this.#state === "closed" || this.#damaged.has(config.shard)) return;
+    if (this.#state === "closed") return;
     const members = [config.primary, ...config.secondaries];
     const mine = members.some((copy) => copy.node === me.node && copy.store === me.store);
     let shell = this.#shells.get(config.shard);
     if (shell === undefined) {
       if (!mine) return;
-      const fresh = makeReplica(me, this.#options.incarnation, emptyShard, this.#limits(limits));
+      const { incarnation } = this.#options;
+      const fresh = makeReplica(me, incarnation, emptyShard, this.#limits(limits), this.#nowMs);
       shell = this.#addShell(
         config.shard,
         new ReplicaShell(config.shard, fresh, this.#shellContext),
@@ -163,9 +156,49 @@ export class ReplicatedJournal implements Journal {
   }
 
   get uncommittedBytes(): number {
-    let sum = 0;
-    for (const shell of this.#shells.values()) sum += shell.pending.bytes;
-    return sum;
+    return this.#pendingBytes.bytes;
+  }
+
+  settled(shard: ShardId): Promise<void> | undefined {
+    return this.#shells.get(shard)?.settled();
+  }
+
+  seal(shard: ShardId, epoch: Epoch, evenIfHeard: boolean): Promise<SealAnswer> {
+    const shell = this.#shells.get(shard);
+    if (shell === undefined) return Promise.resolve({ kind: "unusable" });
+    return shell.seal(epoch, evenIfHeard);
+  }
+
+  async handOver(shard: ShardId, epoch: Epoch): Promise<Position | undefined> {
+    return this.#shells.get(shard)?.handOver(epoch);
+  }
+
+  position(shard: ShardId, epoch: Epoch): Position | undefined {
+    return this.#shells.get(shard)?.position(epoch);
+  }
+
+  async graft(
+    shard: ShardId,
+    epoch: Epoch,
+    from: Copy,
+    throughLsn: Lsn,
+    throughHash: ChainHash,
+  ): Promise<Position | undefined> {
+    // A link is made when it is first asked for.
+    this.#outbox(from.node);
+    return this.#shells.get(shard)?.graft(epoch, from.node, throughLsn, throughHash);
+  }
+
+  /** What the copies of this node wish of managers now. */
+  reports(): readonly ShardReport[] {
+    const reports: ShardReport[] = [];
+    for (const { state } of this.#shells.values())
+      if (state.wish !== undefined) reports.push(state.wish);
+    return reports;
+  }
+
+  set onReport(run: () => void) {
+    this.#reportChanged = run;
   }
 
   /** Takes no more changes; resolves when nothing of ours waits to be committed, or `signal` aborts. */
@@ -173,7 +206,7 @@ export class ReplicatedJournal implements Journal {
     this.#state = "draining";
     while (
       !signal.aborted &&
-      this.replicas().some((shell) => shell.serves && shell.pending.size > 0)
+      this.replicas().some((shell) => shell.serves && shell.log.pending.size > 0)
     ) {
       await new Promise<void>((resolve) => {
         this.#options.clock.after(5, resolve);
@@ -189,13 +222,12 @@ export class ReplicatedJournal implements Journal {
   }
 
   async #openShard(shard: ShardId): Promise<void> {
-    if (this.#damaged.has(shard)) {
-      this.#options.logger.error({ shard }, "copy is damaged and must be made anew from its peer");
-      return;
-    }
-    const { log, me, incarnation, limits } = this.#options;
+    const { log, me, incarnation, limits, logger } = this.#options;
     const { recovered, tail } = await recoverShard(log, shard);
-    const state = makeReplica(me, incarnation, recovered, this.#limits(limits));
+    if (recovered.damaged === true) {
+      logger.error({ shard }, "copy is damaged and must be made anew from its peer");
+    }
+    const state = makeReplica(me, incarnation, recovered, this.#limits(limits), this.#nowMs);
     this.#addShell(shard, new ReplicaShell(shard, state, this.#shellContext)).recovered(tail);
   }
 
@@ -254,14 +286,16 @@ export class ReplicatedJournal implements Journal {
 
   /** Undefined when a record fails its checksum. */
   #check(message: WireMessage): ReplicaMessage<RecordRef> | undefined {
-    if (message.kind !== "append") return message;
+    if (message.kind !== "append" && message.kind !== "pulled") return message;
     const entries = this.#entriesOf(message);
     if (entries === undefined) return undefined;
-    const { kind, epoch, fromInc, toInc, prevLsn, prevHash, mark } = message;
-    return { kind, epoch, fromInc, toInc, prevLsn, prevHash, mark, entries };
+    const { epoch, fromInc, toInc, tail, prevLsn, prevHash } = message;
+    const at = { epoch, fromInc, toInc, tail, prevLsn, prevHash };
+    if (message.kind === "pulled") return { kind: "pulled", ...at, entries };
+    return { kind: "append", ...at, mark: message.mark, entries };
   }
 
-  #entriesOf(message: WireAppend): readonly WireEntry<RecordRef>[] | undefined {
+  #entriesOf(message: WireAppend | WirePulled): readonly WireEntry<RecordRef>[] | undefined {
     const entries: WireEntry<RecordRef>[] = [];
     for (const record of message.records) {
       const raw = decodeEntry(record);
@@ -319,7 +353,7 @@ export class ReplicatedJournal implements Journal {
   #tick(): void {
     this.#timer = this.#options.clock.after(tickMs, () => this.#tick());
     const nowMs = this.#nowMs;
-    for (const shell of this.#shells.values()) shell.step({ kind: "tick", nowMs });
+    for (const shell of this.#shells.values()) shell.tick(nowMs);
     for (const shell of this.#dirty) this.#markDirty(shell);
   }
 
@@ -330,25 +364,11 @@ export class ReplicatedJournal implements Journal {
 
 const nobody: ReadonlySet<MemberId> = new Set();
 
-/** The newest 128 durations. */
-class RecentTimes {
-  readonly #times = new Float64Array(128);
-  #count = 0;
-
-  add(ms: number): void {
-    this.#times[this.#count % this.#times.length] = ms;
-    this.#count += 1;
-  }
-
-  percentile(share: number): number {
-    const known = Math.min(this.#count, this.#times.length);
-    const sorted = this.#times.slice(0, known).toSorted();
-    return sorted[Math.min(known - 1, Math.floor(known * share))] ?? 0;
-  }
-}
+const noShards: ReadonlySet<ShardId> = new Set();
 
 const emptyShard = {
   config: undefined,
+  sealedEpoch: makeEpoch(0),
   appliedLsn: makeLsn(0),
   appliedHash: 0,
   endEpoch: makeEpoch(0),

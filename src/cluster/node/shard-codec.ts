@@ -59,6 +59,8 @@ export function decodeShardConfig(text: string): ShardConfig {
   const value = parse(text, "shard config");
   const shard = asNumber(value["shard"], "shard");
   if (shard > shardMax) throw new DecodeError("shard should be 0..4095");
+  const former = asOptional(value["former"], "former", asArray);
+  const endedEpoch = asOptional(value["endedEpoch"], "endedEpoch", asNumber);
   return {
     shard: shardId(shard),
     epoch: epoch(asNumber(value["epoch"], "epoch")),
@@ -66,6 +68,8 @@ export function decodeShardConfig(text: string): ShardConfig {
     secondaries: asArray(value["secondaries"], "secondaries").map(decodeSecondary),
     minCopies: asNumber(value["minCopies"], "minCopies"),
     nonce: asString(value["nonce"], "nonce"),
+    ...(former === undefined ? {} : { former: former.map(decodeCopy) }),
+    ...(endedEpoch === undefined ? {} : { endedEpoch: epoch(endedEpoch) }),
   };
 }
 
@@ -118,10 +122,18 @@ function decodeCopy(value: unknown): Copy {
 function decodeSecondary(value: unknown): SecondaryCopy {
   const copy = asRecord(value, "secondary");
   const fromLsn = asOptional(copy["fromLsn"], "fromLsn", asNumber);
+  const anchorHash = asOptional(copy["anchorHash"], "anchorHash", asNumber);
+  const full = asBoolean(copy["full"], "full");
+  const alone = asOptional(copy["alone"], "alone", asBoolean);
+  if (!full && (fromLsn === undefined || fromLsn < 1)) {
+    throw new DecodeError("a copy that is not full should have a fromLsn");
+  }
   return {
     ...decodeCopy(value),
-    full: asBoolean(copy["full"], "full"),
+    full,
     ...(fromLsn === undefined ? {} : { fromLsn: lsn(fromLsn) }),
+    ...(anchorHash === undefined ? {} : { anchorHash }),
+    ...(alone === true ? { alone } : {}),
   };
 }
 

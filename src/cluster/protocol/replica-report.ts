@@ -4,7 +4,6 @@
 import { epoch as makeEpoch, lsn as makeLsn } from "../../mail/ids.ts";
 import type { Epoch, Lsn } from "../../mail/ids.ts";
 import { endHash, hashAt, tailEnd } from "./hash-tail.ts";
-import type { ChainHash } from "./hash-tail.ts";
 import { assert } from "../../lib/assert.ts";
 import type { Position, SealAnswer, ShardReport } from "./manager-types.ts";
 import type { ReplicaState } from "./replica-state.ts";

@@ -61,6 +61,12 @@ export interface Limits {
   readonly stallMs: number;
   /** HANDOVER waits so long for changes under way. */
   readonly handOverMs: number;
+  /** A fetch of a tail that owes an answer for so long asks again. */
+  readonly pullMs: number;
+  /** So often a secondary whose copy must be made anew is asked where it is. */
+  readonly copyProbeMs: number;
+  /** After this a copy that failed is tried again. */
+  readonly copyRetryMs: number;
 }
 
 export const defaultLimits: Limits = {
@@ -76,6 +82,9 @@ export const defaultLimits: Limits = {
   removeMs: 650,
   stallMs: 2000,
   handOverMs: 500,
+  pullMs: 300,
+  copyProbeMs: 1000,
+  copyRetryMs: 5000,
 };
 
 /** What is found on the disk at start. */
@@ -89,6 +98,8 @@ export interface Recovered {
   readonly endEpoch: Epoch;
   /** Hashes of the entries behind the applied one, in order. All durable. */
   readonly tail: readonly ChainHash[];
+  /** A hole or a broken chain: nothing above is to be believed. Default false. */
+  readonly damaged?: boolean;
   /** The tail-first log, if one is kept: it begins behind (baseLsn, baseHash). All durable. */
   readonly first?: {
     readonly baseLsn: Lsn;
@@ -122,6 +133,10 @@ export interface Graft {
   readonly from: MemberId;
   readonly throughLsn: Lsn;
   readonly throughHash: ChainHash;
+  /** Incarnation of `from`, once it is known. */
+  inc: number;
+  /** Taken up to here. */
+  afterLsn: Lsn;
   askedMs: number;
 }
 
@@ -181,9 +196,13 @@ export interface ReplicaState extends FollowedLog {
   heardMark: Lsn;
   /** Secondary: the tail-first log. */
   first: FollowedLog | undefined;
-  /** Secondary: a suffix is being saved before it is cut behind this lsn. */
+  /** A suffix is being saved before it is cut behind this lsn. */
   cuttingAfter: Lsn | undefined;
   /** This copy is being made anew: its log is not to be touched. */
   copying: boolean;
+  /** When to try again. */
+  copyAtMs: number;
+  /** What the disk holds is no sound copy: it must be made anew. */
+  damaged: boolean;
   graft: Graft | undefined;
 }

@@ -177,7 +177,7 @@ export type ReplicaEvent<R> =
       readonly lastGrantedMs: number;
       readonly nowMs: number;
     }
-  | { readonly kind: "sealDurable"; readonly epoch: Epoch }
+  | { readonly kind: "sealDurable"; readonly epoch: Epoch; readonly nowMs: number }
   | { readonly kind: "cutSaved"; readonly afterLsn: Lsn; readonly endLsn: Lsn }
   /** A manager says HANDOVER. Answered by `handedOver` or `handOverRefused`. */
   | { readonly kind: "handOver"; readonly epoch: Epoch; readonly nowMs: number }

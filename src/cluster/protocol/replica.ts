@@ -2,100 +2,127 @@
 // and reports what happened as events. Roles come from the shard table; the halves are in
 // replica-primary.ts and replica-secondary.ts. Leaves bytes, disks, links and clocks to node/.
 
-import { epoch as makeEpoch, lsn as makeLsn } from "../../mail/ids.ts";
-import type { Epoch, MemberId } from "../../mail/ids.ts";
+import { lsn as makeLsn } from "../../mail/ids.ts";
+import type { Epoch, Lsn, MemberId } from "../../mail/ids.ts";
 import { unreachable } from "../../lib/assert.ts";
 import { hashAt, makeTail, pushHash, rebase, tailEnd } from "./hash-tail.ts";
+import type { HashTail } from "./hash-tail.ts";
+import { advanceCommit, forgetProposals, onLogged, onPropose } from "./replica-commit.ts";
 import {
-  advanceCommit,
-  onAck,
-  onBlobsSent,
-  onFed,
-  onFeedGone,
-  onLogged,
-  onNeedBlob,
-  onPropose,
-  onStatus,
-  peerOf,
-  forgetProposals,
-  probe,
-  shipAll,
-  startPrimary,
-  tickPrimary,
-} from "./replica-primary.ts";
+  continueHandOver,
+  onHandOver,
+  onRevoked,
+  onSeal,
+  onSealDurable,
+  serves,
+  startWaiting,
+  updateWish,
+} from "./replica-epoch.ts";
+import { continueGraft, onGraft, tickGraft } from "./replica-graft.ts";
+import { onMessage } from "./replica-messages.ts";
+import { probeBoth, startPrimary, tickPrimary } from "./replica-primary.ts";
+import { isFull } from "./replica-report.ts";
 import {
   advanceMark,
+  copyFrom,
+  dropTail,
   flushAck,
-  onAppend,
+  keepTail,
+  onCutSaved,
   onNotLogged,
   onPrimaryUp,
-  onProbe,
   startSecondary,
 } from "./replica-secondary.ts";
-import type {
-  Limits,
-  Recovered,
-  ReplicaEffect,
-  ReplicaEvent,
-  ReplicaMessage,
-  ReplicaState,
-} from "./replica-types.ts";
+import { onBlobsSent, onFed, onFeedGone, peerOf, shipAll } from "./replica-streams.ts";
+import type { FollowedLog, Limits, Recovered, ReplicaState } from "./replica-state.ts";
+import type { ReplicaEffect, ReplicaEvent } from "./replica-types.ts";
 import { roleOf } from "./shard-config.ts";
 import type { Copy, ShardConfig } from "./shard-config.ts";
+
+export { grantOf, holdOf, serves } from "./replica-epoch.ts";
+
+type Event<K extends ReplicaEvent<unknown>["kind"]> = Extract<ReplicaEvent<unknown>, { kind: K }>;
+
+/** No copy is waited for: leases were not granted before. */
+const longAgoMs = Number.NEGATIVE_INFINITY;
 
 /**
  * The state of a copy after a start, from what its disk holds. It serves and acknowledges nothing
  * before a `config` event says what the table holds now.
  *
  * @param inc the incarnation that the coordinator gave this process; grows with each start.
+ * @param nowMs when this process started, or later: an earlier life of it granted no lease since.
  */
 export function makeReplica(
   me: Copy,
   inc: number,
   recovered: Recovered,
   limits: Limits,
+  nowMs: number,
 ): ReplicaState {
-  const tail = makeTail(recovered.appliedLsn, recovered.appliedHash);
-  for (const hash of recovered.tail) pushHash(tail, makeLsn(tailEnd(tail) + 1), hash);
-  const applied = recovered.appliedLsn;
+  const { config, sealedEpoch, appliedLsn, endEpoch, damaged = false } = recovered;
+  const log = followedLog(appliedLsn, recovered.appliedHash, recovered.tail);
+  const { first } = recovered;
+  // Leases are granted only of a config that is on the disk.
+  const restartUntilMs = config === undefined ? longAgoMs : nowMs + limits.graceMs;
   return {
+    ...log,
     me,
     inc,
     limits,
-    config: recovered.config,
-    configDurableEpoch: recovered.config?.epoch ?? 0,
+    config,
+    configDurableEpoch: config?.epoch ?? 0,
+    sealedEpoch,
+    sealedDurableEpoch: sealedEpoch,
     role: "none",
     active: false,
-    tail,
-    endEpoch: recovered.endEpoch,
-    durableLsn: tailEnd(tail),
-    commitLsn: applied,
-    appliedLsn: applied,
+    sinceMs: nowMs,
+    endEpoch,
+    commitLsn: appliedLsn,
+    shownLsn: appliedLsn,
+    appliedLsn,
     up: new Set(),
-    barrierLsn: applied,
+    wish: undefined,
+    revokedEpoch: 0,
+    lastGrantedMs: longAgoMs,
+    restartUntilMs,
+    sealing: 0,
+    waitUntilMs: restartUntilMs,
+    barrierLsn: appliedLsn,
     peers: [],
+    asking: undefined,
+    handingSinceMs: undefined,
+    synced: undefined,
     waiting: [],
     waitingStart: 0,
     waitingBytes: 0,
     expiredLsn: makeLsn(0),
     primaryInc: 0,
-    matchedLsn: applied,
-    heardMark: applied,
+    heardMark: appliedLsn,
+    first:
+      first === undefined ? undefined : followedLog(first.baseLsn, first.baseHash, first.hashes),
+    cuttingAfter: undefined,
+    copying: false,
+    copyAtMs: Number.POSITIVE_INFINITY,
+    damaged,
+    graft: undefined,
+  };
+}
+
+function followedLog(baseLsn: Lsn, baseHash: number, hashes: readonly number[]): FollowedLog {
+  const tail: HashTail = makeTail(baseLsn, baseHash);
+  for (const hash of hashes) pushHash(tail, makeLsn(tailEnd(tail) + 1), hash);
+  return {
+    tail,
+    durableLsn: tailEnd(tail),
+    matchedLsn: baseLsn,
     ackDue: false,
     ackedLsn: makeLsn(0),
   };
 }
 
-/**
- * True while this copy may answer reads and take changes: it is the table's primary and everything
- * that its log held when it became that is committed and applied.
- */
-export function serves(state: ReplicaState): boolean {
-  return state.role === "primary" && state.active && state.appliedLsn >= state.barrierLsn;
-}
-
 /** The epoch this copy goes by, for WRONG_NODE answers. */
-export function epochOf(state: ReplicaState): Epoch | undefined {
+export function epochOf(state: Readonly<ReplicaState>): Epoch | undefined {
   return state.config?.epoch;
 }
 
@@ -107,11 +134,11 @@ export function stepReplica<R>(
 ): void {
   switch (event.kind) {
     case "propose":
-      return onPropose(state, event, serves(state), out);
+      return onPropose(state, event, serves(state, event.nowMs, event.leaseStartMs), out);
     case "logged":
       return onLogged(state, event);
     case "notLogged":
-      return onNotLogged(state, event.lsn);
+      return onNotLogged(state, event.lsn, event.tail);
     case "durable":
       return onDurable(state, event, out);
     case "applied":
@@ -119,12 +146,40 @@ export function stepReplica<R>(
     case "message":
       return onMessage(state, event.from, event.message, event.nowMs, out);
     case "flush":
-      if (state.role === "primary") shipAll(state, event.nowMs, event.hold, out);
-      else if (state.role === "secondary") flushAck(state, out);
-      return;
+      return onFlush(state, event, out);
     case "tick":
-      if (state.role === "primary") tickPrimary(state, event.nowMs, out);
-      return;
+      return onTick(state, event, out);
+    case "fed":
+      return onFed(state, event, out);
+    case "feedGone":
+      return onFeedGone(state, event, out);
+    case "blobsSent":
+      return onBlobsSent(state, event, out);
+    case "cutSaved":
+      return onCutSaved(state, event, out);
+    default:
+      return stepConfig(state, event, out);
+  }
+}
+
+/** Events off the data path. */
+function stepConfig<R>(
+  state: ReplicaState,
+  event: Event<
+    | "config"
+    | "configDurable"
+    | "peerUp"
+    | "peerDown"
+    | "seal"
+    | "revoked"
+    | "sealDurable"
+    | "handOver"
+    | "graft"
+    | "copied"
+  >,
+  out: ReplicaEffect<R>[],
+): void {
+  switch (event.kind) {
     case "config":
       return onConfig(state, event.config, event.nowMs, out);
     case "configDurable":
@@ -133,12 +188,18 @@ export function stepReplica<R>(
       return onPeerUp(state, event.node, event.nowMs, out);
     case "peerDown":
       return onPeerDown(state, event.node);
-    case "fed":
-      return onFed(state, event, out);
-    case "feedGone":
-      return onFeedGone(state, event, out);
-    case "blobsSent":
-      return onBlobsSent(state, event, out);
+    case "seal":
+      return onSeal(state, event, out);
+    case "revoked":
+      return onRevoked(state, event, out);
+    case "sealDurable":
+      return onSealDurable(state, event, out);
+    case "handOver":
+      return onHandOver(state, event, out);
+    case "graft":
+      return onGraft(state, event, out);
+    case "copied":
+      return onCopied(state, event);
     default:
       return unreachable(event);
   }
@@ -150,13 +211,15 @@ function onConfig<R>(
   nowMs: number,
   out: ReplicaEffect<R>[],
 ): void {
+  const { active } = state;
   const held = state.config?.epoch ?? 0;
   if (config.epoch < held) {
     // A slow watch repeats old news after a start; before one, the table itself has gone back.
-    if (!state.active) out.push({ kind: "alarm", why: "tableBehind" });
+    if (!active) out.push({ kind: "alarm", why: "tableBehind" });
     return;
   }
-  if (config.epoch === held && state.active) return;
+  if (config.epoch === held && active) return;
+  const before = { active, role: state.role, epoch: held };
   const role = roleOf(config, state.me);
   if (config.epoch > held) {
     state.config = config;
@@ -164,10 +227,21 @@ function onConfig<R>(
   }
   state.active = true;
   state.role = role;
+  state.sinceMs = nowMs;
   state.peers = [];
+  state.asking = undefined;
+  state.handingSinceMs = undefined;
+  state.synced = undefined;
+  state.graft = undefined;
   if (role !== "primary") forgetProposals(state);
-  if (role === "primary") startPrimary(state, config, nowMs, out);
-  else if (role === "secondary") startSecondary(state);
+  if (role === "secondary") startSecondary(state);
+  else state.cuttingAfter = undefined;
+  if (role === "secondary" && !isFull(state)) keepTail(state, out);
+  else dropTail(state, out);
+  if (role !== "primary") return;
+  if (state.damaged) return; // Its secondaries will miss its heartbeats.
+  startWaiting(state, config, before, nowMs, out);
+  startPrimary(state, config.epoch > held, nowMs, out);
 }
 
 function onConfigDurable<R>(state: ReplicaState, epoch: Epoch, out: ReplicaEffect<R>[]): void {
@@ -176,23 +250,71 @@ function onConfigDurable<R>(state: ReplicaState, epoch: Epoch, out: ReplicaEffec
   else if (state.role === "secondary") advanceMark(state, out);
 }
 
-function onDurable<R>(
-  state: ReplicaState,
-  event: Extract<ReplicaEvent<R>, { kind: "durable" }>,
-  out: ReplicaEffect<R>[],
-): void {
-  if (event.lsn <= state.durableLsn) return;
+function onDurable<R>(state: ReplicaState, event: Event<"durable">, out: ReplicaEffect<R>[]): void {
+  const log = event.tail ? state.first : state;
+  if (log === undefined || event.lsn <= log.durableLsn) return;
   // The hash tells a suffix that was cut meanwhile from the entries that took its place.
-  if (hashAt(state.tail, event.lsn) !== event.hash) return;
-  state.durableLsn = event.lsn;
+  if (hashAt(log.tail, event.lsn) !== event.hash) return;
+  log.durableLsn = event.lsn;
   if (state.role === "primary") advanceCommit(state, out);
   else if (state.role === "secondary") advanceMark(state, out);
+  if (state.graft !== undefined) continueGraft(state, out);
 }
 
-function onApplied(state: ReplicaState, applied: ReplicaState["appliedLsn"]): void {
-  if (applied <= state.appliedLsn) return;
-  state.appliedLsn = applied;
-  rebase(state.tail, applied);
+/** Hashes are kept from the commit mark on, which what is shown may be ahead of. */
+function onApplied(state: ReplicaState, applied: Lsn): void {
+  if (applied > state.appliedLsn) state.appliedLsn = applied;
+  const base = state.appliedLsn < state.commitLsn ? state.appliedLsn : state.commitLsn;
+  if (base > state.tail.baseLsn) rebase(state.tail, base);
+}
+
+function onFlush<R>(state: ReplicaState, event: Event<"flush">, out: ReplicaEffect<R>[]): void {
+  if (state.role === "secondary") {
+    flushAck(state, out);
+  } else if (state.role === "primary") {
+    if (state.sealedEpoch >= (state.config?.epoch ?? 0)) return;
+    shipAll(state, event.nowMs, event.hold, out);
+    if (state.handingSinceMs !== undefined) continueHandOver(state, event.nowMs, out);
+  }
+}
+
+function onTick<R>(state: ReplicaState, event: Event<"tick">, out: ReplicaEffect<R>[]): void {
+  const { nowMs } = event;
+  const { config } = state;
+  let serving = false;
+  const ended = config === undefined || state.sealedEpoch >= config.epoch;
+  if (state.role === "primary" && !ended && !state.damaged) {
+    serving = serves(state, nowMs, event.leaseStartMs);
+    tickPrimary(state, event, serving, out);
+    if (state.handingSinceMs !== undefined) continueHandOver(state, nowMs, out);
+  }
+  if (state.graft !== undefined) tickGraft(state, nowMs, out);
+  if (nowMs >= state.copyAtMs && config !== undefined) {
+    state.copyAtMs = Number.POSITIVE_INFINITY;
+    state.copying = false;
+    copyFrom(state, config.primary.node, out);
+  }
+  updateWish(state, event, serving, out);
+}
+
+/** The copy was made anew, or is worth nothing and must be. */
+function onCopied(state: ReplicaState, event: Event<"copied">): void {
+  const { point, nowMs } = event;
+  if (!state.copying) return;
+  if (point === undefined) {
+    state.damaged = true;
+    state.copyAtMs = nowMs + state.limits.copyRetryMs;
+    return;
+  }
+  const { lsn } = point;
+  Object.assign(state, followedLog(lsn, point.hash, []));
+  state.endEpoch = 0;
+  state.commitLsn = lsn;
+  state.shownLsn = lsn;
+  state.appliedLsn = lsn;
+  state.heardMark = lsn;
+  state.copying = false;
+  state.damaged = false;
 }
 
 function onPeerUp<R>(
@@ -203,60 +325,14 @@ function onPeerUp<R>(
 ): void {
   state.up.add(node);
   const peer = peerOf(state, node);
-  if (peer !== undefined) probe(state, peer, nowMs, out);
+  if (peer !== undefined) probeBoth(state, peer, nowMs, out);
   else if (state.role === "secondary") onPrimaryUp(state, node, out);
 }
 
 function onPeerDown(state: ReplicaState, node: MemberId): void {
   state.up.delete(node);
   const peer = peerOf(state, node);
-  if (peer !== undefined) peer.mode = "down";
-}
-
-function onMessage<R>(
-  state: ReplicaState,
-  from: MemberId,
-  message: ReplicaMessage<R>,
-  nowMs: number,
-  out: ReplicaEffect<R>[],
-): void {
-  if (!state.active || state.config === undefined) return;
-  if (message.toInc !== state.inc && message.kind !== "probe") return;
-  if (message.epoch !== state.config.epoch) {
-    onOtherEpoch(state, from, message, out);
-    return;
-  }
-  if (message.kind === "probe" || message.kind === "append") {
-    if (state.role !== "secondary" || from !== state.config.primary.node) return;
-    if (message.fromInc < state.primaryInc) return;
-    if (message.fromInc > state.primaryInc) {
-      startSecondary(state);
-      state.primaryInc = message.fromInc;
-    }
-    if (message.kind === "probe") onProbe(state, from, out);
-    else onAppend(state, from, message, out);
-    return;
-  }
-  if (message.kind === "refused") return;
-  const peer = state.role === "primary" ? peerOf(state, from) : undefined;
-  if (peer === undefined || message.fromInc < peer.inc) return;
-  if (message.kind === "status") onStatus(state, peer, message, nowMs, out);
-  else if (message.fromInc !== peer.inc) return;
-  else if (message.kind === "ack") onAck(state, peer, message, nowMs, out);
-  else onNeedBlob(state, peer, message, nowMs, out);
-}
-
-function onOtherEpoch<R>(
-  state: ReplicaState,
-  from: MemberId,
-  message: ReplicaMessage<R>,
-  out: ReplicaEffect<R>[],
-): void {
-  const mine = state.config?.epoch ?? makeEpoch(0);
-  if (message.epoch > mine) {
-    out.push({ kind: "refreshTable" });
-  } else if (message.kind === "probe" || message.kind === "append") {
-    const refused = { kind: "refused", epoch: mine, fromInc: state.inc, toInc: message.fromInc };
-    out.push({ kind: "send", to: from, message: { ...refused, kind: "refused" } });
-  }
+  if (peer === undefined) return;
+  peer.mode = "down";
+  if (peer.first !== undefined && peer.first.mode !== "done") peer.first.mode = "down";
 }

@@ -136,7 +136,7 @@ describe("the outbox", () => {
     };
     return { frames, outbox: new Outbox(peer as unknown as Peer) };
   }
-  const base = { epoch: epoch(1), fromInc: 2, toInc: 3 };
+  const base = { epoch: epoch(1), fromInc: 2, toInc: 3, tail: false };
   const entries = (count: number, bytes: number) =>
     Array.from({ length: count }, (_, at) => ({
       lsn: lsn(at + 1),
@@ -147,7 +147,7 @@ describe("the outbox", () => {
   test("all of a tick goes into one frame", () => {
     const { frames, outbox: box } = outbox();
     const at = { prevLsn: lsn(0), prevHash: 100, mark: lsn(0) };
-    box.addAppend(shardId(1), base, at, entries(3, 10));
+    box.addAppend("append", shardId(1), base, at, entries(3, 10));
     box.add(shardId(2), { kind: "ack", ...base, lsn: lsn(5), hash: 7, mark: lsn(4) });
     box.flush();
     box.flush();
@@ -160,7 +160,7 @@ describe("the outbox", () => {
   test("a long run is split, and each part says what it follows", () => {
     const { frames, outbox: box } = outbox();
     const at = { prevLsn: lsn(0), prevHash: 100, mark: lsn(0) };
-    box.addAppend(shardId(1), base, at, entries(10, 300_000));
+    box.addAppend("append", shardId(1), base, at, entries(10, 300_000));
     box.flush();
     expect(frames.length).toBeGreaterThan(3);
     let next = 0;

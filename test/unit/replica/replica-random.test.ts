@@ -25,7 +25,7 @@ function runSeed(seed: number, names: readonly string[]): World {
     else if (dice < 0.9 + crashes) world.restart(pick(world.members));
     else if (dice < 0.95) {
       world.nowMs += Math.floor(random() * 800);
-      pick(world.members).step({ kind: "tick", nowMs: world.nowMs });
+      pick(world.members).tick();
     } else if (dice < 0.96) flapLink(world, pick);
   }
   world.settle();
@@ -109,7 +109,7 @@ describe("replicas over a bad network with crashes", () => {
     world.pass();
     const before = world.member("n2").log.length;
     const message = { kind: "append", entries: [], mark: 99, prevLsn: 0, prevHash: 0 };
-    const base = { epoch: world.config.epoch, fromInc: 9, toInc: 1 };
+    const base = { epoch: world.config.epoch, fromInc: 9, toInc: 1, tail: false };
     world.member("n2").step({
       kind: "message",
       from: memberId("n3"),

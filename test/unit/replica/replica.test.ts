@@ -1,5 +1,5 @@
 // The replica state machine, following cluster.md "Replica state machine" paragraph by paragraph
-// as far as this release goes: no leases, seals or promotion yet.
+// as far as the data path goes; leases, seals, promotion and tails are in replica-failover.test.ts.
 
 import { describe, expect, test } from "vitest";
 import { config, World } from "./replica-world.ts";
@@ -193,16 +193,16 @@ describe("commit", () => {
     world.disconnect(world.member("n1"), world.member("n2"));
     world.propose("a");
     world.nowMs += 4999;
-    world.primary.step({ kind: "tick", nowMs: world.nowMs });
+    world.primary.tick();
     expect(world.primary.expired).toEqual([]);
     world.nowMs += 1;
-    world.primary.step({ kind: "tick", nowMs: world.nowMs });
+    world.primary.tick();
     expect(world.primary.expired).toEqual([2]);
-    world.primary.step({ kind: "tick", nowMs: world.nowMs });
+    world.primary.tick();
     expect(world.primary.expired).toEqual([2]);
     world.propose("b");
     world.nowMs += 5000;
-    world.primary.step({ kind: "tick", nowMs: world.nowMs });
+    world.primary.tick();
     expect(world.primary.expired).toEqual([2, 3]);
     world.connect(world.member("n1"), world.member("n2"));
     world.connect(world.member("n2"), world.member("n1"));

@@ -1,0 +1,101 @@
+// Managers' calls to one replica (SEAL, HANDOVER, graft) until its machine answers them, and who waits
+// for entries that are shown but lie on one disk only. What the answers say is protocol/'s.
+
+import { MailError } from "../../mail/errors.ts";
+import type { Lsn, ShardId } from "../../mail/ids.ts";
+import type { Position, SealAnswer } from "../protocol/manager-types.ts";
+import { positionOf, sealAnswerOf } from "../protocol/replica-report.ts";
+import type { ReplicaState } from "../protocol/replica-state.ts";
+import type { ReplicaEffect } from "../protocol/replica-types.ts";
+
+/** Effects that answer calls. */
+export type CallEffect = Extract<
+  ReplicaEffect<unknown>,
+  { kind: "sealed" | "sealRefused" | "handedOver" | "handOverRefused" | "grafted" }
+>;
+
+interface Waiter<T> {
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: MailError) => void;
+}
+
+export class ReplicaCalls {
+  #seals: Waiter<SealAnswer>[] = [];
+  #handOvers: Waiter<Position | undefined>[] = [];
+  #grafts: Waiter<Position | undefined>[] = [];
+  #settling: (Waiter<void> & { readonly lsn: Lsn })[] = [];
+
+  seal(): Promise<SealAnswer> {
+    return new Promise((resolve, reject) => {
+      this.#seals.push({ resolve, reject });
+    });
+  }
+
+  handOver(): Promise<Position | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#handOvers.push({ resolve, reject });
+    });
+  }
+
+  graft(): Promise<Position | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#grafts.push({ resolve, reject });
+    });
+  }
+
+  /** Resolves once everything up to `lsn` is committed, not only shown. */
+  settled(lsn: Lsn): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#settling.push({ lsn, resolve, reject });
+    });
+  }
+
+  answer(effect: CallEffect, state: Readonly<ReplicaState>): void {
+    switch (effect.kind) {
+      case "sealed":
+      case "sealRefused":
+        for (const { resolve } of this.#seals.splice(0)) resolve(sealAnswer(effect, state));
+        return;
+      case "handedOver":
+      case "handOverRefused": {
+        const position = effect.kind === "handedOver" ? positionOf(state) : undefined;
+        for (const { resolve } of this.#handOvers.splice(0)) resolve(position);
+        return;
+      }
+      default: {
+        const position = effect.ok ? positionOf(state) : undefined;
+        for (const { resolve } of this.#grafts.splice(0)) resolve(position);
+      }
+    }
+  }
+
+  committed(through: Lsn): void {
+    if (this.#settling.length === 0) return;
+    const done = this.#settling.filter(({ lsn }) => lsn <= through);
+    this.#settling = this.#settling.filter(({ lsn }) => lsn > through);
+    for (const { resolve } of done) resolve();
+  }
+
+  /** Whoever waits for entries to be settled here would wait in vain. */
+  unsettled(shard: ShardId): void {
+    const error = { code: "REPLICA_UNREACHABLE", shard } as const;
+    for (const { reject } of this.#settling.splice(0)) reject(new MailError(error));
+  }
+
+  stop(error: MailError): void {
+    for (const list of [this.#seals, this.#handOvers, this.#grafts, this.#settling]) {
+      for (const { reject } of list.splice(0)) reject(error);
+    }
+  }
+}
+
+function sealAnswer(
+  effect: Extract<CallEffect, { kind: "sealed" | "sealRefused" }>,
+  state: Readonly<ReplicaState>,
+): SealAnswer {
+  if (effect.kind === "sealed") return sealAnswerOf(state);
+  if (effect.why === "heard") return { kind: "heard" };
+  const { config } = state;
+  if (effect.why === "unusable" || config === undefined) return { kind: "unusable" };
+  return { kind: "newer", config };
+}
