@@ -22,6 +22,8 @@ export type Attempt<T> = (peer: Peer, epoch: Epoch, retry: boolean, leftMs: numb
 /** Between tries after a refusal that no event ends. */
 const firstPauseMs = 5;
 const longestPauseMs = 250;
+/** Copies are missing: either the shard gets other members soon, or whoever asks must know. */
+const newMembersMs = 1500;
 /** A member that refuses and does not say when it will serve is asked again after so long. */
 const wrongNodePauseMs = 1000;
 
@@ -74,6 +76,8 @@ export class Budget {
   readonly #serving: ServingWatch;
   #untilMs: number;
   #pauseMs = firstPauseMs;
+  /** The epoch in which the shard was asked last. */
+  #askedEpoch = 0;
 
   constructor(shard: ShardId, options: ShardCallerOptions, retryMs: number, serving: ServingWatch) {
     this.#shard = shard;
@@ -99,7 +103,10 @@ export class Budget {
       signal.throwIfAborted();
       const config = this.#options.table.get(this.#shard);
       const peer = config === undefined ? undefined : this.#options.links.peer(config.primary.node);
-      if (config !== undefined && peer?.up === true) return { peer, epoch: config.epoch };
+      if (config !== undefined && peer?.up === true) {
+        this.#askedEpoch = config.epoch;
+        return { peer, epoch: config.epoch };
+      }
       const why =
         peer === undefined ? `no shard ${this.#shard} in the table` : `no link to ${peer.id}`;
       if (this.leftMs <= 0) throw new MailError({ code: "UNAVAILABLE", why });
@@ -112,18 +119,25 @@ export class Budget {
     signal.throwIfAborted();
     if (!(error instanceof MailError)) throw error;
     const moved = error.code === "WRONG_NODE";
-    // A full queue, of our link or there, empties again, and copies that are missing are made: the
-    // same opId makes every repetition safe.
-    const passing =
-      error.code === "UNAVAILABLE" || error.code === "BUSY" || error.code === "REPLICA_UNREACHABLE";
-    if (!moved && !passing) throw error;
+    const unsafe = error.code === "REPLICA_UNREACHABLE";
+    // A full queue, of our link or there, empties again; the same opId makes every repetition safe.
+    if (!moved && !unsafe && error.code !== "UNAVAILABLE" && error.code !== "BUSY") throw error;
     if (this.leftMs <= 0) {
       if (!moved) throw error;
       const why = `no member serves shard ${this.#shard}`;
       throw new MailError({ code: "UNAVAILABLE", why }, { cause: error });
     }
     if (error.failure.code === "WRONG_NODE") await this.#moved(error.failure.epoch ?? 0, signal);
-    else await this.#pause(signal);
+    else if (!unsafe) await this.#pause(signal);
+    else if (!(await this.#changed(signal))) throw error;
+  }
+
+  /** True once the shard has other members than when it was asked; false when that does not come. */
+  async #changed(signal: AbortSignal): Promise<boolean> {
+    const isChanged = (): boolean =>
+      (this.#options.table.get(this.#shard)?.epoch ?? 0) > this.#askedEpoch;
+    if (!isChanged()) await this.#change(undefined, newMembersMs, undefined, signal);
+    return isChanged();
   }
 
   /** The member asked does not serve: waits until the shard's primary does, wherever that is by then. */

@@ -115,10 +115,24 @@ test("a broken link is waited for, and its return wakes", async () => {
   expect(await asked).toBe("done");
 });
 
-test("missing copies are waited for; a client's mistake is not", async () => {
+test("missing copies are waited for as long as the shard may get others", async () => {
+  const { table, peer } = await setUp();
+  const caller = new ShardCaller({ table, links: linksTo(peer), clock: systemClock });
+  const unsafe = new MailError({ code: "REPLICA_UNREACHABLE", shard });
+  const epochs: number[] = [];
+  const asked = caller.run(shard, never, (_peer, of) => {
+    epochs.push(of);
+    return of < 2 ? Promise.reject(unsafe) : Promise.resolve("done");
+  });
+  await settle();
+  table.learn(config(2));
+  expect([await asked, epochs]).toEqual(["done", [1, 2]]);
+  await expect(caller.run(shard, never, () => Promise.reject(unsafe))).rejects.toBe(unsafe);
+});
+
+test("a queue that is full and a node that stops are asked again, a client's mistake is not", async () => {
   const { table, peer } = await setUp();
   const failures = [
-    new MailError({ code: "REPLICA_UNREACHABLE", shard }),
     new MailError({ code: "BUSY", what: "journal" }),
     new MailError({ code: "UNAVAILABLE", why: "stopping" }),
   ];
@@ -129,7 +143,7 @@ test("missing copies are waited for; a client's mistake is not", async () => {
     const failure = failures.shift();
     return failure === undefined ? Promise.resolve("done") : Promise.reject(failure);
   });
-  expect([outcome, retries]).toEqual(["done", [false, true, true, true]]);
+  expect([outcome, retries]).toEqual(["done", [false, true, true]]);
   const refused = caller.run(shard, never, () =>
     Promise.reject(new MailError({ code: "OVER_QUOTA" })),
   );
