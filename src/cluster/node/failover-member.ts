@@ -48,6 +48,7 @@ export class FailoverMember {
   readonly #stop = new AbortController();
   #timer: Timer | undefined;
   #soon = false;
+  #started = false;
 
   constructor(options: FailoverMemberOptions) {
     this.#options = options;
@@ -89,6 +90,7 @@ export class FailoverMember {
 
   /** Reports from now on. */
   start(): void {
+    this.#started = true;
     this.#report();
   }
 
@@ -108,7 +110,7 @@ export class FailoverMember {
   }
 
   #report(): void {
-    if (this.#stop.signal.aborted) return;
+    if (!this.#started || this.#stop.signal.aborted) return;
     const { me: from, target, links, clock, gateways } = this.#options;
     const linked = this.#linked();
     this.#timer?.cancel();

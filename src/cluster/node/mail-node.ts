@@ -1,38 +1,26 @@
 // A mail node, put together: store, replicated journal, links, mail service, presence. What is asked
 // of it goes through its links only; the directory's services are registered by the caller.
 
-import type { Disk } from "../../lib/disk.ts";
-import type { MemberId, ShardId } from "../../mail/ids.ts";
-import type { Journal } from "../../store/journal.ts";
-import type { BodySource } from "../../store/body-source.ts";
-import { openStore } from "../../store/open-store.ts";
-import type { OpenedStore, OpenStoreOptions, StoreParts } from "../../store/open-store.ts";
+import type { Timer } from "../../lib/clock.ts";
+import type { MemberId } from "../../mail/ids.ts";
+import type { OpenedStore } from "../../store/open-store.ts";
 import type { RpcRegistry } from "../link/rpc.ts";
-import type { Limits } from "../protocol/replica-state.ts";
-import { BlobShelf } from "./blob-shelf.ts";
 import { ClusterClient } from "./cluster-client.ts";
-import type { ClusterOptions } from "./cluster-client.ts";
 import { DiskLevels } from "./disk-levels.ts";
+import { FailoverMember } from "./failover-member.ts";
 import { encodeLoad, LoadMeter } from "./load-figures.ts";
 import { MailService } from "./mail-service.ts";
-import type { PendingEntry } from "./pending-entries.ts";
-import { ReplicatedJournal } from "./replicated-journal.ts";
+import { openNodeStore, secondariesOf } from "./node-store.ts";
+import type { NodeStore, NodeStoreOptions } from "./node-store.ts";
+import type { ReplicatedJournal } from "./replicated-journal.ts";
 import { NodeSpool } from "./spool-service.ts";
 import type { SpoolFigures } from "./spool-service.ts";
 
-export interface MailNodeOptions
-  extends ClusterOptions,
-    Pick<
-      OpenStoreOptions,
-      "disk" | "index" | "limits" | "logSizes" | "checkpointEveryMs" | "diskLimits"
-    > {
-  /** The disk, the log or the index has failed: the process must end. */
-  readonly onFatal: (error: unknown) => void;
+export interface MailNodeOptions extends NodeStoreOptions {
   /** Registers further methods (the directory's), before links are accepted. */
   readonly register?: (registry: RpcRegistry, node: NodeParts) => void;
   /** In bounce messages; the member's id when absent. */
   readonly hostName?: string;
-  readonly replicaLimits?: Partial<Limits>;
 }
 
 /** What services of this node are built on. */
@@ -43,26 +31,48 @@ export interface NodeParts {
 }
 
 const drainMs = 5000;
+/** Handing over takes about 20 ms a primary; other nodes may be down, too. */
+const handOverMs = 4000;
+const handOverLookMs = 20;
+const vitalsEveryMs = 1000;
 const emptySpool: SpoolFigures = { recipients: 0, bytes: 0, delivered: 0, failed: 0, untold: 0 };
 
 export class MailNode {
   readonly cluster: ClusterClient;
   readonly opened: OpenedStore;
   readonly journal: ReplicatedJournal;
-  readonly #shelf: BlobShelf;
+  readonly #store: NodeStore;
   #spool: NodeSpool | undefined;
   readonly #stop = new AbortController();
+  readonly #failover: FailoverMember;
+  /** It hands its primaries over. */
+  #leaving = false;
+  #vitals: Timer | undefined;
 
-  private constructor(
-    cluster: ClusterClient,
-    opened: OpenedStore,
-    journal: ReplicatedJournal,
-    shelf: BlobShelf,
-  ) {
+  private constructor(cluster: ClusterClient, store: NodeStore) {
+    const { opened, journal } = store;
     this.cluster = cluster;
     this.opened = opened;
     this.journal = journal;
-    this.#shelf = shelf;
+    this.#store = store;
+    const { links, options } = cluster;
+    const { clock, member: node } = options;
+    const membersOf = (role: "gateway" | "node") => (): readonly MemberId[] =>
+      cluster.members
+        .all()
+        .flatMap((one) => (one.role === role && one.member !== node ? [one.member] : []));
+    this.#failover = new FailoverMember({
+      me: { node, store: opened.storeId },
+      target: journal,
+      links,
+      learn: (config) => {
+        if (cluster.isReady) cluster.shards.learn(config);
+      },
+      clock,
+      gateways: membersOf("gateway"),
+      nodes: membersOf("node"),
+      degraded: () => this.#leaving,
+    });
   }
 
   /**
@@ -74,8 +84,7 @@ export class MailNode {
     let node: MailNode | undefined;
     try {
       await cluster.join(signal);
-      const made = await openNodeStore(options, cluster);
-      node = new MailNode(cluster, made.opened, made.journal, made.shelf);
+      node = new MailNode(cluster, await openNodeStore(options, cluster));
       await node.#serve(options, signal);
       return node;
     } catch (error) {
@@ -92,9 +101,13 @@ export class MailNode {
     return this.#spool?.figures ?? emptySpool;
   }
 
-  /** Takes no more changes, lets those under way be committed, then closes everything, store last. */
+  /**
+   * Hands its primaries over, takes no more changes, lets those under way be committed, then closes
+   * everything, store last.
+   */
   async stop(): Promise<void> {
     const { clock } = this.cluster.options;
+    await this.#handOver();
     const limit = new AbortController();
     const timer = clock.after(drainMs, () => limit.abort());
     await this.journal.drain(limit.signal);
@@ -105,9 +118,12 @@ export class MailNode {
   /** As `stop`, without waiting for changes under way: their outcome stays unknown to those who asked. */
   async abandon(): Promise<void> {
     this.#stop.abort();
+    this.#vitals?.cancel();
+    this.#failover.close();
     // Its deliveries end when the journal lets their waiters go.
     const spoolStopped = this.#spool?.stop();
-    this.#shelf.close();
+    this.#store.copies.close();
+    this.#store.shelf.close();
     this.journal.close();
     await this.cluster.close();
     await spoolStopped;
@@ -118,6 +134,7 @@ export class MailNode {
     const { cluster, opened, journal } = this;
     new MailService(opened.store, journal).register(cluster.registry);
     options.register?.(cluster.registry, this);
+    this.#failover.register(cluster.registry);
     const levels = new DiskLevels(
       {
         room: opened.room,
@@ -131,8 +148,8 @@ export class MailNode {
     this.#stop.signal.addEventListener("abort", () => levels.close(), { once: true });
     const meter = new LoadMeter(options.clock, () => this.#sample());
     await cluster.listen(() => encodeLoad(meter.figures()));
-    levels.start();
     await cluster.announce({ store: opened.storeId }, signal);
+    levels.start();
     journal.onRefresh = () => {
       cluster.shards.refresh().then(
         () => undefined,
@@ -141,9 +158,50 @@ export class MailNode {
     };
     cluster.shards.onChange((config) => journal.setConfig(config));
     for (const config of cluster.shards.all()) journal.setConfig(config);
+    this.#failover.start();
+    this.#tellVitals();
     const { clock, logger, hostName = this.member } = options;
     const { shards: table, links } = cluster;
     this.#spool = new NodeSpool({ opened, table, links, clock, logger, hostName });
+  }
+
+  /** Asks the manager to make others primary; ends when nothing more can be handed over. */
+  async #handOver(): Promise<void> {
+    const { clock } = this.cluster.options;
+    if (this.cluster.pulse === undefined || !this.cluster.isReady) return;
+    this.#leaving = true;
+    this.#failover.reportSoon();
+    const untilMs = clock.monotonicMs() + handOverMs;
+    while (this.#canHandOver() && clock.monotonicMs() < untilMs) {
+      await new Promise<void>((resolve) => {
+        clock.after(handOverLookMs, resolve);
+      });
+    }
+  }
+
+  /** A shard is ours, another node could take it, and a gateway is there to arrange that. */
+  #canHandOver(): boolean {
+    const { links, members, shards } = this.cluster;
+    const isUp = (member: MemberId): boolean => links.peer(member).up;
+    if (!members.all().some(({ role, member }) => role === "gateway" && isUp(member))) return false;
+    return shards
+      .all()
+      .some(
+        ({ primary, secondaries }) =>
+          primary.node === this.member && secondaries.some((one) => one.full && isUp(one.node)),
+      );
+  }
+
+  /** What goes out with heartbeats. */
+  #tellVitals(): void {
+    const { pulse, options } = this.cluster;
+    if (pulse === undefined || this.#stop.signal.aborted) return;
+    pulse.setVitals({
+      fsyncP99Ms: this.journal.syncP99Ms,
+      diskFreePerMille: this.opened.room.freePerMille,
+      damaged: 0,
+    });
+    this.#vitals = options.clock.after(vitalsEveryMs, () => this.#tellVitals());
   }
 
   #sample() {
@@ -172,132 +230,4 @@ export class MailNode {
       }
     }
   }
-}
-
-interface NodeStore {
-  readonly opened: OpenedStore;
-  readonly journal: ReplicatedJournal;
-  readonly shelf: BlobShelf;
-}
-
-async function openNodeStore(options: MailNodeOptions, cluster: ClusterClient): Promise<NodeStore> {
-  const { disk, index, clock, random, limits, logSizes, checkpointEveryMs, onFatal } = options;
-  const { diskLimits } = options;
-  const made: { journal?: ReplicatedJournal; shelf?: BlobShelf } = {};
-  const makeJournal = async (
-    parts: StoreParts,
-  ): Promise<{ readonly journal: Journal; readonly bodies: BodySource }> => {
-    const shelf: BlobShelf = new BlobShelf({
-      blobs: parts.blobs,
-      links: cluster.links,
-      clock,
-      logger: options.logger,
-      secondariesOf: (shard) => secondariesOf(journal, shard),
-    });
-    shelf.register(cluster.registry);
-    const journal = await openJournal(options, cluster, parts, shelf);
-    made.journal = journal;
-    made.shelf = shelf;
-    return { journal, bodies: new MemberBodies(parts.bodies, shelf) };
-  };
-  const opened = await openStore({
-    disk,
-    index,
-    clock,
-    random,
-    onFatal,
-    makeJournal,
-    ...(limits === undefined ? {} : { limits }),
-    ...(logSizes === undefined ? {} : { logSizes }),
-    ...(checkpointEveryMs === undefined ? {} : { checkpointEveryMs }),
-    ...(diskLimits === undefined ? {} : { diskLimits }),
-  });
-  const { journal, shelf } = made;
-  if (journal === undefined || shelf === undefined) throw new Error("the store made no journal");
-  return { opened, journal, shelf };
-}
-
-function openJournal(
-  options: MailNodeOptions,
-  cluster: ClusterClient,
-  parts: StoreParts,
-  shelf: BlobShelf,
-): Promise<ReplicatedJournal> {
-  const { disk, logger, clock, member, replicaLimits } = options;
-  const { engine, log, storeId } = parts;
-  return ReplicatedJournal.open({
-    me: { node: member, store: storeId },
-    incarnation: cluster.incarnation,
-    log,
-    links: cluster.links,
-    registry: cluster.registry,
-    apply: engine.apply,
-    clock,
-    logger,
-    inspect: (raw) => shelf.inspect(raw),
-    roleChanged: (shard) => engine.resetShard(shard),
-    sendBlobs: (to, shard, blobs) => shelf.send(to, shard, blobs),
-    saveCut: (shard, records) => {
-      saveCut(disk, shard, records).then(
-        () => undefined,
-        (error: unknown) => logger.error({ shard, err: error }, "cut entries not saved"),
-      );
-    },
-    soon: (run) => setImmediate(run),
-    ...(replicaLimits === undefined ? {} : { limits: replicaLimits }),
-  });
-}
-
-function secondariesOf(journal: ReplicatedJournal, shard: ShardId): readonly MemberId[] {
-  return journal.configOf(shard)?.secondaries.map((copy) => copy.node) ?? [];
-}
-
-/** Large bodies of a cluster: written on all members, read here. */
-class MemberBodies implements BodySource {
-  readonly #local: BodySource;
-  readonly #shelf: BlobShelf;
-
-  constructor(local: BodySource, shelf: BlobShelf) {
-    this.#local = local;
-    this.#shelf = shelf;
-  }
-
-  readMany(...args: Parameters<BodySource["readMany"]>): ReturnType<BodySource["readMany"]> {
-    return this.#local.readMany(...args);
-  }
-  isMoved(error: unknown): boolean {
-    return this.#local.isMoved(error);
-  }
-  readBlob(...args: Parameters<BodySource["readBlob"]>): ReturnType<BodySource["readBlob"]> {
-    return this.#local.readBlob(...args);
-  }
-  hasBlob(...args: Parameters<BodySource["hasBlob"]>): ReturnType<BodySource["hasBlob"]> {
-    return this.#shelf.has(...args);
-  }
-  writeBlob(...args: Parameters<BodySource["writeBlob"]>): ReturnType<BodySource["writeBlob"]> {
-    return this.#shelf.write(...args);
-  }
-}
-
-/** Unacknowledged entries that a conflict removed, raw, one file a cut; for an operator's eyes. */
-async function saveCut(
-  disk: Disk,
-  shard: ShardId,
-  records: readonly PendingEntry[],
-): Promise<void> {
-  const [first] = records;
-  if (first === undefined) return;
-  await disk.makeFolder("cut");
-  const file = await disk.open(`cut/${shard}-${first.entry.epoch}-${first.lsn}`, "write");
-  try {
-    await file.truncate(0);
-    await file.writev(
-      records.flatMap(({ parts }) => parts),
-      0,
-    );
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await disk.syncFolder("cut");
 }

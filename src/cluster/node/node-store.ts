@@ -1,0 +1,183 @@
+// A node's store in a cluster, put together: log, replicated journal, large bodies on all members, full
+// copies. Leaves links, tables and services to mail-node.ts.
+
+import type { Disk } from "../../lib/disk.ts";
+import type { MemberId, ShardId } from "../../mail/ids.ts";
+import type { BodySource } from "../../store/body-source.ts";
+import type { Journal } from "../../store/journal.ts";
+import { openStore } from "../../store/open-store.ts";
+import type { OpenedStore, OpenStoreOptions, StoreParts } from "../../store/open-store.ts";
+import type { Limits } from "../protocol/replica-state.ts";
+import { BlobShelf } from "./blob-shelf.ts";
+import type { ClusterClient, ClusterOptions } from "./cluster-client.ts";
+import { CopyService } from "./copy-service.ts";
+import type { PendingEntry } from "./pending-entries.ts";
+import { ReplicatedJournal } from "./replicated-journal.ts";
+
+export interface NodeStoreOptions
+  extends ClusterOptions,
+    Pick<
+      OpenStoreOptions,
+      "disk" | "index" | "limits" | "logSizes" | "checkpointEveryMs" | "diskLimits"
+    > {
+  /** The disk, the log or the index has failed: the process must end. */
+  readonly onFatal: (error: unknown) => void;
+  readonly replicaLimits?: Partial<Limits>;
+}
+
+/** Mail comes first: one copy takes no more of disk and network. */
+const copyBytesPerSecondMax = 32 * 1024 * 1024;
+
+/** The store with what makes it one of a cluster's. */
+export interface NodeStore {
+  readonly opened: OpenedStore;
+  readonly journal: ReplicatedJournal;
+  readonly shelf: BlobShelf;
+  readonly copies: CopyService;
+}
+
+/** Opens log, index and blobs; the cluster is joined. @throws what openStore throws */
+export async function openNodeStore(
+  options: NodeStoreOptions,
+  cluster: ClusterClient,
+): Promise<NodeStore> {
+  const { disk, index, clock, random, limits, logSizes, checkpointEveryMs, onFatal } = options;
+  const { diskLimits } = options;
+  const made: Made = {};
+  const makeJournal = async (
+    parts: StoreParts,
+  ): Promise<{ readonly journal: Journal; readonly bodies: BodySource }> => {
+    const shelf: BlobShelf = new BlobShelf({
+      blobs: parts.blobs,
+      links: cluster.links,
+      clock,
+      logger: options.logger,
+      secondariesOf: (shard) => secondariesOf(journal, shard),
+    });
+    shelf.register(cluster.registry);
+    const journal = await openJournal(options, cluster, parts, shelf, made);
+    made.journal = journal;
+    made.shelf = shelf;
+    return { journal, bodies: new MemberBodies(parts.bodies, shelf) };
+  };
+  const opened = await openStore({
+    disk,
+    index,
+    clock,
+    random,
+    onFatal,
+    makeJournal,
+    ...(limits === undefined ? {} : { limits }),
+    ...(logSizes === undefined ? {} : { logSizes }),
+    ...(checkpointEveryMs === undefined ? {} : { checkpointEveryMs }),
+    ...(diskLimits === undefined ? {} : { diskLimits }),
+  });
+  const { journal, shelf } = made;
+  if (journal === undefined || shelf === undefined) throw new Error("the store made no journal");
+  const copies = new CopyService({
+    copies: opened.copies,
+    links: cluster.links,
+    clock,
+    logger: options.logger,
+    syncP99Ms: () => journal.syncP99Ms,
+    bytesPerSecondMax: copyBytesPerSecondMax,
+  });
+  copies.register(cluster.registry);
+  made.copies = copies;
+  return { opened, journal, shelf, copies };
+}
+
+/** What is made one after the other: the journal copies through a service that needs the store. */
+interface Made {
+  journal?: ReplicatedJournal;
+  shelf?: BlobShelf;
+  copies?: CopyService;
+}
+
+function openJournal(
+  options: NodeStoreOptions,
+  cluster: ClusterClient,
+  parts: StoreParts,
+  shelf: BlobShelf,
+  made: Made,
+): Promise<ReplicatedJournal> {
+  const { disk, logger, clock, member, replicaLimits } = options;
+  const { engine, log, storeId } = parts;
+  return ReplicatedJournal.open({
+    me: { node: member, store: storeId },
+    incarnation: cluster.incarnation,
+    log,
+    links: cluster.links,
+    registry: cluster.registry,
+    ...(cluster.pulse === undefined ? {} : { leases: cluster.pulse }),
+    apply: engine.apply,
+    clock,
+    logger,
+    inspect: (raw) => shelf.inspect(raw),
+    roleChanged: (shard) => engine.resetShard(shard),
+    sendBlobs: (to, shard, blobs) => shelf.send(to, shard, blobs),
+    copies: {
+      take: (shard, from) => made.copies?.take(shard, from) ?? Promise.resolve(undefined),
+      cancel: (shard) => made.copies?.cancel(shard),
+    },
+    saveCut: (shard, records) => saveCut(disk, shard, records),
+    onFatal: options.onFatal,
+    soon: (run) => setImmediate(run),
+    ...(replicaLimits === undefined ? {} : { limits: replicaLimits }),
+  });
+}
+
+/** Nodes with the other copies, as far as this node knows. */
+export function secondariesOf(journal: ReplicatedJournal, shard: ShardId): readonly MemberId[] {
+  return journal.configOf(shard)?.secondaries.map((copy) => copy.node) ?? [];
+}
+
+/** Large bodies of a cluster: written on all members, read here. */
+class MemberBodies implements BodySource {
+  readonly #local: BodySource;
+  readonly #shelf: BlobShelf;
+
+  constructor(local: BodySource, shelf: BlobShelf) {
+    this.#local = local;
+    this.#shelf = shelf;
+  }
+
+  readMany(...args: Parameters<BodySource["readMany"]>): ReturnType<BodySource["readMany"]> {
+    return this.#local.readMany(...args);
+  }
+  isMoved(error: unknown): boolean {
+    return this.#local.isMoved(error);
+  }
+  readBlob(...args: Parameters<BodySource["readBlob"]>): ReturnType<BodySource["readBlob"]> {
+    return this.#local.readBlob(...args);
+  }
+  hasBlob(...args: Parameters<BodySource["hasBlob"]>): ReturnType<BodySource["hasBlob"]> {
+    return this.#shelf.has(...args);
+  }
+  writeBlob(...args: Parameters<BodySource["writeBlob"]>): ReturnType<BodySource["writeBlob"]> {
+    return this.#shelf.write(...args);
+  }
+}
+
+/** Unacknowledged entries that a conflict removed, raw, one file a cut; for an operator's eyes. */
+async function saveCut(
+  disk: Disk,
+  shard: ShardId,
+  records: readonly PendingEntry[],
+): Promise<void> {
+  const [first] = records;
+  if (first === undefined) return;
+  await disk.makeFolder("cut");
+  const file = await disk.open(`cut/${shard}-${first.entry.epoch}-${first.lsn}`, "write");
+  try {
+    await file.truncate(0);
+    await file.writev(
+      records.flatMap(({ parts }) => parts),
+      0,
+    );
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await disk.syncFolder("cut");
+}
