@@ -1,4 +1,5 @@
 // The rows of security.md that concern SMTP, submission and LMTP, by number.
+import { execFileSync } from "node:child_process";
 import { connect, type Socket } from "node:net";
 import { Writable } from "node:stream";
 import { pino } from "pino";
@@ -136,25 +137,30 @@ describe("5: header and command injection", () => {
 });
 
 describe("8: slow writers and readers", () => {
-  test("five hundred drip clients do not slow down another session, and end in time", async () => {
+  test("thousands of drip clients do not slow down another session, and end in time", async () => {
     const clock = new SimulatedClock();
-    const client = await start({ clock, limits: { commandTimeoutMs: 10_000 } });
-    const drips = await Promise.all(
-      Array.from({ length: 500 }, () => LineClient.connect({ port: smtp.port })),
-    );
+    const client = await start({ clock, limits: { commandTimeoutMs: 100_000 } });
+    const drips: LineClient[] = [];
+    while (drips.length < dripsMax()) {
+      // In batches, as a listener's queue of new connections is short.
+      const batch = Array.from({ length: 250 }, () =>
+        LineClient.connect({ port: smtp.port, timeoutMs: 30_000 }),
+      );
+      drips.push(...(await Promise.all(batch)));
+    }
     await Promise.all(drips.map((drip) => readReply(drip)));
     for (const drip of drips) drip.send("EHL");
     const started = performance.now();
     expect(await deliver(client, "Subject: x\r\n\r\n.\r\n")).toMatch(/^250 /);
-    expect(performance.now() - started).toBeLessThan(500);
-    clock.advance(5000);
+    expect(performance.now() - started).toBeLessThan(1000);
+    clock.advance(50_000);
     for (const drip of drips) drip.send("O");
     await say(client, "NOOP");
-    clock.advance(6000);
+    clock.advance(60_000);
     for (const drip of drips) expect(await readReply(drip)).toMatch(/^421 4\.4\.2 /);
     for (const drip of drips) drip.close();
     expect(await say(client, "NOOP")).toMatch(/^250 /);
-  });
+  }, 60_000);
 
   test("a client that never reads its replies stops being read", async () => {
     await start();
@@ -331,3 +337,9 @@ describe("26: a handler that throws", () => {
     expect(await say(other, "NOOP")).toMatch(/^250 /);
   });
 });
+
+/** 5,000, or what the machine allows: both ends of each connection are files of this process. */
+function dripsMax(): number {
+  const files = Number(execFileSync("sh", ["-c", "ulimit -n"], { encoding: "utf8" }));
+  return Math.min(5000, Math.floor(((files || 100_000) - 500) / 2 / 250) * 250);
+}

@@ -228,6 +228,21 @@ const limits = z
   .prefault({})
   .meta({ description: "What one client, user or message may take; a refusal names the key" });
 
+const smtp = z
+  .strictObject({
+    bareNewlines: z.enum(["normalise", "reject"]).prefault("normalise").meta({
+      description:
+        "A CR or LF alone in a message: made CRLF, or the message refused. Neither ever ends it",
+    }),
+    greetingDelay: duration("0ms", "Wait before the greeting; who talks earlier is refused"),
+    spoolAfter: duration(
+      "2s",
+      "How long a mail node that is away is waited for before its recipients' mail is kept elsewhere",
+    ),
+  })
+  .prefault({})
+  .meta({ description: "SMTP, submission and LMTP" });
+
 /** The whole configuration of one member. */
 export const configSchema = z
   .strictObject({
@@ -250,6 +265,7 @@ export const configSchema = z
     auth,
     disk,
     limits,
+    smtp,
     groups: z
       .strictObject({
         folder: text("Folder of announcements; follows the locale when absent").optional(),

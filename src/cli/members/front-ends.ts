@@ -96,7 +96,7 @@ function placeOf({ address, port, trustedProxies }: MailListener) {
   return { address, port, trustedProxies };
 }
 
-function smtpLimits({ limits }: Config): SmtpLimits {
+function smtpLimits({ limits, smtp }: Config): SmtpLimits {
   return {
     ...defaultSmtpLimits,
     messageBytesMax: limits.messageBytes,
@@ -112,8 +112,9 @@ function smtpLimits({ limits }: Config): SmtpLimits {
     authenticationMs: limits.authTimeout,
     tlsHandshakeMs: limits.handshakeTimeout,
     dataBytesPerMinuteMin: 100,
-    bareNewlines: "normalise",
-    greetingDelayMs: 0,
+    bareNewlines: smtp.bareNewlines,
+    greetingDelayMs: smtp.greetingDelay,
+    spoolAfterMs: smtp.spoolAfter,
   };
 }
 

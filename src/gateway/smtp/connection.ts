@@ -12,8 +12,9 @@ import { shortOfMemory, type SmtpListenerContext, type Ticked } from "./context.
 import { Deadlines } from "./deadlines.ts";
 import { SmtpInput } from "./input.ts";
 import type { SmtpClient } from "./message.ts";
+import { hasGoodInitialResponse, isSaslLine, notBase64, saslText } from "./sasl-replies.ts";
 import { SmtpTransaction, type Started } from "./transaction.ts";
-import { absentVerbs, hasArgument, isBad, shownVerbs, webVerbs } from "./verbs.ts";
+import * as verbs from "./verbs.ts";
 
 const heldRepliesMax = 4096;
 
@@ -46,7 +47,6 @@ export class PabalConnection extends SMTPConnection implements Ticked {
   get idle(): boolean {
     return !this.#transaction.open;
   }
-
   get delivering(): boolean {
     return this.#transaction.delivering;
   }
@@ -111,12 +111,13 @@ export class PabalConnection extends SMTPConnection implements Ticked {
   /** The library's own replies. Texts that begin with an enhanced status code go out as they are. RFC 2034 §4 */
   override send(code: number, data?: string | string[] | null, context?: string | false): void {
     this.#flush();
-    if ((code === 535 || isBad(code)) && this.#tooManyBad()) {
-      super.send(421, tooManyBad.slice(4), false);
+    if ((code === 535 || verbs.isBad(code)) && this.#tooManyBad()) {
+      super.send(421, verbs.tooManyBad.slice(4), false);
       return;
     }
-    const coded = typeof data === "string" && /^[245]\.\d{1,3}\.\d{1,3} /.test(data);
-    super.send(code, data, coded ? false : context);
+    const text = typeof data === "string" ? saslText(code, data) : data;
+    const coded = typeof text === "string" && /^[245]\.\d{1,3}\.\d{1,3} /.test(text);
+    super.send(code, text, coded ? false : context);
   }
 
   override close(): void {
@@ -151,13 +152,14 @@ export class PabalConnection extends SMTPConnection implements Ticked {
     const continued = this._nextHandler;
     if (continued !== false) {
       this._nextHandler = false;
+      if (!isSaslLine(line.toString("latin1"))) return this.#replyNow(notBase64, next);
       return continued.call(this, line, () => this.#goOn(next));
     }
     const space = line.indexOf(0x20);
     const verb = line.toString("latin1", 0, space === -1 ? line.length : space).toUpperCase();
     const { log } = this.#context.services;
     if (log.isLevelEnabled("trace")) {
-      const shown = shownVerbs.has(verb) ? line.toString("utf8") : "…";
+      const shown = verbs.shownVerbs.has(verb) ? line.toString("utf8") : "…";
       log.trace({ session: this.id, line: shown }, "smtp command");
     }
     return this.#dispatch(verb, line, next);
@@ -193,10 +195,10 @@ export class PabalConnection extends SMTPConnection implements Ticked {
       case "NOOP":
         return this.#replyNow("250 2.0.0 OK", next);
       case "HELP":
-        return this.#replyNow(help, next);
+        return this.#replyNow(verbs.helpReply, next);
       case "VRFY": // RFC 5321 §7.3
         return this.#replyNow(
-          hasArgument(line)
+          verbs.hasArgument(line)
             ? "252 2.0.0 Can't say, but will take mail if the address is ours"
             : "501 5.5.4 Syntax: VRFY address",
           next,
@@ -208,9 +210,10 @@ export class PabalConnection extends SMTPConnection implements Ticked {
 
   #strange(verb: string, next: () => void): void {
     // A web page that makes a browser post mail, or a proxy that we don't trust.
-    if (webVerbs.has(verb)) return this.#answer("421 5.7.0 This is not a web server");
+    if (verbs.webVerbs.has(verb)) return this.#answer("421 5.7.0 This is not a web server");
     if (verb === "PROXY") return this.#answer("421 5.7.0 PROXY is not accepted from this address");
-    if (absentVerbs.has(verb)) return this.#replyNow(`502 5.5.1 ${verb} is not offered`, next);
+    if (verbs.absentVerbs.has(verb))
+      return this.#replyNow(`502 5.5.1 ${verb} is not offered`, next);
     return this.#replyNow("500 5.5.1 Command not recognised", next);
   }
 
@@ -223,7 +226,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
         next,
       );
     const [, name = "", ...more] = line.toString("utf8").trim().split(/\s+/);
-    if (name === "" || more.length > 0 || name.length > 255 || unsafe.test(name))
+    if (name === "" || more.length > 0 || name.length > 255 || verbs.unsafeName.test(name))
       return this.#replyNow(`501 5.5.4 Syntax: ${verb} hostname`, next);
     this.#transaction.reset(); // RFC 5321 §4.1.4
     this.openingCommand = verb;
@@ -246,6 +249,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
     if (why !== undefined) return this.#replyNow(why, next);
     if (this.#transaction.open)
       return this.#replyNow("503 5.5.1 AUTH is not allowed in a mail transaction", next); // RFC 4954 §4
+    if (!hasGoodInitialResponse(line.toString("latin1"))) return this.#replyNow(notBase64, next);
     super.handler_AUTH(line, () => this.#goOn(next));
     return undefined;
   }
@@ -342,7 +346,8 @@ export class PabalConnection extends SMTPConnection implements Ticked {
 
   /** Queues a reply; 421 closes. RFC 5321 §3.8 */
   #answer(reply: string): void {
-    const text = isBad(Number(reply.slice(0, 3))) && this.#tooManyBad() ? tooManyBad : reply;
+    const bad = verbs.isBad(Number(reply.slice(0, 3)));
+    const text = bad && this.#tooManyBad() ? verbs.tooManyBad : reply;
     this.#replies += `${text}\r\n`;
     if (text.startsWith("421")) this.close();
     else if (this.#replies.length > heldRepliesMax) this.#flush();
@@ -393,7 +398,3 @@ export class PabalConnection extends SMTPConnection implements Ticked {
     return `${base}${this.secure ? "S" : ""}${this.#userNow() === undefined ? "" : "A"}`;
   }
 }
-
-const tooManyBad = "421 4.7.0 Too many bad commands (limits.badCommands)";
-const help = "214 2.0.0 EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY STARTTLS AUTH QUIT, see RFC 5321";
-const unsafe = /[\u0000-\u001f\u007f-\u009f\ufffd]/;

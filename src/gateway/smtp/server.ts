@@ -127,7 +127,8 @@ export class PabalSmtpServer extends SMTPServer {
       case "refused":
         return { ok: false, code: 535, text: "5.7.8 Wrong user name or password" };
       case "disabled":
-        return { ok: false, code: 535, text: "5.7.13 Account disabled" };
+        // RFC 5248 §2.4: 525 goes with X.7.13.
+        return { ok: false, code: 525, text: "5.7.13 Account disabled" };
       case "unavailable":
         return { ok: false, code: 454, text: "4.7.0 Can't verify now, try again" };
       default:

@@ -24,3 +24,9 @@ export function isBad(code: number): boolean {
 export function hasArgument(line: Buffer): boolean {
   return line.toString("latin1").trim().includes(" ");
 }
+
+export const tooManyBad = "421 4.7.0 Too many bad commands (limits.badCommands)";
+export const helpReply =
+  "214 2.0.0 EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY STARTTLS AUTH QUIT, see RFC 5321";
+/** What the name in EHLO must not have. */
+export const unsafeName = /[\u0000-\u001f\u007f-\u009f\ufffd]/;
