@@ -1,7 +1,7 @@
 // The Disk of production: one folder of the machine's file system. Checks nothing that the kernel
 // checks; leaves the meaning of errors (a failed fsync is final) to the caller, as Disk says.
 
-import { constants, type Dirent } from "node:fs";
+import { constants, type Dirent, read } from "node:fs";
 import {
   access,
   type FileHandle,
@@ -76,6 +76,9 @@ async function listFolder(folder: string): Promise<readonly Dirent[]> {
 
 class RealFile implements DiskFile {
   readonly #handle: FileHandle;
+  /** Reads under way, which use the descriptor itself, and who waits for their end. */
+  #reads = 0;
+  #unread: (() => void) | undefined;
 
   constructor(handle: FileHandle) {
     this.#handle = handle;
@@ -97,14 +100,9 @@ class RealFile implements DiskFile {
     const buffer = Buffer.allocUnsafeSlow(length);
     let filled = 0;
     while (filled < length) {
-      const { bytesRead } = await this.#handle.read(
-        buffer,
-        filled,
-        length - filled,
-        offset + filled,
-      );
-      if (bytesRead === 0) break;
-      filled += bytesRead;
+      const bytes = await this.#readAt(buffer, filled, offset + filled);
+      if (bytes === 0) break;
+      filled += bytes;
     }
     return filled === length ? buffer : buffer.subarray(0, filled);
   }
@@ -121,8 +119,27 @@ class RealFile implements DiskFile {
     return (await this.#handle.stat()).size;
   }
 
-  close(): Promise<void> {
-    return this.#handle.close();
+  async close(): Promise<void> {
+    if (this.#reads > 0) {
+      await new Promise<void>((resolve) => {
+        this.#unread = resolve;
+      });
+    }
+    await this.#handle.close();
+  }
+
+  /** Fills `buffer` from `from` on; by callback, which costs less than the handle's promises. */
+  async #readAt(buffer: Buffer, from: number, offset: number): Promise<number> {
+    // A closed handle has no descriptor, and knows the error to say so.
+    if (this.#handle.fd < 0) return (await this.#handle.read(buffer, from)).bytesRead;
+    return new Promise((resolve, reject) => {
+      this.#reads++;
+      read(this.#handle.fd, buffer, from, buffer.length - from, offset, (error, bytes) => {
+        if (--this.#reads === 0) this.#unread?.();
+        if (error === null) resolve(bytes);
+        else reject(error);
+      });
+    });
   }
 }
 

@@ -1,24 +1,18 @@
 // The mail node's side of every MailStore call: checks that this node serves the shard in the epoch
 // the caller knows, before asking the store and again before answering. Forms are in methods-*.ts.
 
+import { setMaxListeners } from "node:events";
 import { MailError, isMailError } from "../../mail/errors.ts";
 import type { MailFailure } from "../../mail/errors.ts";
-import {
-  epoch as makeEpoch,
-  modSeq,
-  opId,
-  shardId,
-  shardMax,
-  uid,
-  uidMax,
-} from "../../mail/ids.ts";
+import { epoch as makeEpoch, opId, shardId, shardMax, uid, uidMax } from "../../mail/ids.ts";
 import type { Epoch, ShardId } from "../../mail/ids.ts";
-import type { MailboxEvent, MaildropState, MailStore, Principal } from "../../mail/mail-store.ts";
+import type { FetchChunk, MaildropState, MailStore, Principal } from "../../mail/mail-store.ts";
 import type { RpcRegistry, RpcReply, RpcRequest } from "../link/rpc.ts";
 import { decodeFetch, encodeChunk, itemBytesMax } from "./codec-fetch.ts";
+import { encodeEvent } from "./codec-events.ts";
 import { asMailboxId, decodePrincipal, encodeBlob } from "./codec-values.ts";
 import { asArray, asCount, asHex32, asListOf, asOptional, asText, malformed } from "./decode.ts";
-import { argsAt } from "./method.ts";
+import { argsAt, streamOf, tooLong } from "./method.ts";
 import type { Method } from "./method.ts";
 import { appendMethod, deliverMethod } from "./methods-delivery.ts";
 import {
@@ -44,7 +38,11 @@ import { confirmMethod, decodeConfirm, spoolMethod } from "./methods-spool.ts";
 /** Streams and uploads, which have no Method. */
 export const streamNames = {
   fetch: "mail.fetch",
+  /** FETCH of few messages, as a call. */
+  fetchFew: "mail.fetchFew",
   read: "mail.read",
+  /** The beginning of a message, as a call; all of most. */
+  readFirst: "mail.readFirst",
   watch: "mail.watch",
   lock: "mail.lock",
   blob: "mail.blob",
@@ -54,6 +52,15 @@ export interface ServeTest {
   serves(shard: ShardId): boolean;
   epochOf(shard: ShardId): Epoch | undefined;
 }
+
+type Part = FetchChunk["parts"][number];
+
+/** Few messages, or the beginning of one, in one frame. */
+const fewBytesMax = 256 * 1024;
+const noBytes = new Uint8Array(0);
+/** For what ends by itself: signals of their own would be a large part of what small requests cost. */
+const never = new AbortController().signal;
+setMaxListeners(0, never);
 
 type Asked = { readonly epoch: Epoch; readonly who: Principal; readonly args: readonly unknown[] };
 
@@ -70,15 +77,7 @@ export class MailService {
   /** Registers all methods; once, before the link server listens. */
   register(registry: RpcRegistry): void {
     const store = this.#store;
-    // What was proposed is committed or expires by itself: a delivery isn't cancelled, its repetition
-    // finds it by opId. Signals of its own would be a large part of what it costs.
-    const never = new AbortController().signal;
-    this.#add(
-      registry,
-      deliverMethod,
-      (_, request, signal) => store.deliver(request, signal),
-      never,
-    );
+    this.#add(registry, deliverMethod, (_, request, signal) => store.deliver(request, signal));
     this.#add(registry, appendMethod, (who, request, signal) => store.append(who, request, signal));
     this.#add(registry, listMethod, (who, _request, signal) => store.listMailboxes(who, signal));
     this.#add(registry, statusMethod, (who, { name }, signal) =>
@@ -109,36 +108,44 @@ export class MailService {
     );
     this.#add(registry, copyMethod, (who, request, signal) => store.copy(who, request, signal));
     this.#add(registry, moveMethod, (who, request, signal) => store.move(who, request, signal));
-    this.#add(registry, searchMethod, (who, request, signal) => store.search(who, request, signal));
     this.#add(
       registry,
-      spoolMethod,
-      ({ shard }, request, signal) => store.spool({ ...request, shard }, signal),
-      never,
+      searchMethod,
+      (who, request, signal) => store.search(who, request, signal),
+      true,
+    );
+    this.#add(registry, spoolMethod, ({ shard }, request, signal) =>
+      store.spool({ ...request, shard }, signal),
     );
     registry.onSend(confirmMethod, ({ head }) => {
       const { shard, deliveries } = decodeConfirm(head);
       store.confirm(shard, deliveries);
     });
     registry.onStream(streamNames.fetch, (request) => this.#fetch(request));
+    registry.onCall(streamNames.fetchFew, (request) => this.#fetchFew(request));
     registry.onStream(streamNames.read, (request) => this.#read(request));
+    registry.onCall(streamNames.readFirst, (request) => this.#readFirst(request));
     registry.onStream(streamNames.watch, (request) => this.#watch(request));
     registry.onStream(streamNames.lock, (request) => this.#lock(request));
     registry.onUpload(streamNames.blob, (request, chunks) => this.#blob(request, chunks));
   }
 
+  /**
+   * What was proposed is committed or expires by itself, and reads are short: only what is
+   * `cancellable` ends when the caller goes; repeated changes are found by their opId.
+   */
   #add<Request, Result>(
     registry: RpcRegistry,
     method: Method<Request, Result>,
     run: (who: Principal, request: Request, signal: AbortSignal) => Promise<Result>,
-    detached?: AbortSignal,
+    cancellable = false,
   ): void {
     const answer = async (rpc: RpcRequest): Promise<RpcReply> => {
       const asked = this.#admit(rpc);
       const request = method.decode(asked.args, rpc.body);
       let result: Result;
       try {
-        result = await run(asked.who, request, detached ?? rpc.signal);
+        result = await run(asked.who, request, cancellable ? rpc.signal : never);
       } catch (error) {
         // A refusal is an answer, too, and an outcome unknown here is asked of the next primary.
         if (isMailError(error)) this.#check(asked);
@@ -147,8 +154,13 @@ export class MailService {
       this.#check(asked);
       return method.encodeReply(result);
     };
-    if (method.large) registry.onStream(method.name, (rpc) => pieces(answer(rpc)));
-    else registry.onCall(method.name, answer);
+    if (!method.large) return registry.onCall(method.name, answer);
+    registry.onStream(streamOf(method), (rpc) => pieces(answer(rpc)));
+    registry.onCall(method.name, async (rpc) => {
+      const reply = await answer(rpc);
+      if ((reply.body?.byteLength ?? 0) > itemBytesMax) throw tooLong(itemBytesMax);
+      return reply;
+    });
   }
 
   /** The head's common part, if this node serves what it asks for. */
@@ -189,13 +201,59 @@ export class MailService {
     this.#check(asked);
   }
 
+  /** All of an answer, if it is short; else the caller takes the stream. */
+  async #fetchFew(rpc: RpcRequest): Promise<RpcReply> {
+    const asked = this.#admit(rpc);
+    const parts: Part[] = [];
+    let bytes = 0;
+    try {
+      const request = decodeFetch(asked.args);
+      for await (const chunk of this.#store.fetch(asked.who, request, never)) {
+        for (const part of chunk.parts) {
+          bytes += part.bytes.byteLength;
+          parts.push(part);
+        }
+        if (bytes > fewBytesMax) throw tooLong(fewBytesMax);
+      }
+    } catch (error) {
+      if (isMailError(error)) this.#check(asked);
+      // What comes before a failure is to be told before it.
+      throw parts.length > 0 && isMailError(error) ? tooLong(fewBytesMax) : error;
+    }
+    this.#check(asked);
+    const [reply = { head: [[], []] }] = encodeChunk({ parts });
+    return reply;
+  }
+
+  /** Bytes from an offset on, and whether these are all there are. */
+  async #readFirst(rpc: RpcRequest): Promise<RpcReply> {
+    const asked = this.#admit(rpc);
+    const pieces: Uint8Array[] = [];
+    let bytes = 0;
+    let isAll = true;
+    try {
+      for await (const piece of this.#store.readMessage(
+        asked.who,
+        readRequest(asked.args),
+        never,
+      )) {
+        pieces.push(piece);
+        bytes += piece.byteLength;
+        isAll = bytes < fewBytesMax;
+        if (!isAll) break;
+      }
+    } catch (error) {
+      if (isMailError(error)) this.#check(asked);
+      throw error;
+    }
+    this.#check(asked);
+    const [only = noBytes] = pieces;
+    return { head: [isAll], body: pieces.length <= 1 ? only : Buffer.concat(pieces) };
+  }
+
   async *#read(rpc: RpcRequest): AsyncGenerator<RpcReply, void, undefined> {
     const asked = this.#admit(rpc);
-    const request = {
-      mailbox: asMailboxId(asked.args[0]),
-      uid: uid(asCount(asked.args[1], "uid", uidMax)),
-      offset: asCount(asked.args[2], "offset"),
-    };
+    const request = readRequest(asked.args);
     try {
       for await (const bytes of this.#store.readMessage(asked.who, request, rpc.signal)) {
         this.#check(asked);
@@ -269,6 +327,14 @@ export class MailService {
   }
 }
 
+function readRequest(args: readonly unknown[]) {
+  return {
+    mailbox: asMailboxId(args[0]),
+    uid: uid(asCount(args[1], "uid", uidMax)),
+    offset: asCount(args[2], "offset"),
+  };
+}
+
 /** A long answer: the head comes with the first piece of the body. */
 async function* pieces(reply: Promise<RpcReply>): AsyncGenerator<RpcReply, void, undefined> {
   const { head, body } = await reply;
@@ -276,39 +342,6 @@ async function* pieces(reply: Promise<RpcReply>): AsyncGenerator<RpcReply, void,
   if (body === undefined) return;
   for (let at = itemBytesMax; at < body.byteLength; at += itemBytesMax) {
     yield { head: null, body: body.subarray(at, at + itemBytesMax) };
-  }
-}
-
-const eventCodes = ["mailbox", "deleted", "list", "revoked"] as const;
-
-function encodeEvent(event: MailboxEvent): readonly unknown[] {
-  const code = eventCodes.indexOf(event.kind);
-  switch (event.kind) {
-    case "mailbox":
-      return [code, event.mailbox, event.highestModSeq];
-    case "deleted":
-      return [code, event.mailbox];
-    default:
-      return [code];
-  }
-}
-
-/** An item of a watch. @throws {MailError} INVALID */
-export function decodeEvent(head: unknown): MailboxEvent {
-  const fields = asArray(head, "event");
-  const kind = eventCodes[asCount(fields[0], "event")];
-  switch (kind) {
-    case "mailbox": {
-      const highestModSeq = modSeq(asCount(fields[2], "modseq"));
-      return { kind, mailbox: asMailboxId(fields[1]), highestModSeq };
-    }
-    case "deleted":
-      return { kind, mailbox: asMailboxId(fields[1]) };
-    case "list":
-    case "revoked":
-      return { kind };
-    default:
-      throw malformed("event");
   }
 }
 

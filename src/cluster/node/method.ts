@@ -1,6 +1,7 @@
 // The form of one MailStore call on the wire, used by both ends: the gateway encodes requests and
 // decodes answers, the node the other way round. Methods themselves are in methods-*.ts.
 
+import { isMailError, MailError } from "../../mail/errors.ts";
 import { opId } from "../../mail/ids.ts";
 import type { Change } from "../../mail/mail-store.ts";
 import type { RpcReply } from "../link/rpc.ts";
@@ -14,7 +15,7 @@ export interface Wire {
 
 export interface Method<Request, Result> {
   readonly name: string;
-  /** Answers may be longer than a frame: they come as a stream of pieces. */
+  /** Answers may be longer than a frame: then the caller is told `tooLong`, and asks for a stream of pieces. */
   readonly large: boolean;
   encode(request: Request): Wire;
   /** @throws {MailError} INVALID */
@@ -33,6 +34,24 @@ export function encodeChange(change: Change): readonly [string, boolean] {
 
 export function decodeChange(args: readonly unknown[]): Change {
   return { opId: opId(asHex32(args[0], "opId")), retry: asBoolean(args[1], "retry") };
+}
+
+/** The stream of a method that is `large`. */
+export function streamOf(method: { readonly name: string }): string {
+  return `${method.name}.long`;
+}
+
+const tooLongLimit = "bytes of an answer";
+
+/** Refuses an answer that a call can't carry. */
+export function tooLong(most: number): MailError {
+  return new MailError({ code: "LIMIT", limit: tooLongLimit, most });
+}
+
+export function isTooLong(error: unknown): boolean {
+  return (
+    isMailError(error, "LIMIT") && "limit" in error.failure && error.failure.limit === tooLongLimit
+  );
 }
 
 /** Of methods that answer nothing but "done". */

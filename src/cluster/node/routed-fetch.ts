@@ -9,8 +9,9 @@ import type { FetchChunk, FetchRequest, Principal } from "../../mail/mail-store.
 import type { UidSet } from "../../mail/uid-set.ts";
 import type { RpcReply } from "../link/rpc.ts";
 import { decodeChunk, encodeFetch } from "./codec-fetch.ts";
-import { malformed } from "./decode.ts";
+import { asArray, asBoolean, malformed } from "./decode.ts";
 import { headOf, streamNames } from "./mail-service.ts";
+import { isTooLong } from "./method.ts";
 import type { Budget, ShardCaller } from "./shard-caller.ts";
 
 type Part = FetchChunk["parts"][number];
@@ -34,6 +35,13 @@ export async function* routedFetch(
   request: FetchRequest,
   signal: AbortSignal,
 ): AsyncGenerator<FetchChunk, void, undefined> {
+  if (isFew(request.uids)) {
+    const chunk = await fetchFew(caller, who, request, signal);
+    if (chunk !== undefined) {
+      if (chunk.parts.length > 0) yield chunk;
+      return;
+    }
+  }
   const budget = caller.budget(who.shard);
   const progress = new FetchProgress();
   for (;;) {
@@ -58,6 +66,34 @@ export async function* routedFetch(
       if (begun) budget.refill();
       await budget.again(error, signal);
     }
+  }
+}
+
+/** So many messages are asked for by a call, which costs less than a stream. */
+const fewMax = 8;
+
+function isFew(uids: UidSet): boolean {
+  let count = 0;
+  for (let i = 0; i < uids.length; i += 2) count += (uids[i + 1] ?? 0) - (uids[i] ?? 0) + 1;
+  return count <= fewMax;
+}
+
+/** The whole answer; undefined when it is too long for one frame. */
+async function fetchFew(
+  caller: ShardCaller,
+  who: Principal,
+  request: FetchRequest,
+  signal: AbortSignal,
+): Promise<FetchChunk | undefined> {
+  const args = encodeFetch(request);
+  try {
+    return await caller.run(who.shard, signal, async (peer, epoch, _retry, deadlineMs) => {
+      const head = headOf(epoch, who, args);
+      return decodeChunk(await peer.call(streamNames.fetchFew, head, { signal, deadlineMs }));
+    });
+  } catch (error) {
+    if (isTooLong(error)) return undefined;
+    throw error;
   }
 }
 
@@ -178,12 +214,20 @@ export async function* routedRead(
   request: { readonly mailbox: MailboxId; readonly uid: Uid; readonly offset: number },
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const { mailbox, uid } = request;
+  const first = await caller.run(who.shard, signal, (peer, epoch, _retry, deadlineMs) => {
+    const head = headOf(epoch, who, [mailbox, uid, request.offset]);
+    return peer.call(streamNames.readFirst, head, { signal, deadlineMs });
+  });
+  const bytes = first.body ?? new Uint8Array(0);
+  if (bytes.byteLength > 0) yield bytes;
+  if (asBoolean(asArray(first.head, "beginning")[0], "all")) return;
   const budget = caller.budget(who.shard);
-  let { offset } = request;
+  let offset = request.offset + bytes.byteLength;
   for (;;) {
     let begun = false;
     try {
-      const args = [request.mailbox, request.uid, offset];
+      const args = [mailbox, uid, offset];
       for await (const { body } of await open(budget, streamNames.read, who, args, signal)) {
         if (body === undefined) continue;
         begun = true;

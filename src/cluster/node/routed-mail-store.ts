@@ -34,6 +34,7 @@ import type { SpoolRequest } from "../../mail/spool.ts";
 import type { Links, Peer, RpcReply } from "../link/rpc.ts";
 import { decodeBlob } from "./codec-values.ts";
 import { headOf, shardPrincipal, streamNames } from "./mail-service.ts";
+import { isTooLong, streamOf } from "./method.ts";
 import type { Method } from "./method.ts";
 import { appendMethod, deliverMethod } from "./methods-delivery.ts";
 import * as mailbox from "./methods-mailbox.ts";
@@ -234,7 +235,8 @@ export class RoutedMailStore implements MailStore {
     const { args, body } = method.encode(request);
     return this.#caller.run(who.shard, signal, async (peer, epoch, _retry, deadlineMs) => {
       const head = headOf(epoch, who, args);
-      return method.decodeReply(await send(peer, method, head, body, signal, deadlineMs));
+      const request = { head, headAgain: head, body };
+      return method.decodeReply(await send(peer, method, request, signal, deadlineMs));
     });
   }
 
@@ -249,8 +251,10 @@ export class RoutedMailStore implements MailStore {
     const { args, body } = method.encode(request);
     const again = [args[0], true, ...args.slice(2)];
     const attempt: Attempt<Result> = async (peer, epoch, retry, deadlineMs) => {
-      const head = headOf(epoch, who, retry ? again : args);
-      return method.decodeReply(await send(peer, method, head, body, signal, deadlineMs));
+      const headAgain = headOf(epoch, who, again);
+      const head = retry ? headAgain : headOf(epoch, who, args);
+      const request = { head, headAgain, body };
+      return method.decodeReply(await send(peer, method, request, signal, deadlineMs));
     };
     return this.#caller.run(who.shard, signal, attempt, retryMs);
   }
@@ -297,19 +301,30 @@ export class RoutedMailStore implements MailStore {
   }
 }
 
+interface Sent {
+  readonly head: readonly unknown[];
+  /** The same, known to have been asked before. */
+  readonly headAgain: readonly unknown[];
+  readonly body: Uint8Array | undefined;
+}
+
+/** By a call; an answer that is too long for one is asked for again, in pieces. */
 async function send(
   peer: Peer,
   method: { readonly name: string; readonly large: boolean },
-  head: readonly unknown[],
-  body: Uint8Array | undefined,
+  { head, headAgain, body }: Sent,
   signal: AbortSignal,
   deadlineMs: number,
 ): Promise<RpcReply> {
   const withBody = body === undefined ? {} : { body };
-  if (!method.large) return peer.call(method.name, head, { ...withBody, signal, deadlineMs });
+  try {
+    return await peer.call(method.name, head, { ...withBody, signal, deadlineMs });
+  } catch (error) {
+    if (!method.large || !isTooLong(error)) throw error;
+  }
   let first: RpcReply | undefined;
   const bodies: Uint8Array[] = [];
-  for await (const reply of peer.stream(method.name, head, { ...withBody, signal })) {
+  for await (const reply of peer.stream(streamOf(method), headAgain, { ...withBody, signal })) {
     first ??= reply;
     if (reply.body !== undefined) bodies.push(reply.body);
   }

@@ -7,7 +7,8 @@ import { MailError } from "../../mail/errors.ts";
 import type { MailboxId, ShardId } from "../../mail/ids.ts";
 import type { MailboxEvent, MailboxListing, MailStore, Principal } from "../../mail/mail-store.ts";
 import type { Links, RpcReply } from "../link/rpc.ts";
-import { decodeEvent, headOf, streamNames } from "./mail-service.ts";
+import { decodeEvent } from "./codec-events.ts";
+import { headOf, streamNames } from "./mail-service.ts";
 import type { Budget, ShardCaller } from "./shard-caller.ts";
 import type { ShardTable } from "./shard-table.ts";
 

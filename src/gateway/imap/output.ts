@@ -16,6 +16,7 @@ const smallBlock = 2 * 1024;
 const largeBlock = 64 * 1024;
 /** Up to this size a loop is faster than a copy by the runtime. */
 const shortBytesMax = 96;
+const none = Buffer.alloc(0);
 const fetchWord = Buffer.from(" FETCH (");
 const fetchStartMax = 32;
 const numberDigitsMax = 10;
@@ -134,9 +135,15 @@ export class Output {
   }
 
   #room(size: number): Buffer {
-    if (this.#block !== undefined && this.#used + size <= this.#block.length) return this.#block;
-    this.flush();
-    const block = Buffer.allocUnsafeSlow(Math.max(this.#blockSize, size));
+    const full = this.#block;
+    if (full !== undefined && this.#used + size <= full.length) return full;
+    // What is short goes into the next block, too: a copy costs less than one more write.
+    const kept =
+      full !== undefined && this.#used <= smallBlock ? full.subarray(0, this.#used) : none;
+    if (kept.length === 0) this.flush();
+    this.#used = kept.length;
+    const block = Buffer.allocUnsafeSlow(Math.max(this.#blockSize, kept.length + size));
+    block.set(kept);
     this.#blockSize = Math.min(4 * this.#blockSize, largeBlock);
     this.#block = block;
     return block;

@@ -110,6 +110,46 @@ describe("a change whose answer is lost behind its commit", () => {
   });
 });
 
+describe("an answer that is longer than a frame", () => {
+  test("comes in pieces, of a change that is done once", async () => {
+    const { routed, who, inbox, journal } = await start();
+    const keywords = Array.from({ length: 200 }, (_, n) => `$${n}`.padEnd(200, "k"));
+    const messages = Array.from({ length: 200 }, (_, n) => appendMessage(message(`${n}`)));
+    await routed.append(who, { ...change(), mailbox: "INBOX", messages }, never);
+    const entries = journal.entries.length;
+    const request = { ...change(), mailbox: inbox, uids: [1, 203], mode: "add" as const };
+    const { stored } = await routed.store(who, { ...request, flags: keywords }, never);
+    expect(stored).toHaveLength(203);
+    expect(stored.every(({ flags }) => keywords.every((each) => flags.includes(each)))).toBe(true);
+    expect(journal.entries.length).toBe(entries + 1);
+    const known = { mailbox: inbox, sinceModSeq: 0 as never, knownUidNext: 1 };
+    expect((await routed.changes(who, known, never)).added).toHaveLength(203);
+  });
+
+  test("is a literal that goes on by pieces, for one message as for many", async () => {
+    const { routed, who, inbox, peer } = await start();
+    const large = message("large", "x".repeat(250_000));
+    await routed.append(
+      who,
+      { ...change(), mailbox: "INBOX", messages: [appendMessage(large)] },
+      never,
+    );
+    const sections = ["BODY[]", "RFC822"].map((label) => ({
+      path: [],
+      kind: "body" as const,
+      label,
+    }));
+    peer.itemsUntilBreak = 1;
+    const request = { mailbox: inbox, uids: [4, 4], items: { flags: true, sections } };
+    let text = "";
+    for await (const { parts } of routed.fetch(who, request, never)) {
+      for (const { bytes } of parts) text += Buffer.from(bytes).toString();
+    }
+    const literal = `{${large.length}}\r\n${Buffer.from(large).toString()}`;
+    expect(text).toBe(`UID 4 FLAGS () BODY[] ${literal} RFC822 ${literal}`);
+  });
+});
+
 describe("a body that comes in frames of its own", () => {
   test("is sent again when its link breaks, as long as the bytes are at hand", async () => {
     const { routed, who, peer } = await start();
