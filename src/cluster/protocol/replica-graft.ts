@@ -4,6 +4,7 @@
 
 import { lsn as makeLsn } from "../../mail/ids.ts";
 import { endHash, hashAt, tailEnd } from "./hash-tail.ts";
+import { holds, joinsTail } from "./replica-report.ts";
 import { acceptAll } from "./replica-secondary.ts";
 import type { Graft, ReplicaState } from "./replica-state.ts";
 import type { ReplicaEffect, ReplicaEvent, ReplicaMessage } from "./replica-types.ts";
@@ -38,13 +39,6 @@ export function graftOwn<R>(state: ReplicaState, nowMs: number, out: ReplicaEffe
   if (epoch === undefined) return;
   const own = { epoch, from: me.node, throughLsn, throughHash, inc: state.inc, askedMs: nowMs };
   startGraft(state, own, out);
-}
-
-/** True when own log and tail together hold everything that was acknowledged here. */
-export function isComplete(state: Readonly<ReplicaState>): boolean {
-  const { first } = state;
-  if (first === undefined || state.copying || state.damaged || !joinsTail(state)) return false;
-  return holds(state, { throughLsn: tailEnd(first.tail), throughHash: endHash(first.tail) });
 }
 
 /** The other end of a graft: entries of our tail, which is still as our epoch is sealed. */
@@ -135,17 +129,4 @@ function pull<R>(state: ReplicaState, graft: Graft, nowMs: number, out: ReplicaE
     const throughLsn = graft.throughLsn;
     out.push({ kind: "sendPulled", to: from, toInc: inc, epoch, fromLsn, throughLsn });
   }
-}
-
-function holds(
-  state: Readonly<ReplicaState>,
-  { throughLsn, throughHash }: Pick<Graft, "throughLsn" | "throughHash">,
-): boolean {
-  return throughLsn < state.tail.baseLsn || hashAt(state.tail, throughLsn) === throughHash;
-}
-
-function joinsTail({ first, tail }: Readonly<ReplicaState>): boolean {
-  if (first === undefined) return false;
-  const at = makeLsn(first.tail.baseLsn);
-  return at < tail.baseLsn || hashAt(tail, at) === hashAt(first.tail, at);
 }

@@ -6,7 +6,7 @@ import type { Epoch, Lsn } from "../../mail/ids.ts";
 import { endHash, hashAt, tailEnd } from "./hash-tail.ts";
 import { assert } from "../../lib/assert.ts";
 import type { Position, SealAnswer, ShardReport } from "./manager-types.ts";
-import type { ReplicaState } from "./replica-state.ts";
+import type { Graft, ReplicaState } from "./replica-state.ts";
 import type { Copy } from "./shard-config.ts";
 
 /** Everything that is known of one copy, for status, metrics and managers. */
@@ -59,8 +59,30 @@ export function positionOf(state: Readonly<ReplicaState>): Position {
   return { lastLsn: tailEnd(log), lastHash: endHash(log), commitMark: commitLsn, markHash };
 }
 
-/** Answer to a `sealed` effect. */
+/** Answer to a `sealed` effect. A copy that its own tail has made whole is as good as a full one. */
 export function sealAnswerOf(state: Readonly<ReplicaState>): SealAnswer {
   const epoch = makeEpoch(state.sealedEpoch);
-  return { kind: "sealed", epoch, full: isFull(state), ...positionOf(state) };
+  return { kind: "sealed", epoch, full: isFull(state) || isComplete(state), ...positionOf(state) };
+}
+
+/** True when own log and tail together hold everything that was acknowledged here. */
+export function isComplete(state: Readonly<ReplicaState>): boolean {
+  const { first } = state;
+  if (first === undefined || state.copying || state.damaged || !joinsTail(state)) return false;
+  return holds(state, { throughLsn: tailEnd(first.tail), throughHash: endHash(first.tail) });
+}
+
+/** True when the own log has this entry, or all up to it is settled. */
+export function holds(
+  state: Readonly<ReplicaState>,
+  { throughLsn, throughHash }: Pick<Graft, "throughLsn" | "throughHash">,
+): boolean {
+  return throughLsn < state.tail.baseLsn || hashAt(state.tail, throughLsn) === throughHash;
+}
+
+/** True when the own log has the entry that the tail-first log begins behind. */
+export function joinsTail({ first, tail }: Readonly<ReplicaState>): boolean {
+  if (first === undefined) return false;
+  const at = makeLsn(first.tail.baseLsn);
+  return at < tail.baseLsn || hashAt(tail, at) === hashAt(first.tail, at);
 }

@@ -138,6 +138,17 @@ export class Member {
     this.step({ kind: "sealDurable", epoch: epoch(this.sealed), nowMs });
   }
 
+  /** A full copy of `other`'s entries up to `through` has arrived. */
+  take(other: Member, through: number): void {
+    this.log = other.log.slice(0, through);
+    this.durable = through;
+    this.committed = through;
+    this.shown = through;
+    const hash = this.log.at(-1)?.hash ?? 0;
+    const { nowMs } = this.#world;
+    this.step({ kind: "copied", point: { lsn: lsn(through), hash }, nowMs });
+  }
+
   tick(): void {
     const { leaseStartMs, heardMs } = this;
     this.step({ kind: "tick", nowMs: this.#world.nowMs, leaseStartMs, heardMs });

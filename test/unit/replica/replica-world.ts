@@ -42,6 +42,8 @@ export function randomFrom(seed: number): () => number {
 export class World {
   readonly members: Member[];
   packets: Packet[] = [];
+  /** What gets through. */
+  filter: (packet: Packet) => boolean = () => true;
   nowMs = 0;
   cuts = 0;
   saves = 0;
@@ -84,7 +86,8 @@ export class World {
   }
 
   post(packet: Packet): void {
-    if (!this.#down.has(linkOf(packet.from, packet.to))) this.packets.push(packet);
+    if (this.#down.has(linkOf(packet.from, packet.to)) || !this.filter(packet)) return;
+    this.packets.push(packet);
   }
 
   onCommit(member: Member, entry: Entry): void {
