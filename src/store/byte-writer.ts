@@ -1,6 +1,9 @@
 // A growing byte buffer for rows and entry heads: fixed and variable numbers, bytes and text, big-endian.
 // What is written here, byte-reader.ts reads. Knows nothing of what the bytes mean.
 
+/** Up to here two calls into native code cost more than a loop. Its length is one byte of varint. */
+const shortTextMax = 48;
+
 /** Writes values one behind the other; `take` copies them out and starts again. */
 export class ByteWriter {
   #bytes: Buffer;
@@ -63,6 +66,7 @@ export class ByteWriter {
 
   /** UTF-8 with its length in bytes in front. */
   text(text: string): void {
+    if (text.length <= shortTextMax && this.#shortAscii(text)) return;
     const length = Buffer.byteLength(text);
     this.varint(length);
     this.#room(length);
@@ -93,6 +97,22 @@ export class ByteWriter {
     this.#bytes.copy(out, 0, 0, this.#length);
     this.#length = 0;
     return out;
+  }
+
+  /** False, and nothing written, when there is more than ASCII. */
+  #shortAscii(text: string): boolean {
+    const { length } = text;
+    this.#room(1 + length);
+    const bytes = this.#bytes;
+    const at = this.#length + 1;
+    for (let i = 0; i < length; i++) {
+      const code = text.charCodeAt(i);
+      if (code > 0x7f) return false;
+      bytes[at + i] = code;
+    }
+    bytes[at - 1] = length;
+    this.#length = at + length;
+    return true;
   }
 
   #room(count: number): void {

@@ -19,20 +19,9 @@ import type {
   MessageSource,
   Principal,
 } from "../../mail/mail-store.ts";
-import type { MessageIndex, PartIndex } from "../../mail/message-index.ts";
 import type { UidSet } from "../../mail/uid-set.ts";
 import { ByteWriter } from "../../store/byte-writer.ts";
-import {
-  asArray,
-  asBoolean,
-  asBytes,
-  asCount,
-  asInteger,
-  asListOf,
-  asOptional,
-  asText,
-  malformed,
-} from "./decode.ts";
+import { asArray, asBoolean, asBytes, asCount, asOptional, asText, malformed } from "./decode.ts";
 import { WireReader } from "./wire-reader.ts";
 
 const writer = new ByteWriter(64 * 1024);
@@ -215,71 +204,6 @@ const infoFigures = [
   "recent",
   "sizeBytes",
 ] as const;
-
-export function encodeIndex(index: MessageIndex): readonly unknown[] {
-  return [
-    index.sizeBytes,
-    index.envelope,
-    index.bodyStructure,
-    encodePart(index.root),
-    index.sentMs ?? null,
-    index.messageId ?? null,
-    index.has8bit ?? null,
-    index.sentZone ?? null,
-  ];
-}
-
-export function decodeIndex(value: unknown): MessageIndex {
-  const fields = asArray(value, "index");
-  const sentMs = asOptional(fields[4], "date", asInteger);
-  const messageId = asOptional(fields[5], "message id", asText);
-  const has8bit = asOptional(fields[6], "8bit", asBoolean);
-  const sentZone = asOptional(fields[7], "zone", asInteger);
-  if (sentZone !== undefined && Math.abs(sentZone) > zoneMinutesMax) throw malformed("zone");
-  return {
-    sizeBytes: asCount(fields[0], "size"),
-    envelope: asBytes(fields[1], "envelope"),
-    bodyStructure: asBytes(fields[2], "body structure"),
-    root: decodePart(fields[3], 0),
-    ...(sentMs === undefined ? {} : { sentMs }),
-    ...(sentZone === undefined ? {} : { sentZone }),
-    ...(messageId === undefined ? {} : { messageId }),
-    ...(has8bit === undefined ? {} : { has8bit }),
-  };
-}
-
-/** `+9959`, the most that a Date: header can name. */
-const zoneMinutesMax = 99 * 60 + 59;
-
-/** Deeper nesting is never made by our own index. */
-const partDepthMax = 200;
-
-function encodePart(part: PartIndex): readonly unknown[] {
-  const { headerStart, bodyStart, bodyEnd, type, encoding } = part;
-  const children = part.children?.map(encodePart) ?? null;
-  const message = part.message === undefined ? null : encodePart(part.message);
-  const charset = part.charset ?? null;
-  return [headerStart, bodyStart, bodyEnd, type, encoding, charset, children, message];
-}
-
-function decodePart(value: unknown, depth: number): PartIndex {
-  if (depth > partDepthMax) throw malformed("part");
-  const fields = asArray(value, "part");
-  const nested = (part: unknown): PartIndex => decodePart(part, depth + 1);
-  const charset = asOptional(fields[5], "charset", asText);
-  const children = asOptional(fields[6], "parts", (parts) => asListOf(parts, "parts", nested));
-  const message = asOptional(fields[7], "message part", nested);
-  return {
-    headerStart: asCount(fields[0], "offset"),
-    bodyStart: asCount(fields[1], "offset"),
-    bodyEnd: asCount(fields[2], "offset"),
-    type: asText(fields[3], "type"),
-    encoding: asText(fields[4], "encoding"),
-    ...(charset === undefined ? {} : { charset }),
-    ...(children === undefined ? {} : { children }),
-    ...(message === undefined ? {} : { message }),
-  };
-}
 
 export function encodeBlob(blob: BlobRef): readonly unknown[] {
   return [blob.shard, blob.id, blob.sizeBytes, blob.sha256];

@@ -19,13 +19,8 @@ import type {
   MessageSource,
 } from "../../mail/mail-store.ts";
 import { decodeFailure } from "../link/wire-value.ts";
-import {
-  asMailboxId,
-  decodeIndex,
-  encodeIndex,
-  encodeSource,
-  SourceReader,
-} from "./codec-values.ts";
+import { decodeIndex, encodeIndex } from "./codec-index.ts";
+import { asMailboxId, encodeSource, SourceReader } from "./codec-values.ts";
 import { asArray, asCount, asHex32, asInteger, asListOf, asOptional, asText } from "./decode.ts";
 import { decodeChange, encodeChange } from "./method.ts";
 import type { Method } from "./method.ts";
@@ -34,21 +29,25 @@ export const deliverMethod: Method<DeliverRequest, readonly DeliverOutcome[]> = 
   name: "mail.deliver",
   large: false,
   encode: (request) => {
-    const { shard, recipients, source, index } = request;
+    const { opId, retry, shard, recipients, source, index } = request;
     const to = recipients.map((recipient) => encodeRecipient(recipient));
-    const what = [shard, request.deliveryId, to, encodeSource(source), encodeIndex(index)];
-    const accepted = request.accepted === true ? [true] : [];
-    return { args: [...encodeChange(request), ...what, ...accepted], ...bodyOf([source]) };
+    const what = [encodeSource(source), encodeIndex(index), request.accepted === true];
+    const args = [opId, retry, shard, request.deliveryId, to, ...what];
+    return source.kind === "bytes" ? { args, body: source.bytes } : { args };
   },
-  decode: (args, body) => ({
-    ...decodeChange(args),
-    shard: shardId(asCount(args[2], "shard", shardMax)),
-    deliveryId: deliveryId(asText(args[3], "deliveryId", 64)),
-    recipients: asListOf(args[4], "recipients", decodeRecipient),
-    source: new SourceReader(body).take(args[5]),
-    index: decodeIndex(args[6]),
-    ...(args[7] === true ? { accepted: true } : {}),
-  }),
+  decode: (args, body) => {
+    const { opId, retry } = decodeChange(args);
+    const request = {
+      opId,
+      retry,
+      shard: shardId(asCount(args[2], "shard", shardMax)),
+      deliveryId: deliveryId(asText(args[3], "deliveryId", 64)),
+      recipients: asListOf(args[4], "recipients", decodeRecipient),
+      source: new SourceReader(body).take(args[5]),
+      index: decodeIndex(args[6]),
+    };
+    return args[7] === true ? { ...request, accepted: true } : request;
+  },
   encodeReply: (outcomes) => ({
     head: outcomes.map((outcome) =>
       outcome.ok ? [outcome.mailbox, outcome.uidValidity, outcome.uid] : [outcome.failure],
@@ -105,11 +104,10 @@ function decodeRecipient(value: unknown): DeliverRecipient {
   const fields = asArray(value, "recipient");
   const mailbox = asOptional(fields[1], "mailbox", asText);
   const fingerprint = asOptional(fields[2], "fingerprint", asHex32);
-  return {
-    account: accountId(asCount(fields[0], "account")),
-    ...(mailbox === undefined ? {} : { mailbox }),
-    ...(fingerprint === undefined ? {} : { fingerprint }),
-  };
+  const account = accountId(asCount(fields[0], "account"));
+  if (mailbox === undefined)
+    return fingerprint === undefined ? { account } : { account, fingerprint };
+  return fingerprint === undefined ? { account, mailbox } : { account, mailbox, fingerprint };
 }
 
 function decodeDeliverOutcome(value: unknown): DeliverOutcome {

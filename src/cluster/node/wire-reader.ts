@@ -48,6 +48,23 @@ export class WireReader {
     return text;
   }
 
+  /** Bytes with their length in front, not copied. */
+  bytes(): Buffer {
+    const length = this.count();
+    const bytes = this.#bytes.subarray(this.#at, this.#at + length);
+    this.#at += length;
+    return bytes;
+  }
+
+  /** A safe integer of either sign, written as a double. */
+  integer(): number {
+    if (this.left < 8) throw malformed("number");
+    const value = this.#bytes.readDoubleBE(this.#at);
+    this.#at += 8;
+    if (!Number.isSafeInteger(value)) throw malformed("number");
+    return value;
+  }
+
   /** Ends the reading: nothing may be left. */
   end(): void {
     if (this.left > 0) throw malformed("body");
