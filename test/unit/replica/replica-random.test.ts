@@ -71,7 +71,7 @@ describe("replicas over a bad network with crashes", () => {
   test("two members agree and lose nothing acknowledged", () => {
     let cuts = 0;
     let acknowledged = 0;
-    for (let seed = 1; seed <= 400; seed += 1) {
+    for (let seed = 1; seed <= 150; seed += 1) {
       const world = runSeed(seed, ["n1", "n2"]);
       try {
         check(world);
@@ -82,12 +82,12 @@ describe("replicas over a bad network with crashes", () => {
       acknowledged += world.acknowledged.length;
     }
     // The histories must reach the hard cases, or the test says nothing.
-    expect(cuts).toBeGreaterThan(20);
-    expect(acknowledged).toBeGreaterThan(10_000);
+    expect(cuts).toBeGreaterThan(8);
+    expect(acknowledged).toBeGreaterThan(4_000);
   });
 
   test("three members agree and lose nothing acknowledged", () => {
-    for (let seed = 1; seed <= 150; seed += 1) {
+    for (let seed = 1; seed <= 50; seed += 1) {
       const world = runSeed(seed, ["n1", "n2", "n3"]);
       try {
         check(world);
