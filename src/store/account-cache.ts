@@ -13,6 +13,7 @@ import { emptyCounters } from "./entry-kind.ts";
 import type { Counters, MailboxRow, Op, QuotaUse } from "./entry-kind.ts";
 import { accountKey, table } from "./keyspace.ts";
 import type { StoreLimits } from "./limits.ts";
+import { mending } from "./mending.ts";
 import { makePages, wantsPages } from "./make-pages.ts";
 import { MailboxState } from "./mailbox-state.ts";
 import type { LoadingSummary, MailboxSummary } from "./mailbox-state.ts";
@@ -173,7 +174,7 @@ export class AccountCache {
 
   async #load(id: AccountId, loading: LoadingAccount): Promise<AccountState | undefined> {
     for (;;) {
-      const account = await readAccount(this.#queue, id);
+      const account = await mending(this.#queue, () => readAccount(this.#queue, id));
       if (account === undefined) {
         if (loading.missed.length === 0) return undefined;
         // Created while we looked: look again, it is in the queue now.
@@ -194,7 +195,9 @@ export class AccountCache {
     mailbox: MailboxState,
     loading: LoadingSummary,
   ): Promise<MailboxSummary> {
-    const summary = await loadSummary(this.#queue, account.id, mailbox.id);
+    const summary = await mending(this.#queue, () =>
+      loadSummary(this.#queue, account.id, mailbox.id),
+    );
     for (const op of loading.missed) applyToSummary(summary, op);
     summary.pins += loading.pins;
     if (mailbox.gone) return summary;

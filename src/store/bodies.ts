@@ -1,7 +1,7 @@
 // Bytes of messages: from body ids to places on this node to bytes, many at once. Places are kept in
 // the columns, so that a mailbox read again needs no look-ups.
 
-import { MailError } from "../mail/errors.ts";
+import { MailError, isMailError } from "../mail/errors.ts";
 import type { Columns } from "./columns.ts";
 import type { Engine } from "./engine.ts";
 import type { Location } from "./journal.ts";
@@ -40,10 +40,32 @@ export async function readBodies(
       return await readPlaces(engine, await placesOf(engine, columns, uids, names));
     } catch (error) {
       // Garbage rewriting moved a body between the two steps: its row has the new place.
-      if (tries === triesMax || !engine.bodies.isMoved(error)) throw error;
+      const isMoved = engine.bodies.isMoved(error);
+      if (tries === triesMax || (!isMoved && !isMailError(error, "DAMAGED"))) throw error;
       for (const uid of uids) keepPlace(columns, uid, undefined);
+      if (!isMoved && !(await mendBodies(engine, names))) throw error;
     }
   }
+}
+
+/** Has the bad ones among these bodies replaced. False when some can't be now. */
+async function mendBodies(engine: Engine, names: readonly BodyName[]): Promise<boolean> {
+  let good = true;
+  for (const { tag, lsn } of names) {
+    const key = bodyKey(tag, lsn);
+    try {
+      const value = await engine.rows.get(key);
+      if (value !== undefined) {
+        await readPlaces(engine, [readPlace(openRow(key, value))]);
+        continue;
+      }
+    } catch (error) {
+      if (engine.bodies.isMoved(error)) continue;
+      if (!isMailError(error, "DAMAGED")) throw error;
+    }
+    good = (await engine.mendBody(tag, lsn)) && good;
+  }
+  return good;
 }
 
 async function placesOf(

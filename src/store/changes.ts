@@ -11,6 +11,7 @@ import type { AccountState } from "./account-state.ts";
 import type { Engine } from "./engine.ts";
 import { afterPrefix, mailboxKey, modSeqKey, modSeqOfKey, table } from "./keyspace.ts";
 import type { MailboxState, MailboxSummary } from "./mailbox-state.ts";
+import { mending } from "./mending.ts";
 import { openRow } from "./row.ts";
 
 /** @see MailStore.changes */
@@ -37,7 +38,7 @@ export function changes(
       const older =
         sinceModSeq >= summary.vanishedSince
           ? undefined
-          : await storedVanished(engine, account, mailbox, sinceModSeq);
+          : await mending(engine.rows, () => storedVanished(engine, account, mailbox, sinceModSeq));
       engine.check(account, who);
       if (mailbox.gone) throw new MailError({ code: "MAILBOX_GONE", mailbox: mailbox.id });
       return changesIn(mailbox, summary, sinceModSeq, knownUidNext, older ?? []);

@@ -12,6 +12,7 @@ import { encodeClaims, readClaim } from "./entry-codec.ts";
 import { entryKind } from "./entry-kind.ts";
 import type { Claim, ClaimPayload } from "./entry-kind.ts";
 import { afterPrefix, claimKey, shardKey, shardTable } from "./keyspace.ts";
+import { mending } from "./mending.ts";
 import { propose } from "./propose.ts";
 import { openRow } from "./row.ts";
 
@@ -90,12 +91,11 @@ export function releaseClaim(
 }
 
 /** The claim of a name, released ones too. */
-export async function claimOf(
-  engine: Engine,
-  shard: ShardId,
-  name: string,
-): Promise<Claim | undefined> {
-  const key = claimKey(shard, name);
+export function claimOf(engine: Engine, shard: ShardId, name: string): Promise<Claim | undefined> {
+  return mending(engine.rows, () => readClaimOf(engine, claimKey(shard, name)));
+}
+
+async function readClaimOf(engine: Engine, key: Buffer): Promise<Claim | undefined> {
   const value = await engine.rows.get(key);
   if (value === undefined) return undefined;
   const reader = openRow(key, value);

@@ -4,6 +4,7 @@
 import { assert } from "../lib/assert.ts";
 import type { Clock } from "../lib/clock.ts";
 import { MailError } from "../mail/errors.ts";
+import { lsn, shardId } from "../mail/ids.ts";
 import type { AccountId, OpId, ShardId } from "../mail/ids.ts";
 import { AccountLock } from "./account-lock.ts";
 import { AccountCache } from "./account-cache.ts";
@@ -23,6 +24,7 @@ import type { RegistrationFeed } from "./registration-feed.ts";
 import { SpoolUsage } from "./spool-usage.ts";
 import { spoolRows, unspoolRows } from "./spool-rows.ts";
 import { UnconfirmedDeliveries } from "./unconfirmed.ts";
+import type { Repairs } from "./repairs.ts";
 import type { WriteQueue } from "./write-queue.ts";
 
 export interface EngineParts {
@@ -61,6 +63,7 @@ export class Engine {
   readonly #newestMs = new Map<ShardId, number>();
   #journal: Journal | undefined;
   #bodies: BodySource | undefined;
+  #repairs: Pick<Repairs, "body"> | undefined;
 
   constructor(parts: EngineParts) {
     this.rows = parts.rows;
@@ -153,6 +156,17 @@ export class Engine {
     let lock = this.#shardLocks.get(shard);
     if (lock === undefined) this.#shardLocks.set(shard, (lock = new AccountLock()));
     return lock;
+  }
+
+  /** Who can replace damaged bodies; absent in tools and tests that have no other member. */
+  set repairs(repairs: Pick<Repairs, "body">) {
+    this.#repairs = repairs;
+  }
+
+  /** True when a damaged body was replaced by another member's, or is now known to be lost on all. */
+  async mendBody(tag: number, at: number): Promise<boolean> {
+    const id = { shard: shardId(tag >>> 16), lsn: lsn(at), part: tag & 0xffff };
+    return ((await this.#repairs?.body(id)) ?? "later") !== "later";
   }
 
   /** @throws MailError DISK_FULL when the disks of the shard's members have no room for new mail. */

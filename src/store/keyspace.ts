@@ -6,7 +6,7 @@ import type { AccountId, DeliveryId, MailboxId, OpId, ShardId } from "../mail/id
 
 /** First byte of a key. */
 export const space = {
-  /** node → format version, node id, cluster id. */
+  /** node → format version, node id, cluster id; 1 → how far the scrubber is. */
   node: 0x4e,
   /** shard s, table → what a shard keeps as a whole. */
   shard: 0x53,

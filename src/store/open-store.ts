@@ -25,6 +25,10 @@ import { BlobStore } from "./log/blob-store.ts";
 import { openSegmentLog } from "./log/segment-log.ts";
 import type { SegmentLog, SegmentLogOptions } from "./log/types.ts";
 import { LogBodies } from "./log-bodies.ts";
+import { Repairs } from "./repairs.ts";
+import type { DamageKind, Mended } from "./repairs.ts";
+import { defaultScrubLimits, Scrubber } from "./scrubber.ts";
+import type { ScrubLimits } from "./scrubber.ts";
 import { StoreCopies } from "./store-copies.ts";
 import { RegistrationFeed } from "./registration-feed.ts";
 import { SpoolDrain } from "./spool-drain.ts";
@@ -46,6 +50,10 @@ export interface StoreParts {
   /** This node's own; a cluster's journal replaces `writeBlob` by one that writes on all members. */
   readonly bodies: BodySource;
   readonly storeId: StoreId;
+  /** Full copies of shards, out of this store and into it. */
+  readonly copies: StoreCopies;
+  /** Damaged bytes replaced by another member's, once it has a source. */
+  readonly repairs: Repairs;
 }
 
 export interface OpenStoreOptions {
@@ -68,6 +76,10 @@ export interface OpenStoreOptions {
   readonly logSizes?: Pick<SegmentLogOptions, "segmentBytes" | "windowMs" | "windowBytesMax">;
   /** When the disk counts as full, and how much ballast it carries; absent: always room, no ballast. */
   readonly diskLimits?: DiskLimits;
+  /** Absent: nothing is read through but on demand. */
+  readonly scrub?: Partial<ScrubLimits>;
+  /** Hears of each damaged row, body or blob that a read or the scrubber found. */
+  readonly onDamage?: (kind: DamageKind, what: string, outcome: Mended) => void;
   /** Time between checkpoints, 5 s by default; one is made at every new segment, too. */
   readonly checkpointEveryMs?: number;
 }
@@ -78,8 +90,8 @@ export interface OpenedStore extends StoreParts {
   readonly journal: Journal;
   readonly upkeep: Upkeep;
   readonly garbage: BodyGarbage;
-  /** Full copies of shards, out of this store and into it. */
-  readonly copies: StoreCopies;
+  /** Reads everything through, once a week. */
+  readonly scrubber: Scrubber;
   /** Makes everything applied durable in the index and moves CHECKPOINT. */
   checkpoint(): Promise<void>;
   /** Waits for what is under way, writes a last checkpoint, closes log and index. */
@@ -124,9 +136,9 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
     room,
   });
   await engine.unconfirmed.load();
-  const log = await openLog(options, engine, room, id);
-  const blobs = await BlobStore.open(disk, "blobs", clock);
-  const parts: StoreParts = { engine, log, blobs, bodies: new LogBodies(log, blobs), storeId: id };
+  const made: { upkeep?: Upkeep } = {};
+  const parts = await openParts(options, engine, room, id, made);
+  const { log, blobs, repairs } = parts;
   const { journal, bodies } = await journalFor(options, parts);
   engine.attach(journal, bodies);
   const garbage = new BodyGarbage(rows);
@@ -134,9 +146,12 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
     { engine, log, blobs, garbage, room },
     options.checkpointEveryMs ?? 5000,
   );
-  const copies = new StoreCopies({ engine, log, blobs, upkeep, room });
+  made.upkeep = upkeep;
   const store = new LocalMailStore(engine);
   const drain = options.makeJournal === undefined ? localDrain(options, store) : undefined;
+  const scrubLimits = { ...defaultScrubLimits, ...options.scrub };
+  const scrubber = new Scrubber({ engine, log, blobs, repairs, disk, clock }, scrubLimits);
+  if (options.scrub !== undefined) await scrubber.start();
   upkeep.start();
   room.start();
   return {
@@ -146,12 +161,13 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
     journal,
     upkeep,
     garbage,
-    copies,
+    scrubber,
     checkpoint: async () => {
       await log.checkpoint();
     },
     close: async () => {
       await drain?.stop();
+      await scrubber.stop();
       await upkeep.stop();
       await room.stop();
       await engine.accounts.stop();
@@ -174,6 +190,37 @@ function localDrain({ shards = [] }: OpenStoreOptions, store: LocalMailStore): S
   });
   drain.start();
   return drain;
+}
+
+/** What a journal is made over. `made` is filled in before anything is copied. */
+async function openParts(
+  options: OpenStoreOptions,
+  engine: Engine,
+  room: DiskRoom,
+  id: StoreId,
+  made: { readonly upkeep?: Upkeep },
+): Promise<StoreParts> {
+  const log = await openLog(options, engine, room, id);
+  const blobs = await BlobStore.open(options.disk, "blobs", options.clock);
+  const onDamage = options.onDamage ?? ((): void => undefined);
+  const repairs = new Repairs({ engine, log, blobs, onDamage });
+  engine.repairs = repairs;
+  engine.rows.mend = (error) => repairs.rowOf(error);
+  const hold = (): Promise<() => void> => {
+    assert(made.upkeep !== undefined, "copies are made of a store that is open");
+    return made.upkeep.hold();
+  };
+  const copies = new StoreCopies({ engine, log, blobs, room, hold });
+  const bodiesHere = new LogBodies(log, blobs, (name) => repairs.blob(name));
+  return {
+    engine,
+    log,
+    blobs,
+    bodies: bodiesHere,
+    storeId: id,
+    copies,
+    repairs,
+  };
 }
 
 function openLog(

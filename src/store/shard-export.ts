@@ -47,6 +47,8 @@ export async function* exportShard(
     if (parts.log.state(shard).damaged) {
       throw new MailError({ code: "DAMAGED", what: `shard ${shard} on this node` });
     }
+    // What is written out at checkpoints only is in the picture, too.
+    await parts.log.checkpoint();
     const taken = await parts.rows.snapshot(() => standOf(parts.log, shard));
     try {
       yield* new Export(parts, shard, taken.rows, signal).pieces(taken.mark);

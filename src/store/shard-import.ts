@@ -47,6 +47,7 @@ export async function importShard(
     }
     const point = await intake.finish();
     await parts.engine.rows.flush();
+    await parts.engine.unconfirmed.load(shard);
     await parts.log.restart(shard, point.lsn, point.hash).durable;
     await parts.log.checkpoint();
     parts.engine.feed.restart(shard);

@@ -10,6 +10,7 @@ import { rowHeaderBytes, rowIsSound } from "./row.ts";
 import { spreadReads } from "./spread-reads.ts";
 import { PageCursor, pageFrom, pageKey } from "./static-page.ts";
 import type { PageSpan } from "./static-page.ts";
+import { mending } from "./mending.ts";
 import type { WriteQueue } from "./write-queue.ts";
 
 /** Fewer are looked up one by one. */
@@ -150,7 +151,15 @@ export class StaticReader {
 }
 
 /** Values of the messages' own rows, in the order asked. @throws MailError DAMAGED */
-export async function readRows(
+export function readRows(
+  queue: WriteQueue,
+  account: AccountId,
+  names: readonly BodyName[],
+): Promise<Buffer[]> {
+  return mending(queue, () => readRowsOnce(queue, account, names));
+}
+
+async function readRowsOnce(
   queue: WriteQueue,
   account: AccountId,
   names: readonly BodyName[],

@@ -10,7 +10,6 @@ import type { SegmentLog } from "./log/types.ts";
 import type { CopyPiece, CopyPoint, ShardCopies } from "./shard-copy.ts";
 import { exportShard } from "./shard-export.ts";
 import { importShard } from "./shard-import.ts";
-import type { Upkeep } from "./upkeep.ts";
 
 export interface CopyProgress {
   readonly shard: ShardId;
@@ -27,7 +26,8 @@ export interface StoreCopiesParts {
   readonly engine: Engine;
   readonly log: SegmentLog;
   readonly blobs: BlobStore;
-  readonly upkeep: Upkeep;
+  /** @see Upkeep.hold */
+  readonly hold: () => Promise<() => void>;
   readonly room: DiskRoom;
 }
 
@@ -47,10 +47,9 @@ export class StoreCopies implements ShardCopies {
   }
 
   async *exportShard(shard: ShardId, signal: AbortSignal): AsyncGenerator<CopyPiece> {
-    const { engine, log, blobs, upkeep } = this.#parts;
+    const { engine, log, blobs, hold } = this.#parts;
     const running = this.#begin(shard, "out");
     try {
-      const hold = (): Promise<() => void> => upkeep.hold();
       engine.unconfirmed.save();
       const parts = { rows: engine.rows, log, blobs, hold };
       for await (const piece of exportShard(parts, shard, signal)) {
@@ -68,11 +67,10 @@ export class StoreCopies implements ShardCopies {
     pieces: AsyncIterable<CopyPiece>,
     signal: AbortSignal,
   ): Promise<CopyPoint> {
-    const { engine, log, blobs, upkeep, room } = this.#parts;
+    const { engine, log, blobs, hold, room } = this.#parts;
     if (room.level !== "ample") throw new MailError({ code: "DISK_FULL" });
     const running = this.#begin(shard, "in");
     try {
-      const hold = (): Promise<() => void> => upkeep.hold();
       const onPiece = (piece: CopyPiece, lostBodies: number): void => {
         count(running, piece);
         running.lostBodies = lostBodies;

@@ -61,6 +61,8 @@ export class Upkeep {
         (error: unknown) => {
           this.#running = undefined;
           if (this.#stopping.signal.aborted) return;
+          // A damaged row is replaced, if another member has it, before the next try.
+          background("store repair", this.#parts.engine.rows.mend(error));
           // A failed log or index has told onFatal itself; anything else is reported and tried again.
           background("store upkeep", Promise.reject(asError(error)));
           this.start();

@@ -51,6 +51,8 @@ const gatherMs = 10;
 const gatherBytes = 256 * 1024;
 
 export class WriteQueue {
+  /** Replaces the row that an error names as damaged; true when reading again is worth it. */
+  mend: (error: unknown) => Promise<boolean> = () => Promise.resolve(false);
   readonly #db: Database;
   readonly #options: WriteQueueOptions;
   #gathering: Gathering | undefined;

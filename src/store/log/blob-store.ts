@@ -129,7 +129,7 @@ export class BlobStore {
 
   /** Up to `length` bytes from `offset`. @throws {MailError} DAMAGED when they aren't here unharmed. */
   async read(name: string, offset: number, length: number): Promise<Uint8Array> {
-    const sums = await this.#sumsOf(name);
+    const sums = await this.#needSums(name);
     const file = await this.#need(name);
     try {
       return await readChecked(file, name, sums, offset, length);
@@ -144,7 +144,7 @@ export class BlobStore {
     offset = 0,
     length = Number.POSITIVE_INFINITY,
   ): AsyncGenerator<Uint8Array, void, undefined> {
-    const sums = await this.#sumsOf(name);
+    const sums = await this.#needSums(name);
     const file = await this.#need(name);
     try {
       const end = Math.min(await file.size(), offset + length);
@@ -195,7 +195,13 @@ export class BlobStore {
     return removed;
   }
 
-  /** Undefined: none are there, as with blobs of earlier versions; what is read is not compared. */
+  /** @throws {MailError} DAMAGED when there are none: `isComplete` makes them, if the blob is whole. */
+  async #needSums(name: string): Promise<BlobSums> {
+    const sums = await this.#sumsOf(name);
+    if (sums !== undefined) return sums;
+    throw new MailError({ code: "DAMAGED", what: `checksums of blob ${name}` });
+  }
+
   async #sumsOf(name: string): Promise<BlobSums | undefined> {
     const known = this.#sums.get(name);
     if (known !== undefined) return known;

@@ -79,11 +79,10 @@ export function decodeSums(bytes: Uint8Array): BlobSums | undefined {
 export async function readChecked(
   file: DiskFile,
   name: string,
-  sums: BlobSums | undefined,
+  sums: BlobSums,
   offset: number,
   length: number,
 ): Promise<Uint8Array> {
-  if (sums === undefined) return file.read(offset, length);
   const first = Math.floor(offset / pieceBytes);
   const base = first * pieceBytes;
   const most = sums.pieces.length * pieceBytes;
