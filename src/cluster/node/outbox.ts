@@ -6,6 +6,7 @@ import type { Lsn, ShardId } from "../../mail/ids.ts";
 import type { ChainHash } from "../protocol/hash-tail.ts";
 import type { MessageBase } from "../protocol/replica-types.ts";
 import type { Peer } from "../link/rpc.ts";
+import { ByteWriter } from "../../store/byte-writer.ts";
 import { encodeAppend, encodeMessage, replicaMethod, shipBytesMax } from "./replica-wire.ts";
 import type { PlainMessage } from "./replica-wire.ts";
 
@@ -30,7 +31,8 @@ interface Flight {
 
 export class Outbox {
   readonly #peer: Peer;
-  #heads: (readonly unknown[])[] = [];
+  readonly #heads = new ByteWriter(4096);
+  #messages = 0;
   #parts: Uint8Array[] = [];
   #bytes = 0;
 
@@ -59,8 +61,9 @@ export class Outbox {
   }
 
   add(shard: ShardId, message: PlainMessage): void {
-    if (this.#heads.length >= headsMax) this.flush();
-    this.#heads.push(encodeMessage(shard, message));
+    if (this.#messages >= headsMax) this.flush();
+    this.#messages += 1;
+    encodeMessage(this.#heads, shard, message);
   }
 
   /** A message with entries, of any length: split where a frame is full. */
@@ -71,15 +74,18 @@ export class Outbox {
     at: { readonly prevLsn: Lsn; readonly prevHash: ChainHash; readonly mark: Lsn },
     entries: readonly Shipment[],
   ): void {
-    if (this.#heads.length >= headsMax) this.flush();
+    if (this.#messages >= headsMax) this.flush();
+    const add = (): void => {
+      this.#messages += 1;
+      encodeAppend(this.#heads, kind, shard, base, { prevLsn, prevHash, mark: at.mark }, lengths);
+    };
     let { prevLsn, prevHash } = at;
     let lengths: number[] = [];
     for (const entry of entries) {
-      const length = entry.parts.reduce((sum, part) => sum + part.byteLength, 0);
+      let length = 0;
+      for (const part of entry.parts) length += part.byteLength;
       if (this.#bytes > 0 && this.#bytes + length > shipBytesMax) {
-        if (lengths.length > 0) {
-          this.#heads.push(encodeAppend(kind, shard, base, { ...at, prevLsn, prevHash }, lengths));
-        }
+        if (lengths.length > 0) add();
         this.flush();
         prevLsn = makeLsn(entry.lsn - 1);
         prevHash = previousHash(entries, entry, at.prevHash);
@@ -89,15 +95,15 @@ export class Outbox {
       this.#bytes += length;
       for (const part of entry.parts) this.#parts.push(part);
     }
-    this.#heads.push(encodeAppend(kind, shard, base, { ...at, prevLsn, prevHash }, lengths));
+    add();
   }
 
   /** Sends what was collected. Dropped when the link is down: the replica asks again. */
   flush(): void {
-    if (this.#heads.length === 0) return;
-    const heads = this.#heads;
+    if (this.#messages === 0) return;
+    const heads = this.#heads.take();
     const body = this.#bytes === 0 ? undefined : Buffer.concat(this.#parts, this.#bytes);
-    this.#heads = [];
+    this.#messages = 0;
     this.#parts = [];
     this.#bytes = 0;
     this.#peer.send(replicaMethod, heads, body);

@@ -1,13 +1,16 @@
 // Replica messages as frames between two nodes: all that one node has for another at the end of a
-// tick goes into one frame, heads as arrays of numbers, records as they lie in the log. Frames have
-// no reply. Leaves checking of records to the log.
+// tick goes into one frame, heads as packed numbers, records as they lie in the log. Frames have no
+// reply. With a hundred shards between two nodes there is about one message per entry and one per
+// acknowledgement, so a message makes nothing but itself. Leaves checking of records to the log.
 
-import { epoch, lsn, shardId, shardMax } from "../../mail/ids.ts";
-import type { Epoch, Lsn, ShardId } from "../../mail/ids.ts";
+import { epoch as makeEpoch, lsn as makeLsn, shardId, shardMax } from "../../mail/ids.ts";
+import type { Lsn, ShardId } from "../../mail/ids.ts";
 import { unreachable } from "../../lib/assert.ts";
 import type { ChainHash } from "../protocol/hash-tail.ts";
 import type { MessageBase, ReplicaMessage } from "../protocol/replica-types.ts";
-import { asArray, asCount, asListOf, asText, malformed } from "./decode.ts";
+import type { ByteWriter } from "../../store/byte-writer.ts";
+import { asBytes, malformed } from "./decode.ts";
+import { WireReader } from "./wire-reader.ts";
 
 /** Method of the one-way frames. */
 export const replicaMethod = "replica";
@@ -53,123 +56,147 @@ const code = {
 const tailBit = 32;
 const reasons = ["probe", "gap", "conflict", "damaged"] as const;
 
-/** The head of one message; the record bytes of an append follow in the frame's body, in order. */
-export function encodeMessage(shard: ShardId, message: PlainMessage): readonly unknown[] {
-  const head = headOf(code[message.kind], shard, message);
+/** Writes the head of one message; the record bytes of an append follow in the frame's body, in order. */
+export function encodeMessage(out: ByteWriter, shard: ShardId, message: PlainMessage): void {
+  writeBase(out, code[message.kind], shard, message);
   switch (message.kind) {
     case "probe":
     case "refused":
     case "copyNeeded":
-      return head;
+      return;
     case "pull":
-      return [...head, message.lsn];
+      out.varint(message.lsn);
+      return;
     case "status":
-      return [...head, reasons.indexOf(message.reason), message.lsn, message.hash];
+      out.varint(reasons.indexOf(message.reason));
+      out.varint(message.lsn);
+      out.varint(message.hash);
+      return;
     case "ack":
-      return [...head, message.lsn, message.hash, message.mark];
+      out.varint(message.lsn);
+      out.varint(message.hash);
+      out.varint(message.mark);
+      return;
     case "needBlob":
-      return [...head, message.lsn, message.blobs];
+      out.varint(message.lsn);
+      out.varint(message.blobs.length);
+      for (const blob of message.blobs) out.text(blob);
+      return;
     default:
-      return unreachable(message);
+      unreachable(message);
   }
 }
 
 /** As `encodeMessage`, for entries whose records are `lengths` bytes long. */
 export function encodeAppend(
+  out: ByteWriter,
   kind: "append" | "pulled",
   shard: ShardId,
   base: MessageBase,
   at: { readonly prevLsn: Lsn; readonly prevHash: ChainHash; readonly mark: Lsn },
   lengths: readonly number[],
-): readonly unknown[] {
-  return [...headOf(code[kind], shard, base), at.prevLsn, at.prevHash, at.mark, lengths];
+): void {
+  writeBase(out, code[kind], shard, base);
+  out.varint(at.prevLsn);
+  out.varint(at.prevHash);
+  out.varint(at.mark);
+  out.varints(lengths);
 }
 
-function headOf(kind: number, shard: ShardId, base: MessageBase): readonly number[] {
-  const { epoch: of, fromInc, toInc, tail } = base;
-  return [tail ? kind + tailBit : kind, shard, of, fromInc, toInc];
+function writeBase(out: ByteWriter, kind: number, shard: ShardId, base: MessageBase): void {
+  out.varint(base.tail ? kind + tailBit : kind);
+  out.varint(shard);
+  out.varint(base.epoch);
+  out.varint(base.fromInc);
+  out.varint(base.toInc);
 }
 
 /** @throws {MailError} INVALID when the frame has not the form above. */
 export function decodeFrame(head: unknown, body: Uint8Array | undefined): readonly Addressed[] {
-  const reader = { body: body ?? noBytes, at: 0 };
-  const messages = asArray(head, "replica frame").map((item) => decodeMessage(item, reader));
-  if (reader.at !== reader.body.byteLength) throw malformed("replica frame");
+  const reader = new WireReader(asBytes(head, "replica frame"));
+  const records = { body: body ?? noBytes, at: 0 };
+  const messages: Addressed[] = [];
+  while (reader.left > 0) {
+    const kind = reader.varint();
+    const shard = reader.varint();
+    if (shard > shardMax) throw malformed("shard");
+    messages.push({ shard: shardId(shard), message: readMessage(kind, reader, records) });
+  }
+  if (records.at !== records.body.byteLength) throw malformed("replica frame");
   return messages;
 }
 
 const noBytes = new Uint8Array(0);
 
-function decodeMessage(item: unknown, reader: { readonly body: Uint8Array; at: number }) {
-  const fields = asArray(item, "replica message");
-  const shard = shardId(asCount(fields[1], "shard", shardMax));
-  return { shard, message: decodeFields(fields, reader) };
+/** What is left of a frame's body. */
+interface Records {
+  readonly body: Uint8Array;
+  at: number;
 }
 
-function decodeFields(
-  fields: readonly unknown[],
-  reader: { readonly body: Uint8Array; at: number },
-): WireMessage {
-  const kind = asCount(fields[0], "replica message");
-  const base = {
-    epoch: asEpoch(fields[2]),
-    fromInc: asCount(fields[3], "incarnation"),
-    toInc: asCount(fields[4], "incarnation"),
-    tail: kind >= tailBit,
-  };
-  switch (kind % tailBit) {
+function readMessage(codeAndTail: number, reader: WireReader, records: Records): WireMessage {
+  const tail = codeAndTail >= tailBit;
+  const epoch = makeEpoch(reader.varint());
+  const fromInc = reader.varint();
+  const toInc = reader.varint();
+  switch (codeAndTail % tailBit) {
     case code.probe:
-      return { kind: "probe", ...base };
+      return { kind: "probe", epoch, fromInc, toInc, tail };
     case code.refused:
-      return { kind: "refused", ...base };
+      return { kind: "refused", epoch, fromInc, toInc, tail };
     case code.copyNeeded:
-      return { kind: "copyNeeded", ...base };
+      return { kind: "copyNeeded", epoch, fromInc, toInc, tail };
     case code.pull:
-      return { kind: "pull", ...base, lsn: asLsn(fields[5]) };
+      return { kind: "pull", epoch, fromInc, toInc, tail, lsn: readLsn(reader) };
+    case code.append:
     case code.pulled: {
-      const prev = { prevLsn: asLsn(fields[5]), prevHash: asHash(fields[6]) };
-      const records = asArray(fields[8], "records").map((length) => take(reader, length));
-      return { kind: "pulled", ...base, ...prev, records };
+      const prevLsn = readLsn(reader);
+      const prevHash = reader.varint();
+      const mark = readLsn(reader);
+      const at = { epoch, fromInc, toInc, tail, prevLsn, prevHash };
+      const taken = takeAll(reader, records);
+      return codeAndTail % tailBit === code.pulled
+        ? { kind: "pulled", ...at, records: taken }
+        : { kind: "append", epoch, fromInc, toInc, tail, prevLsn, prevHash, mark, records: taken };
     }
     case code.status: {
-      const reason = reasons[asCount(fields[5], "reason")];
+      const reason = reasons[reader.varint()];
       if (reason === undefined) throw malformed("reason");
-      return { kind: "status", ...base, reason, lsn: asLsn(fields[6]), hash: asHash(fields[7]) };
-    }
-    case code.append: {
-      const prev = { prevLsn: asLsn(fields[5]), prevHash: asHash(fields[6]) };
-      const records = asArray(fields[8], "records").map((length) => take(reader, length));
-      return { kind: "append", ...base, ...prev, mark: asLsn(fields[7]), records };
+      const [lsn, hash] = [readLsn(reader), reader.varint()];
+      return { kind: "status", epoch, fromInc, toInc, tail, reason, lsn, hash };
     }
     case code.ack: {
-      const at = { lsn: asLsn(fields[5]), hash: asHash(fields[6]) };
-      return { kind: "ack", ...base, ...at, mark: asLsn(fields[7]) };
+      const lsn = readLsn(reader);
+      const hash = reader.varint();
+      return { kind: "ack", epoch, fromInc, toInc, tail, lsn, hash, mark: readLsn(reader) };
     }
     case code.needBlob: {
-      const blobs = asListOf(fields[6], "blobs", (value) => asText(value, "blob", 128));
-      return { kind: "needBlob", ...base, lsn: asLsn(fields[5]), blobs };
+      const lsn = readLsn(reader);
+      const blobs = Array.from({ length: reader.count() }, () => readName(reader));
+      return { kind: "needBlob", epoch, fromInc, toInc, tail, lsn, blobs };
     }
     default:
       throw malformed("replica message");
   }
 }
 
-function take(reader: { readonly body: Uint8Array; at: number }, length: unknown): Uint8Array {
-  const end = reader.at + asCount(length, "record length");
-  if (end > reader.body.byteLength) throw malformed("record length");
-  const record = reader.body.subarray(reader.at, end);
-  reader.at = end;
-  return record;
+function takeAll(reader: WireReader, records: Records): readonly Uint8Array[] {
+  const taken: Uint8Array[] = [];
+  for (let left = reader.count(); left > 0; left--) {
+    const end = records.at + reader.varint();
+    if (end > records.body.byteLength) throw malformed("record length");
+    taken.push(records.body.subarray(records.at, end));
+    records.at = end;
+  }
+  return taken;
 }
 
-function asEpoch(value: unknown): Epoch {
-  return epoch(asCount(value, "epoch"));
+function readLsn(reader: WireReader): Lsn {
+  return makeLsn(reader.varint());
 }
 
-function asLsn(value: unknown): Lsn {
-  return lsn(asCount(value, "lsn"));
-}
-
-function asHash(value: unknown): ChainHash {
-  return asCount(value, "hash");
+function readName(reader: WireReader): string {
+  const name = reader.text();
+  if (name.length > 128) throw malformed("blob");
+  return name;
 }

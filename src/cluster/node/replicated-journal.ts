@@ -290,9 +290,11 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
     const entries = this.#entriesOf(message);
     if (entries === undefined) return undefined;
     const { epoch, fromInc, toInc, tail, prevLsn, prevHash } = message;
-    const at = { epoch, fromInc, toInc, tail, prevLsn, prevHash };
-    if (message.kind === "pulled") return { kind: "pulled", ...at, entries };
-    return { kind: "append", ...at, mark: message.mark, entries };
+    if (message.kind === "pulled") {
+      return { kind: "pulled", epoch, fromInc, toInc, tail, prevLsn, prevHash, entries };
+    }
+    const { mark } = message;
+    return { kind: "append", epoch, fromInc, toInc, tail, prevLsn, prevHash, mark, entries };
   }
 
   #entriesOf(message: WireAppend | WirePulled): readonly WireEntry<RecordRef>[] | undefined {

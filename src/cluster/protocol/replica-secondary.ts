@@ -190,8 +190,11 @@ function sendAck<R>(
   const hash = hashAt(log.tail, lsn);
   if (hash === undefined) return; // Below the applied entry: the primary knows that already.
   log.ackedLsn = lsn;
-  const at = { kind: "ack", lsn, hash, mark: state.commitLsn } as const;
-  out.push({ kind: "send", to, message: { ...base(state, log), ...at } });
+  const { epoch, fromInc, toInc, tail } = base(state, log);
+  const mark = state.commitLsn;
+  // Written out: with spreads this was a large part of what a secondary's protocol costs.
+  const message = { kind: "ack", epoch, fromInc, toInc, tail, lsn, hash, mark } as const;
+  out.push({ kind: "send", to, message });
 }
 
 /** False when the message does not join this log; then it was said so. */
