@@ -45,7 +45,8 @@ const readPauseMs = 200;
 export class ManagerWrites {
   readonly #options: ManagerWritesOptions;
   readonly #stop = new AbortController();
-  #queue: Write[] = [];
+  /** One a shard: of two wishes for it within a turn the later one counts. */
+  #queue = new Map<ShardId, Write>();
 
   constructor(options: ManagerWritesOptions) {
     this.#options = options;
@@ -54,10 +55,12 @@ export class ManagerWrites {
   /** Begins at the end of this turn. */
   write(plan: ShardPlan, ifEpoch: Epoch): void {
     const config = { ...plan, nonce: this.#options.random.hex(8) };
-    if (this.#queue.push({ config, ifEpoch }) > 1) return;
+    const first = this.#queue.size === 0;
+    this.#queue.set(config.shard, { config, ifEpoch });
+    if (!first) return;
     setImmediate(() => {
-      const due = this.#queue;
-      this.#queue = [];
+      const due = [...this.#queue.values()];
+      this.#queue.clear();
       for (let at = 0; at < due.length; at += changesMax) {
         this.#commit(due.slice(at, at + changesMax)).then(
           () => undefined,

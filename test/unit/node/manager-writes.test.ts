@@ -136,3 +136,13 @@ test("a write without an answer is told as what the key holds", async () => {
   const [, second] = await wrote(2);
   expect(second?.current?.epoch).toBe(1);
 });
+
+test("of two wishes for one shard within a turn the later one is written", async () => {
+  const { writes, wrote, transactions } = await setUp(2);
+  writes.write({ ...config(0, 2), minCopies: 1 }, epoch(1));
+  writes.write(config(1, 2), epoch(1));
+  writes.write({ ...config(0, 2), minCopies: 2 }, epoch(1));
+  const outcomes = await wrote(2);
+  expect(outcomes.find(({ shard }) => shard === 0)?.current?.minCopies).toBe(2);
+  expect(transactions.map(({ length }) => length)).toEqual([2]);
+});
