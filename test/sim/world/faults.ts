@@ -17,6 +17,7 @@ const lasting: readonly FaultKind[] = [
   "unknownWrites",
   "drift",
   "misjudge",
+  "crashPoints",
 ];
 
 export class Faults {
@@ -41,6 +42,14 @@ export class Faults {
       if (kind !== undefined) this.#happen(kind);
       this.begin();
     });
+  }
+
+  /** One of the moments after which a crash is most telling. */
+  point(node: SimNode): void {
+    const { plan, draws } = this.#world;
+    if (this.#over || !plan.faults.has("crashPoints") || !draws.chance(0.1)) return;
+    const lastsMs = draws.skewed(10, 1000);
+    this.#world.schedule.after(draws.skewed(0, 20), () => this.#kill(node, false, lastsMs));
   }
 
   /** Everything works again, apart from what was lost for good. */
@@ -88,6 +97,7 @@ export class Faults {
       case "isolate":
       case "cutPair":
       case "oneWay":
+      case "offGateways":
         return this.#partition(kind, node, lastsMs);
       case "resetLink": {
         const other = draws.pick([...nodes, ...gateways]);

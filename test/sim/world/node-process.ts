@@ -181,10 +181,10 @@ export class NodeProcess {
 
   leaseStartMs(shell: SimShell, node: MemberId): number {
     const { broken } = this.world;
-    if (broken === "lease") return Infinity;
+    if (broken === "lease") return this.nowMs;
     if (broken === "leaseOfSyncing") {
       const copy = shell.state.config?.secondaries.find((one) => one.node === node);
-      if (copy?.full === false) return Infinity;
+      if (copy?.full === false) return this.nowMs;
     }
     return this.pulse.leaseStartMs(shell.shard, node);
   }

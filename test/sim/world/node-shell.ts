@@ -13,7 +13,7 @@ import type {
   WireEntry,
 } from "../../../src/cluster/protocol/replica-types.ts";
 import type { ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
-import { chain, endOf, entryAt } from "./disk.ts";
+import { chain, endOf, entryAt, hashOf } from "./disk.ts";
 import type { Run, ShardImage, SimEntry } from "./disk.ts";
 import type { NodeProcess } from "./node-process.ts";
 import type { SimPulse } from "./pulse.ts";
@@ -81,6 +81,7 @@ export class SimShell {
     this.step({ kind: "config", config, nowMs: this.#node.nowMs });
     const { role } = this.state;
     if (before === "primary" && role !== "primary") this.#expire(Number.MAX_SAFE_INTEGER);
+    if (epochBefore !== this.state.config?.epoch) this.#node.world.point(this.#node.machine);
     // The engine forgets what it evaluated and did not see applied.
     if (before !== role || epochBefore !== this.state.config?.epoch) this.learn();
   }
@@ -117,8 +118,11 @@ export class SimShell {
   tick(logWindow: number): void {
     const { nowMs } = this.#node;
     this.#prune(nowMs, logWindow);
-    const heardMs = this.#node.pulse.lastGrantedMs(this.shard);
-    this.step({ kind: "tick", nowMs, leaseStartMs: this.leaseStartMs, heardMs });
+    const { pulse } = this.#node;
+    const heardMs = pulse.lastGrantedMs(this.shard);
+    // Whatever rule is broken: who is to be removed goes by the true leases.
+    const leaseStartMs = (node: MemberId) => pulse.leaseStartMs(this.shard, node);
+    this.step({ kind: "tick", nowMs, leaseStartMs, heardMs });
   }
 
   receive(from: MemberId, message: ReplicaMessage<Op>): void {
@@ -127,7 +131,29 @@ export class SimShell {
       message.kind === "append" || message.kind === "pulled"
         ? { ...message, entries: message.entries.map((entry) => this.#check(entry)) }
         : message;
-    this.step({ kind: "message", from, message: taken, nowMs });
+    const seen = this.#node.world.broken === "cutOfTail" ? this.#overlook(taken) : taken;
+    this.step({ kind: "message", from, message: seen, nowMs });
+  }
+
+  /** With the rule broken that a diverged tail is cut: what lies here counts as what was sent. */
+  #overlook(message: ReplicaMessage<Op>): ReplicaMessage<Op> {
+    const { main } = this.image;
+    if (message.kind !== "append" || message.tail) return message;
+    const prevHash = hashOf(main, message.prevLsn) ?? message.prevHash;
+    const entries = message.entries.map((entry) => {
+      const mine = entryAt(main, entry.lsn);
+      const before = hashOf(main, entry.lsn - 1) ?? entry.prevHash;
+      return { ...entry, prevHash: before, hash: mine?.hash ?? entry.hash };
+    });
+    return { ...message, prevHash, entries };
+  }
+
+  /** The lie that goes with it: the acknowledgement names the primary's content. */
+  #pretend(to: MemberId, message: ReplicaMessage<Op>): ReplicaMessage<Op> {
+    if (message.kind !== "ack" || message.tail) return message;
+    const theirs = this.#node.world.nodeOf(to)?.process?.log.image(this.shard).main;
+    const hash = theirs === undefined ? undefined : hashOf(theirs, message.lsn);
+    return { ...message, hash: hash ?? message.hash };
   }
 
   /** The receiver looks whether it has the bodies. */
@@ -381,7 +407,9 @@ export class SimShell {
   }
 
   #send(to: MemberId, message: ReplicaMessage<Op>): void {
-    this.#node.sendReplica(to, this.shard, message);
+    const { world } = this.#node;
+    const said = world.broken === "cutOfTail" ? this.#pretend(to, message) : message;
+    this.#node.sendReplica(to, this.shard, said);
   }
 
   #sendBlobs(effect: EffectOf<"sendBlobs">): void {
@@ -443,6 +471,7 @@ export class SimShell {
   }
 
   #answer(kind: "seal" | "handOver" | "graft", effect: Effect): void {
+    this.#node.world.point(this.#node.machine);
     const waiting = this.#calls.filter((call) => call.kind === kind);
     this.#calls = this.#calls.filter((call) => call.kind !== kind);
     for (const call of waiting) call.done(effect);

@@ -32,6 +32,10 @@ export const faultKinds = [
   "move",
   "addNode",
   "lastingLoss",
+  /** A node that all gateways have lost, but no other node. */
+  "offGateways",
+  /** A node dies right after one of the moments that matter. */
+  "crashPoints",
 ] as const;
 
 export type FaultKind = (typeof faultKinds)[number];
@@ -60,55 +64,67 @@ export interface Plan {
   readonly coordinator: CoordinatorFaults;
 }
 
-/** The plan of a seed. `wants`: faults that are always among it. */
+/**
+ * The plan of a seed. `wants`: faults that are always among it. Each choice has draws of its own, so that a
+ * new kind of fault changes only the seeds that have it.
+ */
 export function makePlan(seed: number, wants: readonly FaultKind[] = []): Plan {
-  const draws = new Draws(seed ^ 0x5bd1e995);
-  const faultless = wants.length === 0 && draws.chance(0.04);
-  const share = draws.pick([0.08, 0.15, 0.25, 0.4]) ?? 0.2;
+  const draw = (name: string) => new Draws(mix(seed, name));
+  const pick = <T>(name: string, from: readonly [T, ...T[]]): T => draw(name).pick(from) ?? from[0];
+  const faultless = wants.length === 0 && draw("faultless").chance(0.04);
+  const share = pick("share", [0.08, 0.15, 0.25, 0.4]);
   const faults = new Set<FaultKind>(wants);
-  for (const kind of faultKinds) if (!faultless && draws.chance(share)) faults.add(kind);
+  for (const kind of faultKinds) if (!faultless && draw(kind).chance(share)) faults.add(kind);
   if (!faultless && faults.size === 0) faults.add("kill");
   const has = (kind: FaultKind) => faults.has(kind);
-  const nodes = draws.pick([2, 3, 3, 4, 4, 5]) ?? 3;
   return {
     seed,
-    nodes,
-    gateways: draws.pick([1, 2, 2, 3]) ?? 2,
-    shards: draws.pick([1, 2, 4, 6]) ?? 2,
-    clientsPerGateway: draws.pick([1, 2, 3]) ?? 2,
-    minCopies: draws.chance(0.85) ? 2 : 1,
+    nodes: pick("nodes", [2, 3, 3, 4, 4, 5]),
+    gateways: pick("gateways", [1, 2, 2, 3]),
+    shards: pick("shards", [1, 2, 4, 6]),
+    clientsPerGateway: pick("clients", [1, 2, 3]),
+    minCopies: pick("minCopies", [2, 2, 2, 2, 2, 1]),
     faults,
     faultless,
     pauses: has("pause"),
-    faultsMs: draws.pick([3000, 6000, 10_000]) ?? 6000,
-    faultEveryMs: draws.pick([200, 500, 1000, 2000]) ?? 1000,
+    faultsMs: pick("faultsMs", [3000, 6000, 10_000]),
+    faultEveryMs: pick("faultEveryMs", [200, 500, 1000, 2000]),
     healMsMax: 60_000,
-    thinkMs: draws.pick([5, 40, 150]) ?? 40,
-    wrongMember: draws.pick([0, 0.1, 0.4]) ?? 0.1,
+    thinkMs: pick("thinkMs", [5, 40, 150]),
+    wrongMember: pick("wrongMember", [0, 0.1, 0.4]),
     misjudge: has("misjudge") ? 0.1 : 0,
     drift: has("drift") ? 0.05 : 0.001,
-    logWindow: draws.pick([10, 50, 1000]) ?? 1000,
+    logWindow: pick("logWindow", [10, 50, 1000]),
     network: {
-      loss: has("loss") ? draws.between(0.02, 0.3) : 0,
+      loss: has("loss") ? draw("lossShare").between(0.02, 0.3) : 0,
       doubled: has("loss") ? 0.1 : 0,
       late: has("lateDatagrams") ? 0.05 : 0,
       lateMsMax: 5000,
       delayMs: 0.2,
-      jitterMs: draws.pick([1, 5, 40]) ?? 5,
-      wild: has("wildLinks") ? draws.between(0.002, 0.05) : 0,
+      jitterMs: pick("jitterMs", [1, 5, 40]),
+      wild: has("wildLinks") ? draw("wildShare").between(0.002, 0.05) : 0,
     },
     disk: {
-      syncMs: draws.pick([0.2, 2, 8]) ?? 1,
-      syncJitterMs: draws.pick([1, 10]) ?? 1,
+      syncMs: pick("syncMs", [0.2, 2, 8]),
+      syncJitterMs: pick("syncJitterMs", [1, 10]),
       slow: has("slowDisk") ? 0.02 : 0,
       slowMsMax: 1500,
     },
     coordinator: {
       delayMs: 1,
-      jitterMs: draws.pick([5, 50]) ?? 5,
+      jitterMs: pick("coordinatorMs", [5, 50]),
       unknown: has("unknownWrites") ? 0.2 : 0,
       watchMs: 1,
       watchMsMax: has("slowWatch") ? 3000 : 20,
     },
   };
+}
+
+function mix(seed: number, name: string): number {
+  let hash = seed ^ 0x5bd1e995;
+  for (let at = 0; at < name.length; at++) {
+    hash = Math.imul(hash ^ name.charCodeAt(at), 0x01000193);
+    hash ^= hash >>> 15;
+  }
+  return hash >>> 0;
 }

@@ -15,7 +15,7 @@ import type { Life } from "./life.ts";
 import type { World } from "./world.ts";
 import type { Machine } from "./machine.ts";
 
-const tickMs = 25;
+const tickMs = 50;
 const clockGapMs = 100;
 
 export class SimPulse {
@@ -93,9 +93,7 @@ export class SimPulse {
 
   /** A datagram of `from`, if it is meant for this life and comes from the present one. */
   receive(from: Machine, fromInc: number, toInc: number, message: HeartbeatMessage): void {
-    const checked = this.#world.broken !== "incarnations";
-    if (checked && toInc !== this.#life.incarnation) return;
-    if (checked && from.life?.incarnation !== fromInc) return;
+    if (toInc !== this.#life.incarnation || from.life?.incarnation !== fromInc) return;
     this.#heard.set(from.member, this.#life.nowMs);
     const nowMs = this.#life.nowMs;
     this.#step({ kind: "message", from: from.member, message, nowMs });

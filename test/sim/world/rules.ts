@@ -25,7 +25,6 @@ export const rules = [
   "handOverIsFinal",
   "waitAfterRestart",
   "askFreezes",
-  "incarnations",
 ] as const;
 
 export type Rule = (typeof rules)[number];

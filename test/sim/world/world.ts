@@ -54,6 +54,7 @@ export class World {
   quiet = false;
   readonly #trace: ((line: string) => void) | undefined;
   readonly #detailed: boolean;
+  readonly #faults: Faults;
   readonly #byName = new Map<MemberId, Machine>();
   #stores = 0;
   #ops = 0;
@@ -79,6 +80,7 @@ export class World {
       nodes.push(new SimNode(this, at, name, this.#rate(), plan.disk, plan.logWindow));
     }
     this.nodes = nodes;
+    this.#faults = new Faults(this);
     this.gateways = Array.from(
       { length: plan.gateways },
       (_, at) => new SimGateway(this, plan.nodes + at, memberId(`g${at + 1}`), this.#rate()),
@@ -91,6 +93,11 @@ export class World {
       for (const other of this.nodes.slice(at + 1)) this.network.connect(node, other);
       for (const gateway of this.gateways) this.network.connect(node, gateway);
     }
+  }
+
+  /** Something happened at a node after which a crash is most telling. */
+  point(node: SimNode): void {
+    this.#faults.point(node);
   }
 
   trace(line: () => string): void {
@@ -148,7 +155,7 @@ export class World {
   run(): void {
     this.#init();
     for (const machine of [...this.nodes, ...this.gateways]) machine.start();
-    const faults = new Faults(this);
+    const faults = this.#faults;
     faults.begin();
     this.#runTo(this.plan.faultsMs, () => false);
     this.trace(() => "faults end, everything is healed");
