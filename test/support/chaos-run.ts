@@ -86,9 +86,9 @@ export class ChaosContext {
     if (!this.#hit.has(pid)) this.closedByUs.push(`${protocol} at ${gateway}`);
   }
 
-  /** Messages to the user that are acknowledged by now. */
+  /** Messages to the user that are acknowledged by now and must show; spooled ones show later. */
   acknowledged(user: string): readonly string[] {
-    return [...(this.ledger.byUser.get(user) ?? [])];
+    return [...(this.ledger.inMailbox.get(user) ?? [])];
   }
 
   /** Notes a fault that is made right after; it concerns users with a copy on `member`, or all. */

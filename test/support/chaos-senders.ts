@@ -53,10 +53,12 @@ class Sender {
       const message = ledgerMessage(id, text + id);
       const sent = { id, user, hash: hashOf(message) };
       counts.tries++;
+      const sentMs = performance.now();
       const outcome = await client.deliver({ to: [user], message });
       if (outcome.kind === "accepted") {
-        ledger.accept(sent);
-        outages.operation(user, startedMs, performance.now());
+        const endedMs = performance.now();
+        ledger.accept(sent, endedMs - sentMs);
+        outages.operation(user, startedMs, endedMs);
         return;
       }
       if (outcome.kind === "unknown") ledger.unknown.set(id, sent);

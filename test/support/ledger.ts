@@ -14,8 +14,8 @@ export interface Sent {
 export class Ledger {
   readonly #file: number;
   readonly accepted = new Map<string, Sent>();
-  /** Ids of accepted messages, by user. */
-  readonly byUser = new Map<string, string[]>();
+  /** Ids of accepted messages that lie in the mailbox, not in the spool, by user. */
+  readonly inMailbox = new Map<string, string[]>();
   /** Tries whose outcome is unknown. */
   readonly unknown = new Map<string, Sent>();
   /** Tries that were refused or never sent: nothing of them may be stored. */
@@ -32,11 +32,13 @@ export class Ledger {
     fsyncSync(this.#file);
   }
 
-  accept(sent: Sent): void {
+  /** @param afterMs How long the answer took: what a mail node that is away keeps waiting goes to the spool. */
+  accept(sent: Sent, afterMs = spoolAfterMs): void {
     this.write(sent);
     this.accepted.set(sent.id, sent);
-    const ids = this.byUser.get(sent.user);
-    if (ids === undefined) this.byUser.set(sent.user, [sent.id]);
+    if (afterMs >= spoolAfterMs) return;
+    const ids = this.inMailbox.get(sent.user);
+    if (ids === undefined) this.inMailbox.set(sent.user, [sent.id]);
     else ids.push(sent.id);
   }
 
@@ -49,6 +51,8 @@ export class Ledger {
   }
 }
 
+/** A little less than the gateway's own. */
+const spoolAfterMs = 1900;
 const marker = "X-Ledger: ";
 
 /** A message that can be found again: its first field names it, and its hash covers all from there on. */
