@@ -124,7 +124,7 @@ function decodeSecondary(value: unknown): SecondaryCopy {
   const fromLsn = asOptional(copy["fromLsn"], "fromLsn", asNumber);
   const anchorHash = asOptional(copy["anchorHash"], "anchorHash", asNumber);
   const full = asBoolean(copy["full"], "full");
-  const alone = asOptional(copy["alone"], "alone", asBoolean);
+  const late = asOptional(copy["late"], "late", asBoolean);
   if (!full && (fromLsn === undefined || fromLsn < 1)) {
     throw new DecodeError("a copy that is not full should have a fromLsn");
   }
@@ -133,7 +133,7 @@ function decodeSecondary(value: unknown): SecondaryCopy {
     full,
     ...(fromLsn === undefined ? {} : { fromLsn: lsn(fromLsn) }),
     ...(anchorHash === undefined ? {} : { anchorHash }),
-    ...(alone === true ? { alone } : {}),
+    ...(late === true ? { late } : {}),
   };
 }
 

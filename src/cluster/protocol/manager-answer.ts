@@ -58,7 +58,7 @@ function promoteTo(
   const next =
     others.length >= secondariesWanted
       ? undefined
-      : newCopy(state, shard, primary, linked, anchor, except);
+      : newCopy(state, config, primary, linked, anchor, except);
   const old = isWiped(state, config.primary) ? "gone" : "former";
   write(state, shard, promote(config, primary, old, next), out);
 }
@@ -74,7 +74,7 @@ function startGraft(
   if (config.secondaries.some((one) => one.full)) return false;
   const isSealed = (copy: Copy) => answers.get(copy.node)?.kind === "sealed";
   const source = config.secondaries.find(
-    (one) => one.alone !== true && copies.some((copy) => sameCopy(copy, one)) && isSealed(one),
+    (one) => one.late !== true && copies.some((copy) => sameCopy(copy, one)) && isSealed(one),
   );
   const base = config.former?.find(
     (one) =>

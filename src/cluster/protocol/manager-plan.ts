@@ -14,21 +14,25 @@ export interface Anchor {
   readonly markHash: ChainHash;
 }
 
-/** A copy that has nothing yet but gets every entry behind the anchor from now on. */
+/**
+ * A copy that has nothing yet but gets every entry behind the anchor from now on.
+ *
+ * @param still the primary commits nothing between telling its commit mark and the change.
+ */
 export function tailFirst(
   config: ShardConfig,
   copy: Copy,
   { commitMark, markHash }: Anchor,
+  still: boolean,
 ): SecondaryCopy {
   const { node, store } = copy;
   const fromLsn = makeLsn(commitMark + 1);
-  // While it was alone the primary showed what it had not committed; no tail from later on has that
-  // for certain before it is full.
-  const { secondaries } = config;
-  const wasAlone = secondaries.length === 0 || secondaries.some((one) => one.alone === true);
-  const alone = wasAlone && !secondaries.some((one) => one.full);
   const tail = { node, store, full: false, fromLsn, anchorHash: markHash };
-  return alone ? { ...tail, alone } : tail;
+  // A primary that was alone showed what it had not committed: whoever takes the place of a late copy
+  // does not have that either.
+  const { secondaries } = config;
+  const late = !secondaries.some((one) => one.full) && secondaries.some((one) => one.late === true);
+  return still && !late ? tail : { ...tail, late: true };
 }
 
 /**

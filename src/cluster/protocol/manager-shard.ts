@@ -18,7 +18,7 @@ import {
 import type { ManagedShard, ManagerState } from "./manager-state.ts";
 import type { ManagerEffect, SealAnswer } from "./manager-types.ts";
 import { sameCopy } from "./shard-config.ts";
-import type { Copy, SecondaryCopy } from "./shard-config.ts";
+import type { Copy, SecondaryCopy, ShardConfig } from "./shard-config.ts";
 
 /** One full secondary beside the primary is what a shard has at rest. */
 export const secondariesWanted = 1;
@@ -81,7 +81,7 @@ function takeOver(
   }
   const isTailOnly = !config.secondaries.some((one) => one.full);
   const tails = isTailOnly
-    ? config.secondaries.filter((one) => one.alone !== true && isHere(state, one))
+    ? config.secondaries.filter((one) => one.late !== true && isHere(state, one))
     : [];
   const bases = graftBases(state, shard);
   if (tails.length > 0 && bases.length > 0) {
@@ -127,7 +127,7 @@ function secondaryRemoved(state: ManagerState, shard: ManagedShard, out: Manager
   const next =
     left >= secondariesWanted
       ? undefined
-      : newCopy(state, shard, config.primary, heard.linked, heard.report, [secondary.node]);
+      : newCopy(state, config, config.primary, heard.linked, heard.report, [secondary.node]);
   write(state, shard, removeSecondary(config, secondary, next), out);
   return true;
 }
@@ -252,9 +252,28 @@ export function addCopy(
     order?.kind === "move" ? orderedCopy(state, shard, order.to, anchor, linked) : undefined;
   // An order that can't be carried out now doesn't keep the shard from what it needs.
   const needed = ordered === undefined && wantsCopy(state, shard);
-  const next = needed ? newCopy(state, shard, config.primary, linked, anchor, []) : ordered;
+  const next = needed ? neededCopy(state, shard, anchor, linked) : ordered;
   shard.restUntilMs = state.nowMs + restMs;
   if (next !== undefined) write(state, shard, addSecondary(config, next), out);
+}
+
+/** Whoever fits best when there are too few; else the former member that is back, if it is linked. */
+function neededCopy(
+  state: ManagerState,
+  shard: ManagedShard,
+  anchor: Anchor,
+  linked: readonly MemberId[],
+): SecondaryCopy | undefined {
+  const { config } = shard;
+  const staying = config.secondaries.filter((one) => !isDraining(state, one.node));
+  const former = formerReturned(state, shard);
+  const tooFew = staying.length < secondariesWanted;
+  const copy = tooFew
+    ? chooseCopy(state, config, config.primary, linked, [])
+    : former !== undefined && linked.includes(former.node)
+      ? former
+      : undefined;
+  return copy === undefined ? undefined : tailFirst(config, copy, anchor, false);
 }
 
 function orderedCopy(
@@ -268,20 +287,20 @@ function orderedCopy(
   if (facts === undefined || !linked.includes(to)) return undefined;
   if (shard.config.primary.node === to) return undefined;
   if (shard.config.secondaries.some(({ node }) => node === to)) return undefined;
-  return tailFirst(shard.config, { node: to, store: facts.store }, anchor);
+  return tailFirst(shard.config, { node: to, store: facts.store }, anchor, false);
 }
 
-/** Another secondary behind this anchor; a former member before all others. */
+/** Another secondary behind the anchor of a primary that stands still; a former member before others. */
 export function newCopy(
   state: ManagerState,
-  shard: ManagedShard,
+  config: ShardConfig,
   primary: Copy,
   linked: readonly MemberId[],
   anchor: Anchor,
   except: readonly MemberId[],
 ): SecondaryCopy | undefined {
-  const copy = chooseCopy(state, shard.config, primary, linked, except);
-  return copy === undefined ? undefined : tailFirst(shard.config, copy, anchor);
+  const copy = chooseCopy(state, config, primary, linked, except);
+  return copy === undefined ? undefined : tailFirst(config, copy, anchor, true);
 }
 
 /** More full copies than wanted, and no order that needs them: the manager that had it is gone. */

@@ -18,11 +18,10 @@ export interface SecondaryCopy extends Copy {
   /** Of a copy that is not full: hash of entry `fromLsn` − 1, which is committed. */
   readonly anchorHash?: ChainHash;
   /**
-   * Of a copy that is not full: it was put in while the primary was alone, which may have shown (with
-   * `minCopies: 1` acknowledged) entries that its tail does not hold yet. Its tail can't stand in for
-   * the primary.
+   * Of a copy that is not full: it was put in while the primary went on, which may have acknowledged
+   * or shown entries meanwhile that its tail does not hold yet. Its tail can't stand in for the primary.
    */
-  readonly alone?: boolean;
+  readonly late?: boolean;
 }
 
 export interface ShardConfig {
