@@ -1,9 +1,7 @@
 // Whether this node should keep its primaries: slow or stuck fsyncs, a stalled event loop, a full disk,
-// records that come back wrong. Grey failures are told in the load figures; managers move primaries
-// away. cluster.md "Storage faults"
+// records that come back wrong. A node that is unwell tells the managers, who move primaries away. cluster.md "Storage faults"
 
-/** In the order of their bits in the load figures: add at the end only. */
-export const ailments = ["slowSync", "stalledLoop", "diskFull", "badRecords"] as const;
+const ailments = ["slowSync", "stalledLoop", "diskFull", "badRecords"] as const;
 export type Ailment = (typeof ailments)[number];
 
 export interface HealthSample {
@@ -99,14 +97,4 @@ export class Health {
       this.#bad.shift();
     return badRecords - (this.#bad[0]?.count ?? badRecords);
   }
-}
-
-/** As one number for the load figures. */
-export function encodeAilments(list: readonly Ailment[]): number {
-  return ailments.reduce((bits, name, index) => bits + (list.includes(name) ? 2 ** index : 0), 0);
-}
-
-/** Bits that this version doesn't know are an ailment all the same, of no name. */
-export function decodeAilments(bits: number): readonly Ailment[] {
-  return ailments.filter((_, index) => Math.floor(bits / 2 ** index) % 2 === 1);
 }

@@ -51,6 +51,11 @@ export class LogShell {
     this.pending = new PendingEntries(context.pendingBytes);
   }
 
+  /** When the shard's oldest group that is not on disk was begun. */
+  get unsyncedSinceMs(): number | undefined {
+    return this.#groups[0]?.sinceMs;
+  }
+
   expectProposal(): void {
     this.#proposed = undefined;
     this.#refused = undefined;

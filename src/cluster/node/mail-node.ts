@@ -8,6 +8,8 @@ import type { RpcRegistry } from "../link/rpc.ts";
 import { ClusterClient } from "./cluster-client.ts";
 import { DiskLevels } from "./disk-levels.ts";
 import { FailoverMember } from "./failover-member.ts";
+import { Health } from "./health.ts";
+import type { Ailment } from "./health.ts";
 import { encodeLoad, LoadMeter } from "./load-figures.ts";
 import { MailService } from "./mail-service.ts";
 import { openNodeStore, secondariesOf } from "./node-store.ts";
@@ -48,6 +50,9 @@ export class MailNode {
   /** It hands its primaries over. */
   #leaving = false;
   #vitals: Timer | undefined;
+  readonly #health = new Health();
+  #ailments: readonly Ailment[] = [];
+  #judgedMs = 0;
 
   private constructor(cluster: ClusterClient, store: NodeStore) {
     const { opened, journal } = store;
@@ -71,7 +76,7 @@ export class MailNode {
       clock,
       gateways: membersOf("gateway"),
       nodes: membersOf("node"),
-      degraded: () => this.#leaving,
+      degraded: () => this.#leaving || this.#ailments.length > 0,
     });
   }
 
@@ -150,6 +155,7 @@ export class MailNode {
     await cluster.listen(() => encodeLoad(meter.figures()));
     await cluster.announce({ store: opened.storeId }, signal);
     levels.start();
+    journal.onSynced = (tookMs) => this.#health.synced(tookMs, options.clock.monotonicMs());
     journal.onRefresh = () => {
       cluster.shards.refresh().then(
         () => undefined,
@@ -192,16 +198,49 @@ export class MailNode {
       );
   }
 
-  /** What goes out with heartbeats. */
+  /** What is wrong with this node, so that its primaries are to move away. */
+  get ailments(): readonly Ailment[] {
+    return this.#ailments;
+  }
+
+  /** What goes out with heartbeats; and whether this node should keep its primaries. */
   #tellVitals(): void {
     const { pulse, options } = this.cluster;
     if (pulse === undefined || this.#stop.signal.aborted) return;
+    this.#judge();
     pulse.setVitals({
       fsyncP99Ms: this.journal.syncP99Ms,
       diskFreePerMille: this.opened.room.freePerMille,
-      damaged: 0,
+      damaged: this.#damaged,
     });
     this.#vitals = options.clock.after(vitalsEveryMs, () => this.#tellVitals());
+  }
+
+  #judge(): void {
+    const { clock, logger } = this.cluster.options;
+    const nowMs = clock.monotonicMs();
+    // This timer itself comes late when the loop stalls.
+    const loopLagMs = this.#judgedMs === 0 ? 0 : nowMs - this.#judgedMs - vitalsEveryMs;
+    this.#judgedMs = nowMs;
+    const before = this.#ailments.join(" ");
+    this.#ailments = this.#health.judge({
+      nowMs,
+      unsyncedSinceMs: this.journal.unsyncedSinceMs,
+      loopLagMs,
+      diskFreePerMille: this.opened.room.freePerMille,
+      badRecords: this.#damaged,
+    });
+    const { ailments } = this;
+    if (ailments.join(" ") === before) return;
+    if (ailments.length > 0) logger.error({ ailments }, "this node is unwell: primaries move away");
+    else logger.info("this node is well again");
+    this.#failover.reportSoon();
+  }
+
+  /** Records, rows and bodies that were found damaged since the start. */
+  get #damaged(): number {
+    const { row, body, blob, record } = this.opened.repairs.figures.found;
+    return row + body + blob + record;
   }
 
   #sample() {

@@ -39,6 +39,7 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
   readonly #shellContext: ShellContext;
   readonly #syncTimes = new RecentTimes();
   #refresh: () => void = () => undefined;
+  #onSynced: (tookMs: number) => void = () => undefined;
   #flushDue = false;
   #timer: Timer | undefined;
   #state: "open" | "draining" | "closed" = "open";
@@ -53,7 +54,10 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
       logger: options.logger,
       outbox: (node) => this.#outbox(node),
       dirty: (shell) => this.#markDirty(shell),
-      synced: (tookMs) => this.#syncTimes.add(tookMs),
+      synced: (tookMs) => {
+        this.#syncTimes.add(tookMs);
+        this.#onSynced(tookMs);
+      },
       refreshTable: () => this.#refresh(),
       sendBlobs: options.sendBlobs,
       saveCut: options.saveCut,
@@ -146,6 +150,21 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
   /** 99th percentile of the last 128 groups' times to the disk, queueing included. */
   get syncP99Ms(): number {
     return this.#syncTimes.percentile(0.99);
+  }
+
+  /** What to call when a commit group is on disk, with how long it took. */
+  set onSynced(run: (tookMs: number) => void) {
+    this.#onSynced = run;
+  }
+
+  /** When the oldest commit group that is not on disk yet got its first entry. */
+  get unsyncedSinceMs(): number | undefined {
+    let oldest: number | undefined;
+    for (const { log } of this.#shells.values()) {
+      const since = log.unsyncedSinceMs;
+      if (since !== undefined && (oldest === undefined || since < oldest)) oldest = since;
+    }
+    return oldest;
   }
 
   /** Entries committed in all shards, ever. */
