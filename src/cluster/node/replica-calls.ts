@@ -23,7 +23,7 @@ export class ReplicaCalls {
   #seals: Waiter<SealAnswer>[] = [];
   #handOvers: Waiter<Position | undefined>[] = [];
   #grafts: Waiter<Position | undefined>[] = [];
-  #settling: (Waiter<void> & { readonly lsn: Lsn })[] = [];
+  #settling: (Waiter<void> & { readonly lsn: Lsn; readonly sinceMs: number })[] = [];
 
   seal(): Promise<SealAnswer> {
     return new Promise((resolve, reject) => {
@@ -44,9 +44,9 @@ export class ReplicaCalls {
   }
 
   /** Resolves once everything up to `lsn` is committed, not only shown. */
-  settled(lsn: Lsn): Promise<void> {
+  settled(lsn: Lsn, sinceMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#settling.push({ lsn, resolve, reject });
+      this.#settling.push({ lsn, sinceMs, resolve, reject });
     });
   }
 
@@ -76,10 +76,13 @@ export class ReplicaCalls {
     for (const { resolve } of done) resolve();
   }
 
-  /** Whoever waits for entries to be settled here would wait in vain. */
-  unsettled(shard: ShardId): void {
+  /** Whoever has waited for entries to be settled here since `untilMs` or before has waited in vain. */
+  unsettled(shard: ShardId, untilMs: number): void {
+    if (this.#settling.length === 0) return;
+    const late = this.#settling.filter(({ sinceMs }) => sinceMs <= untilMs);
+    this.#settling = this.#settling.filter(({ sinceMs }) => sinceMs > untilMs);
     const error = { code: "REPLICA_UNREACHABLE", shard } as const;
-    for (const { reject } of this.#settling.splice(0)) reject(new MailError(error));
+    for (const { reject } of late) reject(new MailError(error));
   }
 
   stop(error: MailError): void {

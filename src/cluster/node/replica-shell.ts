@@ -169,7 +169,7 @@ export class ReplicaShell {
     // Another primary decides what becomes of our proposals: who waits here would wait in vain.
     if (before === "primary" && role !== "primary") {
       this.log.expire(tailEnd(this.#state.tail));
-      this.#calls.unsettled(this.shard);
+      this.#calls.unsettled(this.shard, Number.POSITIVE_INFINITY);
     }
     if (changed && (role === "primary" || before === "primary")) {
       this.#context.roleChanged(this.shard);
@@ -182,6 +182,7 @@ export class ReplicaShell {
     const { leases } = this.#context;
     const heardMs = leases?.lastGrantedMs(this.shard) ?? Number.POSITIVE_INFINITY;
     this.step({ kind: "tick", nowMs, leaseStartMs: this.#leaseStartMs, heardMs });
+    this.#calls.unsettled(this.shard, nowMs - this.#state.limits.commitMs);
   }
 
   seal(epoch: Epoch, evenIfHeard: boolean): Promise<SealAnswer> {
@@ -224,7 +225,7 @@ export class ReplicaShell {
   /** Undefined when everything that is shown is committed, too; else resolves when it is. */
   settled(): Promise<void> | undefined {
     const { shownLsn, commitLsn } = this.#state;
-    return shownLsn <= commitLsn ? undefined : this.#calls.settled(shownLsn);
+    return shownLsn <= commitLsn ? undefined : this.#calls.settled(shownLsn, this.#nowMs);
   }
 
   /** A group of the log with entries of this shard is on disk. */

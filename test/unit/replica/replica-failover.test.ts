@@ -208,8 +208,11 @@ describe("becoming primary", () => {
     world.member("n2").lastGrantedMs = 9_999;
     world.config = { ...config(3, ["n2", "n1"]), endedEpoch: epoch(1) };
     join(world, "n1", "n2");
-    world.pass();
+    world.settle(2);
+    expect(world.member("n2").committed).toBe(world.member("n2").log.length);
     expect(world.member("n2").serves).toBe(false);
+    world.nowMs = 10_749;
+    expect(world.member("n2").serves).toBe(true);
   });
 
   test("after a restart it waits GRACE, as it may have granted leases before", () => {

@@ -54,6 +54,8 @@ export class Member {
   /** What answered seals, handovers and grafts, and what was asked of the shell. */
   readonly answers: ReplicaEffect<Op>[] = [];
   shown = 0;
+  /** A config does not get to the disk. */
+  slowConfig = false;
   inc = 0;
   applied: number[] = [];
   committed = 0;
@@ -205,6 +207,7 @@ export class Member {
         this.#world.cuts += 1;
         return;
       case "persistConfig":
+        if (this.slowConfig) return;
         this.config = effect.config;
         this.step({ kind: "configDurable", epoch: effect.config.epoch });
         return;

@@ -84,9 +84,10 @@ describe("a tail-first secondary", () => {
     const world = begun(30);
     tailFirst(world, "n1", "n3");
     link(world, "n1", "n3");
-    world.settle(1);
+    world.settle(4);
     const [peer] = world.primary.state.peers;
     if (peer === undefined) throw new Error("no peer");
+    expect(peer.mode).toBe("live");
     world.primary.state.synced = undefined;
     peer.mark = lsn(3);
     world.packets = [];
