@@ -192,9 +192,12 @@ const disk = z
       "64MiB",
       "File that is given up when the disk is full, so that deletions and a restart find room; on a small disk a sixteenth of it",
     ),
+    copyRate: size("32MiB", "Bytes a second of each copy of a shard that a node hands out"),
+    scrubEvery: duration("7d", "From the end of one reading of everything to the next"),
+    scrubRate: size("8MiB", "Bytes a second that are read to find damage"),
   })
   .prefault({})
-  .meta({ description: "Room on the disk of a mail node" });
+  .meta({ description: "The disk of a mail node" });
 
 const limits = z
   .strictObject({

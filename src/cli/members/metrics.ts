@@ -12,6 +12,8 @@ import {
   registerMemberMetrics,
   registerNodeMetrics,
 } from "../../gateway/http/metrics.ts";
+import { registerStorageMetrics } from "../../gateway/http/storage-metrics.ts";
+import type { StorageFigures } from "../../gateway/http/storage-metrics.ts";
 import type { Config } from "../config/schema.ts";
 import { programVersion } from "../version.ts";
 
@@ -71,7 +73,30 @@ export function addNodeMetrics(registry: Registry, node: MailNode): void {
       accountsLoaded: opened.engine.accounts.loadedAccounts,
     };
   });
+  registerStorageMetrics(registry, () => storageFigures(node));
   registerLinkMetrics(registry, () => [dialled(cluster.links, undefined)]);
+}
+
+function storageFigures({ opened, copies }: MailNode): StorageFigures {
+  const { level, freeBytes, totalBytes, ballastBytes } = opened.room.figures;
+  const damage = opened.repairs.figures;
+  const scrub = opened.scrubber.figures;
+  return {
+    diskFreeBytes: freeBytes,
+    diskTotalBytes: totalBytes,
+    ballastBytes,
+    roomLevel: level,
+    damageFound: { ...damage.found },
+    damageRepaired: damage.repaired,
+    damageLost: damage.lost,
+    scrubBytes: scrub.bytes,
+    scrubPasses: scrub.passes,
+    scrubFinishedMs: scrub.finishedMs,
+    copies: copies.running,
+    copiesWaiting: copies.waiting,
+    copiesFinished: copies.finished,
+    copiesFailed: copies.failed,
+  };
 }
 
 function dialled(links: LinkManager, expected: number | undefined) {

@@ -73,6 +73,11 @@ export async function startNode(
         floorBytes: config.disk.floor,
         ballastBytes: config.disk.ballast,
       },
+      copyBytesPerSecondMax: config.disk.copyRate,
+      scrub: {
+        everyMs: config.disk.scrubEvery,
+        bytesPerSecondMax: config.disk.scrubRate,
+      },
       onFatal: fatal,
     },
     signal,

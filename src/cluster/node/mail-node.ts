@@ -6,6 +6,7 @@ import type { MemberId } from "../../mail/ids.ts";
 import type { OpenedStore } from "../../store/open-store.ts";
 import type { RpcRegistry } from "../link/rpc.ts";
 import { ClusterClient } from "./cluster-client.ts";
+import type { CopyFigures } from "./copy-service.ts";
 import { DiskLevels } from "./disk-levels.ts";
 import { FailoverMember } from "./failover-member.ts";
 import { Health } from "./health.ts";
@@ -128,6 +129,7 @@ export class MailNode {
     // Its deliveries end when the journal lets their waiters go.
     const spoolStopped = this.#spool?.stop();
     this.#store.copies.close();
+    this.#store.repairs.close();
     this.#store.shelf.close();
     this.journal.close();
     await this.cluster.close();
@@ -241,6 +243,11 @@ export class MailNode {
   get #damaged(): number {
     const { row, body, blob, record } = this.opened.repairs.figures.found;
     return row + body + blob + record;
+  }
+
+  /** Full copies that run or wait. */
+  get copies(): CopyFigures {
+    return this.#store.copies.figures;
   }
 
   #sample() {

@@ -7,10 +7,12 @@ import type { BodySource } from "../../store/body-source.ts";
 import type { Journal } from "../../store/journal.ts";
 import { openStore } from "../../store/open-store.ts";
 import type { OpenedStore, OpenStoreOptions, StoreParts } from "../../store/open-store.ts";
+import { RepairGiver } from "../../store/repair-source.ts";
 import type { Limits } from "../protocol/replica-state.ts";
 import { BlobShelf } from "./blob-shelf.ts";
 import type { ClusterClient, ClusterOptions } from "./cluster-client.ts";
 import { CopyService } from "./copy-service.ts";
+import { NodeRepairs } from "./copy-repair.ts";
 import type { PendingEntry } from "./pending-entries.ts";
 import { ReplicatedJournal } from "./replicated-journal.ts";
 
@@ -18,11 +20,13 @@ export interface NodeStoreOptions
   extends ClusterOptions,
     Pick<
       OpenStoreOptions,
-      "disk" | "index" | "limits" | "logSizes" | "checkpointEveryMs" | "diskLimits"
+      "disk" | "index" | "limits" | "logSizes" | "checkpointEveryMs" | "diskLimits" | "scrub"
     > {
   /** The disk, the log or the index has failed: the process must end. */
   readonly onFatal: (error: unknown) => void;
   readonly replicaLimits?: Partial<Limits>;
+  /** What one copy that is handed out may take of disk and network. */
+  readonly copyBytesPerSecondMax?: number;
 }
 
 /** Mail comes first: one copy takes no more of disk and network. */
@@ -34,6 +38,7 @@ export interface NodeStore {
   readonly journal: ReplicatedJournal;
   readonly shelf: BlobShelf;
   readonly copies: CopyService;
+  readonly repairs: NodeRepairs;
 }
 
 /** Opens log, index and blobs; the cluster is joined. @throws what openStore throws */
@@ -42,7 +47,7 @@ export async function openNodeStore(
   cluster: ClusterClient,
 ): Promise<NodeStore> {
   const { disk, index, clock, random, limits, logSizes, checkpointEveryMs, onFatal } = options;
-  const { diskLimits } = options;
+  const { diskLimits, scrub, logger } = options;
   const made: Made = {};
   const makeJournal = async (
     parts: StoreParts,
@@ -71,6 +76,12 @@ export async function openNodeStore(
     ...(logSizes === undefined ? {} : { logSizes }),
     ...(checkpointEveryMs === undefined ? {} : { checkpointEveryMs }),
     ...(diskLimits === undefined ? {} : { diskLimits }),
+    ...(scrub === undefined ? {} : { scrub }),
+    onDamage: (kind, what, outcome) => {
+      const facts = { kind, what, outcome };
+      if (outcome === "repaired") logger.warn(facts, "damaged data repaired from another member");
+      else logger.error(facts, "damaged data");
+    },
   });
   const { journal, shelf } = made;
   if (journal === undefined || shelf === undefined) throw new Error("the store made no journal");
@@ -80,11 +91,34 @@ export async function openNodeStore(
     clock,
     logger: options.logger,
     syncP99Ms: () => journal.syncP99Ms,
-    bytesPerSecondMax: copyBytesPerSecondMax,
+    bytesPerSecondMax: options.copyBytesPerSecondMax ?? copyBytesPerSecondMax,
   });
   copies.register(cluster.registry);
   made.copies = copies;
-  return { opened, journal, shelf, copies };
+  const repairs = openRepairs(options, cluster, opened, journal);
+  return { opened, journal, shelf, copies, repairs };
+}
+
+/** Damaged bytes are asked for at the shard's other members, and given to them. */
+function openRepairs(
+  { clock, member }: NodeStoreOptions,
+  cluster: ClusterClient,
+  { engine, log, blobs, repairs }: OpenedStore,
+  journal: ReplicatedJournal,
+): NodeRepairs {
+  const source = new NodeRepairs({
+    giver: new RepairGiver({ rows: engine.rows, log, blobs, clock }),
+    links: cluster.links,
+    members: (shard) => {
+      const config = journal.configOf(shard);
+      if (config === undefined) return [];
+      const full = config.secondaries.filter((copy) => copy.full);
+      return [config.primary, ...full].map(({ node }) => node).filter((node) => node !== member);
+    },
+  });
+  source.register(cluster.registry);
+  repairs.source = source;
+  return source;
 }
 
 /** What is made one after the other: the journal copies through a service that needs the store. */
