@@ -10,6 +10,16 @@ import type { Recovered } from "../protocol/replica-state.ts";
 import type { PendingEntry } from "./pending-entries.ts";
 import { decodeShardConfig } from "./shard-codec.ts";
 
+/** A shard of which this disk has nothing. */
+export const emptyShard: Recovered = {
+  config: undefined,
+  sealedEpoch: epoch(0),
+  appliedLsn: lsn(0),
+  appliedHash: 0,
+  endEpoch: epoch(0),
+  tail: [],
+};
+
 const readBytes = 4 * 1024 * 1024;
 
 /** @throws {MailError} DAMAGED, when the tail can't be read back. */

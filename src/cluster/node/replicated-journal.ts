@@ -3,7 +3,6 @@
 
 import type { Timer } from "../../lib/clock.ts";
 import { MailError, isMailError } from "../../mail/errors.ts";
-import { epoch as makeEpoch, lsn as makeLsn } from "../../mail/ids.ts";
 import type { Epoch, Lsn, MemberId, ShardId } from "../../mail/ids.ts";
 import type { EntryDraft, Journal } from "../../store/journal.ts";
 import { decodeEntry } from "../../store/log/record.ts";
@@ -20,7 +19,7 @@ import type { JournalOptions } from "./journal-options.ts";
 import { Outbox } from "./outbox.ts";
 import type { PendingBytes } from "./pending-entries.ts";
 import { RecentTimes } from "./recent-times.ts";
-import { recoverShard } from "./recover-shard.ts";
+import { emptyShard, recoverShard } from "./recover-shard.ts";
 import { ReplicaShell, shellEpoch } from "./replica-shell.ts";
 import type { RecordRef, ShellContext } from "./replica-shell.ts";
 import { decodeFrame, replicaMethod } from "./replica-wire.ts";
@@ -386,12 +385,3 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
 const nobody: ReadonlySet<MemberId> = new Set();
 
 const noShards: ReadonlySet<ShardId> = new Set();
-
-const emptyShard = {
-  config: undefined,
-  sealedEpoch: makeEpoch(0),
-  appliedLsn: makeLsn(0),
-  appliedHash: 0,
-  endEpoch: makeEpoch(0),
-  tail: [],
-};
