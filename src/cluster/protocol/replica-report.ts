@@ -2,46 +2,10 @@
 // is due is replica.ts's, how it travels node/'s.
 
 import { epoch as makeEpoch, lsn as makeLsn } from "../../mail/ids.ts";
-import type { Epoch, Lsn } from "../../mail/ids.ts";
 import { endHash, hashAt, tailEnd } from "./hash-tail.ts";
 import { assert } from "../../lib/assert.ts";
-import type { Position, SealAnswer, ShardReport } from "./manager-types.ts";
+import type { Position, SealAnswer } from "./manager-types.ts";
 import type { Graft, ReplicaState } from "./replica-state.ts";
-import type { Copy } from "./shard-config.ts";
-
-/** Everything that is known of one copy, for status, metrics and managers. */
-export interface ReplicaReport {
-  readonly copy: Copy;
-  /** 0 when it has no configuration. */
-  readonly epoch: Epoch;
-  readonly sealedEpoch: Epoch;
-  readonly role: ReplicaState["role"];
-  /** False when the table does not call this copy full. */
-  readonly full: boolean;
-  readonly position: Position;
-  readonly endEpoch: Epoch;
-  /** The tail-first log of a secondary that is not full. */
-  readonly first: { readonly fromLsn: Lsn; readonly lastLsn: Lsn } | undefined;
-  readonly wish: ShardReport | undefined;
-}
-
-export function reportOf(state: Readonly<ReplicaState>): ReplicaReport {
-  const { me, config, role, sealedEpoch, endEpoch, first, wish } = state;
-  return {
-    copy: me,
-    epoch: config?.epoch ?? makeEpoch(0),
-    sealedEpoch: makeEpoch(sealedEpoch),
-    role,
-    full: isFull(state),
-    position: positionOf(state),
-    endEpoch: makeEpoch(endEpoch),
-    first:
-      first === undefined
-        ? undefined
-        : { fromLsn: makeLsn(first.tail.baseLsn + 1), lastLsn: tailEnd(first.tail) },
-    wish,
-  };
-}
 
 /** True when the table calls this copy full (a primary always is). */
 export function isFull(state: Readonly<ReplicaState>): boolean {

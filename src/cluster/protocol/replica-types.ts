@@ -293,7 +293,7 @@ export type ReplicaEffect<R> =
   | { readonly kind: "handOverRefused"; readonly epoch: Epoch }
   /** Answer to `graft`: done, or this log does not contain the tail's anchor. */
   | { readonly kind: "grafted"; readonly epoch: Epoch; readonly ok: boolean }
-  /** `reportOf` says something else than before: tell every gateway now. */
+  /** `state.wish` is another than before: tell every gateway now. */
   | { readonly kind: "report" }
   /** Begin the tail-first log behind (afterLsn, afterHash), void whatever it held. */
   | { readonly kind: "startTail"; readonly afterLsn: Lsn; readonly afterHash: ChainHash }
