@@ -7,6 +7,8 @@ import { seeded } from "./chaos.ts";
 import { fetchNumber, ImapClient, type ImapLine } from "./imap-client.ts";
 
 const commandsPerTurn = 8;
+/** While a mailbox moves, NOOP says nothing new: the session is told when it is there again. */
+const toldWithinMs = 10_000;
 
 /** Runs one client until `over` aborts. */
 export async function runReader(context: ChaosContext, number: number, over: AbortSignal) {
@@ -95,7 +97,7 @@ class Reader {
   }
 
   async #readNew(client: ImapClient): Promise<string | undefined> {
-    const due = this.#context.acknowledged(this.#user);
+    const due = this.#context.acknowledged(this.#user, toldWithinMs);
     const noop = await client.command("NOOP");
     if (noop.status !== "OK") return noop.text;
     const from = this.#lastUid + 1;
@@ -106,7 +108,7 @@ class Reader {
     this.#context.counts.reads++;
     for (const id of due) {
       if (this.#seen.has(id)) continue;
-      this.#context.violation(`${this.#user}: ${id} was acknowledged before a read that lacks it`);
+      this.#context.violation(`${this.#user}: the session was not told of ${id} in time`);
       this.#seen.add(id);
     }
     return undefined;
@@ -129,9 +131,17 @@ class Reader {
   }
 
   async #status(client: ImapClient): Promise<string | undefined> {
-    const reply = await client.command("STATUS INBOX (UIDNEXT UIDVALIDITY HIGHESTMODSEQ)");
+    // What was acknowledged before a question that the primary answers is in the answer.
+    const due = this.#context.acknowledged(this.#user, 0).length;
+    const items = "(MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ)";
+    const reply = await client.command(`STATUS INBOX ${items}`);
     if (reply.status !== "OK") return reply.text;
-    this.#counters(reply.untagged.map(({ text }) => text).join(" "));
+    const text = reply.untagged.map((line) => line.text).join(" ");
+    this.#counters(text);
+    const found = Number(/\bMESSAGES (\d+)/.exec(text)?.[1] ?? Number.NaN);
+    if (!(found >= due)) {
+      this.#context.violation(`${this.#user}: ${found} messages, ${due} were acknowledged before`);
+    }
     return undefined;
   }
 

@@ -86,9 +86,11 @@ export class ChaosContext {
     if (!this.#hit.has(pid)) this.closedByUs.push(`${protocol} at ${gateway}`);
   }
 
-  /** Messages to the user that are acknowledged by now and must show; spooled ones show later. */
-  acknowledged(user: string): readonly string[] {
-    return [...(this.ledger.inMailbox.get(user) ?? [])];
+  /** Messages to the user that were acknowledged so long ago and lie in the mailbox, not in the spool. */
+  acknowledged(user: string, agoMs: number): readonly string[] {
+    const untilMs = performance.now() - agoMs;
+    const stored = this.ledger.inMailbox.get(user) ?? [];
+    return stored.flatMap(({ id, atMs }) => (atMs <= untilMs ? [id] : []));
   }
 
   /** Notes a fault that is made right after; it concerns users with a copy on `member`, or all. */
@@ -159,8 +161,12 @@ async function underLoad(scenario: Scenario, context: ChaosContext): Promise<num
   try {
     // Everybody has logged in before the first fault.
     await wait(3000, undefined, { signal: over.signal });
-    const faultsOver = AbortSignal.any([over.signal, AbortSignal.timeout(options.seconds * 1000)]);
-    await scenario.run(context, faultsOver);
+    const faultsOver = new AbortController();
+    const end = (): void => faultsOver.abort();
+    const timer = setTimeout(end, options.seconds * 1000);
+    over.signal.addEventListener("abort", end);
+    await scenario.run(context, faultsOver.signal);
+    clearTimeout(timer);
     await wait(1000, undefined, { signal: over.signal });
   } finally {
     over.abort();

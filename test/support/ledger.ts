@@ -15,7 +15,7 @@ export class Ledger {
   readonly #file: number;
   readonly accepted = new Map<string, Sent>();
   /** Ids of accepted messages that lie in the mailbox, not in the spool, by user. */
-  readonly inMailbox = new Map<string, string[]>();
+  readonly inMailbox = new Map<string, { readonly id: string; readonly atMs: number }[]>();
   /** Tries whose outcome is unknown. */
   readonly unknown = new Map<string, Sent>();
   /** Tries that were refused or never sent: nothing of them may be stored. */
@@ -34,12 +34,13 @@ export class Ledger {
 
   /** @param afterMs How long the answer took: what a mail node that is away keeps waiting goes to the spool. */
   accept(sent: Sent, afterMs = spoolAfterMs): void {
-    this.write(sent);
+    this.write({ ...sent, afterMs: Math.round(afterMs) });
     this.accepted.set(sent.id, sent);
     if (afterMs >= spoolAfterMs) return;
-    const ids = this.inMailbox.get(sent.user);
-    if (ids === undefined) this.inMailbox.set(sent.user, [sent.id]);
-    else ids.push(sent.id);
+    const stored = { id: sent.id, atMs: performance.now() };
+    const earlier = this.inMailbox.get(sent.user);
+    if (earlier === undefined) this.inMailbox.set(sent.user, [stored]);
+    else earlier.push(stored);
   }
 
   count(reason: string): void {
