@@ -325,7 +325,7 @@ describe("26: a handler that throws", () => {
         ...services,
         directory: {
           ...services.directory,
-          lookup: () => {
+          lookupNow: () => {
             throw new TypeError("a bug, in a test");
           },
         },

@@ -60,10 +60,10 @@ export function fakeServices(options: FakeServicesOptions = {}): FakeServices {
 
 function fakeDirectory(store: FakeMailStore, outage: () => boolean): Directory {
   return {
-    lookup(name): Promise<NameLookup> {
-      if (outage()) return Promise.resolve({ kind: "unsure" });
+    lookupNow(name): NameLookup {
+      if (outage()) return { kind: "unsure" };
       const row = accountNamed(store, name)?.row;
-      return Promise.resolve(row === undefined ? { kind: "none" } : { kind: "found", row });
+      return row === undefined ? { kind: "none" } : { kind: "found", row };
     },
     byAccount(account: AccountId): Promise<DirectoryRow | undefined> {
       return Promise.resolve(store.accounts.get(account)?.row);

@@ -80,7 +80,7 @@ export class DirectoryAuthenticator implements Authenticator {
     signal: AbortSignal,
   ): Promise<AuthVerdict> {
     const name = this.#nameOf(login);
-    const found = name === undefined ? undefined : await this.#options.directory.lookup(name);
+    const found = name === undefined ? undefined : this.#options.directory.lookupNow(name);
     if (found?.kind === "unsure") {
       return { kind: "unavailable", why: "the directory is not complete yet" };
     }

@@ -6,10 +6,10 @@ import type { DirectoryRow, NameLookup } from "../../mail/account.ts";
 
 export interface Directory {
   /**
-   * Looks up a normalised address (`local@domain`), an alias, or a catch-all of its domain.
-   * `+tag` is cut by the caller (mail/address.ts) before.
+   * Looks up a normalised address (`local@domain`), an alias, or a catch-all of its domain: at once,
+   * as names are in RAM. `+tag` is cut by the caller (mail/address.ts) before.
    */
-  lookup(name: string): Promise<NameLookup>;
+  lookupNow(name: string): NameLookup;
   byAccount(account: AccountId): Promise<DirectoryRow | undefined>;
 }
 

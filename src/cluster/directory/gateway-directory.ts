@@ -93,15 +93,11 @@ export class GatewayDirectory implements Directory {
     }
   }
 
-  lookup(name: string): Promise<NameLookup> {
-    return Promise.resolve(this.lookupNow(name));
-  }
-
   byAccount(account: AccountId): Promise<DirectoryRow | undefined> {
     return Promise.resolve(this.#reading((replica) => replica.row(account), undefined));
   }
 
-  /** As `lookup`, at once. A catch-all is asked only when the name itself is surely nobody's. */
+  /** A catch-all is asked only when the name itself is surely nobody's. */
   lookupNow(name: string): NameLookup {
     const own = this.#find(name);
     if (own.kind !== "none" || name.startsWith("@")) return own;

@@ -171,7 +171,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
         if (this.hostNameAppearsAs === false) return this.#reply(this.#helloFirst(), next);
         return this.#later(this.#transaction.mail(line.toString("utf8"), this.#userNow()), next);
       case "RCPT":
-        return this.#later(this.#transaction.rcpt(line.toString("utf8")), next);
+        return this.#reply(this.#transaction.rcpt(line.toString("utf8")), next);
       case "DATA":
         return this.#start(this.#transaction.data(line.toString("latin1")), true, next);
       case "BDAT":

@@ -35,7 +35,7 @@ export interface MessageFacts {
   readonly fingerprints: readonly string[];
   readonly sender: string;
   /** Where the sender hears of mail that could not be delivered after all; asked when it is spooled. */
-  readonly bounceTo: () => Promise<SpoolRequest["bounceTo"]>;
+  readonly bounceTo: () => SpoolRequest["bounceTo"];
 }
 
 /** An operation by which recipients in `shard` got the message. */
@@ -201,7 +201,7 @@ export class Intake {
       }),
     }));
     try {
-      const to = await bounceTo();
+      const to = bounceTo();
       const about = { deliveryId, source, sender, parts };
       await services.store.spool(to === undefined ? about : { ...about, bounceTo: to }, signal);
       for (const part of away) {

@@ -154,13 +154,13 @@ export class Message {
   }
 
   /** The sender's account when it is one of ours. */
-  async #ownSender(): Promise<SpoolRequest["bounceTo"]> {
+  #ownSender(): SpoolRequest["bounceTo"] {
     const { sender, user } = this.envelope;
     if (user !== undefined) return { account: user.account, shard: user.shard };
     if (sender === "") return undefined;
     const { directory, domains, hostName } = this.#context.services;
     const rules = { directory, domains, hostName, authenticated: false, smtpUtf8: true };
-    const verdict = await resolveRecipient(sender, rules);
+    const verdict = resolveRecipient(sender, rules);
     if (!verdict.ok) return undefined;
     const { account, shard } = verdict.recipient.row;
     return { account, shard };

@@ -25,10 +25,7 @@ export interface RecipientRules {
 }
 
 /** One reply per case, as Postfix's users expect them. RFC 5321 §3.3, RFC 3463 */
-export async function resolveRecipient(
-  path: string,
-  rules: RecipientRules,
-): Promise<RecipientVerdict> {
+export function resolveRecipient(path: string, rules: RecipientRules): RecipientVerdict {
   const full =
     path.toLowerCase() === "postmaster" ? `postmaster@${rules.domains[0] ?? rules.hostName}` : path;
   // RFC 5321 §3.6.1: source routes and the like may be refused, and are.
@@ -45,11 +42,11 @@ export async function resolveRecipient(
     );
   }
   const name = directoryName(address);
-  const found = await rules.directory.lookup(name);
+  const found = rules.directory.lookupNow(name);
   if (found.kind === "found" && !isCatchAllHit(found.row, name)) return judge(full, found.row);
   const bare = cutTag(address.local);
   if (bare !== address.local) {
-    const owner = await rules.directory.lookup(directoryName({ ...address, local: bare }));
+    const owner = rules.directory.lookupNow(directoryName({ ...address, local: bare }));
     if (owner.kind === "found") return judge(full, owner.row);
     if (owner.kind === "unsure")
       return refuse("451 4.3.2 User directory is not complete, try again");

@@ -92,7 +92,7 @@ export class SmtpTransaction {
   }
 
   /** RFC 5321 §4.1.1.3 */
-  async rcpt(line: string): Promise<string> {
+  rcpt(line: string): string {
     const envelope = this.#envelope;
     if (envelope === undefined) return "503 5.5.1 MAIL first";
     if (this.#message !== undefined) return "503 5.5.1 Not while a message is being sent";
@@ -106,7 +106,7 @@ export class SmtpTransaction {
     const parsed = parsePathCommand(line, "RCPT TO");
     if (!parsed.ok) return parsed.reply;
     if (parsed.command.parameters.size > 0) return "555 5.5.4 RCPT parameters are not supported";
-    const verdict = await resolveRecipient(parsed.command.path, {
+    const verdict = resolveRecipient(parsed.command.path, {
       directory: services.directory,
       domains: services.domains,
       hostName: services.hostName,

@@ -28,7 +28,7 @@ class Setting {
     this.put({});
     this.auth = new DirectoryAuthenticator({
       directory: {
-        lookup: (name) => Promise.resolve(this.#lookup(name)),
+        lookupNow: (name) => this.#lookup(name),
         byAccount: () => Promise.resolve(undefined),
         isFresh: () => this.fresh,
       },

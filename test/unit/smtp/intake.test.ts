@@ -209,10 +209,10 @@ describe("a fault of ours", () => {
         ...services,
         directory: {
           ...services.directory,
-          lookup: (name) =>
-            name.startsWith("bug@")
-              ? Promise.reject(new TypeError("a bug, in a test"))
-              : services.directory.lookup(name),
+          lookupNow: (name) => {
+            if (name.startsWith("bug@")) throw new TypeError("a bug, in a test");
+            return services.directory.lookupNow(name);
+          },
         },
       }),
     });
