@@ -48,6 +48,7 @@ export class DiskRoom {
   readonly #stopping = new AbortController();
   #free = 0;
   #total = 0;
+  #wasFull = false;
   #ballast = 0;
   #timer: Timer | undefined;
   #sampling: Promise<void> = Promise.resolve();
@@ -90,7 +91,9 @@ export class DiskRoom {
   get level(): RoomLevel {
     const { mailFreePerMille, copyFreePerMille, floorBytes } = this.#limits;
     const floor = Math.min(floorBytes, this.#total / 8);
-    if (this.#free < Math.max(floor, (this.#total * mailFreePerMille) / 1000)) return "noMail";
+    const mail = Math.max(floor, (this.#total * mailFreePerMille) / 1000);
+    // Back only with some more: what is rewritten in the background comes and goes.
+    if (this.#free < (this.#wasFull ? mail * 1.25 : mail)) return "noMail";
     const copies = Math.max(floor * 2, (this.#total * copyFreePerMille) / 1000);
     return this.#free < copies ? "noCopies" : "ample";
   }
@@ -129,6 +132,7 @@ export class DiskRoom {
     const { free, total } = await this.#disk.freeBytes();
     this.#free = free;
     this.#total = total;
+    this.#wasFull = this.level === "noMail";
   }
 
   async #sample(): Promise<void> {
