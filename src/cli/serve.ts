@@ -6,6 +6,7 @@ import { isMailError } from "../mail/errors.ts";
 import { unreachable } from "../lib/assert.ts";
 import type { Logger } from "pino";
 import { loadConfig } from "./config/load.ts";
+import { armCrashPoints } from "./crash-points.ts";
 import type { Config } from "./config/schema.ts";
 import { CommandFailure, exitStatus, isDiskFull } from "./failure.ts";
 import { startCoordinator } from "./members/coordinator.ts";
@@ -36,6 +37,7 @@ export async function serve(configFile: string): Promise<void> {
   );
   let running: RunningMember;
   try {
+    armCrashPoints(process.env.PABAL_CRASH_AT, config, log);
     running = await start(config, log, starting.signal);
   } catch (error) {
     if (starting.signal.aborted) process.exit(0);

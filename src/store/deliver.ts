@@ -1,6 +1,7 @@
 // Delivery: one message for any number of accounts of a shard, one entry, one body. Deliveries to an
 // account pipeline: UID, MODSEQ and quota are taken when the entry is proposed, not when it is committed.
 
+import { crashPoint, primeCrashPoint } from "../lib/crash-point.ts";
 import { MailError } from "../mail/errors.ts";
 import type { MailFailure } from "../mail/errors.ts";
 import { uid, uidMax, uidValidity } from "../mail/ids.ts";
@@ -94,6 +95,7 @@ async function deliverNew(
     }
     // Not until `signal` aborts: it is committed or refused within seconds, whoever waits for it.
     if (running.committed !== undefined) await running.committed;
+    crashPoint("primary.afterCommit");
     for (const mailbox of running.mailboxes) engine.accounts.tidy(mailbox[0], mailbox[1]);
     return running.outcomes;
   } finally {
@@ -166,6 +168,9 @@ function proposeDelivery(
   const { unconfirmed } = engine;
   const known = fingerprints.every((each) => each === "") || unconfirmed.takeEarly(request.opId);
   const confirmed = unconfirmed.take(request.shard);
+  primeCrashPoint("primary");
+  crashPoint("primary.beforeAppend");
+  if (confirmed !== undefined) crashPoint("confirm.beforeAppend");
   const deliverPayload: DeliverPayload = {
     timeMs: engine.clock.nowMs(),
     deliveryId: request.deliveryId,
@@ -187,6 +192,7 @@ function proposeDelivery(
       : { blobs: [request.source.blob.id] }),
     accounts: mailboxes.map(([account]) => account),
   });
+  crashPoint("primary.afterAppend");
   unconfirmed.proposed(request.shard, request.opId, deliverPayload);
   return committed;
 }

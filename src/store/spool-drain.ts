@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { background } from "../lib/background.ts";
 import type { Timer } from "../lib/clock.ts";
+import { crashPoint } from "../lib/crash-point.ts";
 import { bounceMessage } from "../mail/bounce.ts";
 import type { BounceReason } from "../mail/bounce.ts";
 import type { DeliverOutcome, DeliverRequest, MessageSource } from "../mail/delivery.ts";
@@ -167,7 +168,11 @@ export class SpoolDrain {
       await Promise.all(Array.from({ length: atOnceMax }, worker));
       return done.length;
     } finally {
-      if (done.length > 0) await unspool(this.#options.engine, shard, done);
+      if (done.length > 0) {
+        crashPoint("spool.afterDeliver");
+        await unspool(this.#options.engine, shard, done);
+        crashPoint("spool.afterRemoval");
+      }
     }
   }
 
@@ -218,6 +223,7 @@ export class SpoolDrain {
     const recipients = job.map(({ recipient }) => recipient);
     const change = { opId: op, retry: true, accepted: true };
     const request = { ...change, shard, deliveryId: id, recipients, source, index };
+    crashPoint("spool.beforeDeliver");
     return this.#options.target.deliver(request, this.#stop.signal);
   }
 

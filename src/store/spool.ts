@@ -1,6 +1,7 @@
 // The spool of a shard: takes mail over for recipients elsewhere, and removes what is done with. Also
 // logs confirmations that no delivery carries. Rows are spool-rows.ts; delivering is spool-drain.ts.
 
+import { crashPoint } from "../lib/crash-point.ts";
 import { background } from "./background.ts";
 import { MailError } from "../mail/errors.ts";
 import type { ShardId } from "../mail/ids.ts";
@@ -39,6 +40,7 @@ export async function spool(
     ...(request.bounceTo === undefined ? {} : { bounceTo: request.bounceTo }),
     parts,
   };
+  crashPoint("spool.beforeAppend");
   await propose(engine, {
     shard,
     opId: engine.nextOpId(),
@@ -48,6 +50,7 @@ export async function spool(
     ...(source.kind === "bytes" ? { body: source.bytes } : { blobs: [source.blob.id] }),
     accounts: [],
   });
+  crashPoint("spool.afterCommit");
 }
 
 /** Forgets rows that are done with. */
@@ -75,6 +78,7 @@ export function logConfirmations(engine: Engine, afterMs: number): void {
     const head = encodeConfirm(confirm);
     const payload = { kind: "confirm", confirm } as const;
     const opId = engine.nextOpId();
+    crashPoint("confirm.beforeAppend");
     try {
       const kind = entryKind.confirm;
       background(propose(engine, { shard, opId, kind, head, payload, accounts: [] }));

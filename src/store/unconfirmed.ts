@@ -4,6 +4,7 @@
 // confirmation, loses no mail: at worst there is a second copy, or an identical one less.
 
 import type { Clock } from "../lib/clock.ts";
+import { crashPoint } from "../lib/crash-point.ts";
 import { accountId, mailboxId, opId as makeOpId, shardId } from "../mail/ids.ts";
 import type { AccountId, MailboxId, OpId, ShardId } from "../mail/ids.ts";
 import type { DeliverPayload } from "./entry-kind.ts";
@@ -120,6 +121,7 @@ export class UnconfirmedDeliveries {
       const one = this.#byFingerprint.get(fingerprint);
       if (one !== undefined) this.#drop(one);
     }
+    crashPoint("confirm.afterCommit");
   }
 
   /** The client of these operations has had its 2xx. They go into the log with the next delivery. */

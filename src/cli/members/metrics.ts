@@ -12,6 +12,7 @@ import {
   registerMemberMetrics,
   registerNodeMetrics,
 } from "../../gateway/http/metrics.ts";
+import { registerSpoolMetrics } from "../../gateway/http/spool-metrics.ts";
 import { registerStorageMetrics } from "../../gateway/http/storage-metrics.ts";
 import type { StorageFigures } from "../../gateway/http/storage-metrics.ts";
 import type { Config } from "../config/schema.ts";
@@ -74,6 +75,10 @@ export function addNodeMetrics(registry: Registry, node: MailNode): void {
     };
   });
   registerStorageMetrics(registry, () => storageFigures(node));
+  registerSpoolMetrics(registry, () => ({
+    ...node.spool,
+    unconfirmed: opened.engine.unconfirmed.size,
+  }));
   registerLinkMetrics(registry, () => [dialled(cluster.links, undefined)]);
 }
 

@@ -2,8 +2,10 @@
 // over one segment log and the links to the other members. Collects a tick's messages per member.
 
 import type { Timer } from "../../lib/clock.ts";
+import { crashPoint, crashPointSoon, primeCrashPoint } from "../../lib/crash-point.ts";
 import { MailError, isMailError } from "../../mail/errors.ts";
 import type { Epoch, Lsn, MemberId, ShardId } from "../../mail/ids.ts";
+import { entryKind } from "../../store/entry-kind.ts";
 import type { EntryDraft, Journal } from "../../store/journal.ts";
 import { decodeEntry } from "../../store/log/record.ts";
 import type { RpcRequest } from "../link/rpc.ts";
@@ -79,6 +81,8 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
     const journal = new ReplicatedJournal(options);
     for (const shard of options.log.shards.keys()) await journal.#openShard(shard);
     options.log.onDurable((group) => {
+      crashPoint("primary.afterFsync");
+      crashPoint("secondary.afterFsync");
       for (const shard of group.marks.keys()) journal.#shells.get(shard)?.durable(group);
       for (const shard of group.tails ?? noShards) {
         if (!group.marks.has(shard)) journal.#shells.get(shard)?.durable(group);
@@ -298,6 +302,7 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
         continue;
       }
       shell.step({ kind: "message", from: request.from, message: checked, nowMs: this.#nowMs });
+      if (message.kind === "append") crashPoint("secondary.beforeFsync");
       this.#markDirty(shell);
     }
   }
@@ -320,6 +325,7 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
     for (const record of message.records) {
       const raw = decodeEntry(record);
       if (raw === undefined) return undefined;
+      if (raw.kind === entryKind.deliver) primeCrashPoint("secondary");
       const { payload, missing } = this.#options.inspect(raw);
       const { lsn, epoch, hash, prevHash } = raw;
       const ref = { kind: "raw", record, raw, payload } as const;
@@ -351,6 +357,7 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
     }
     this.#dirty.clear();
     for (const { outbox } of this.#outboxes.values()) outbox.flush();
+    crashPointSoon("primary.afterShip");
     this.#flushDue = false;
     // Acknowledgements, or the next tick, flush these again.
     for (const shell of waiting) this.#dirty.add(shell);

@@ -2,6 +2,7 @@
 // client's next bytes or a clean end show that; a reset does not, and the same message may come again.
 
 import type { Socket } from "node:net";
+import { crashPoint, crashPointSoon } from "../../lib/crash-point.ts";
 import type { MailStore } from "../../mail/mail-store.ts";
 import type { Delivery } from "./intake.ts";
 
@@ -19,6 +20,7 @@ export class Answered {
     // A client that has gone did not hear it: of bytes that came before nothing follows either.
     this.#deliveries = socket.writable ? deliveries : none;
     this.#bytesRead = socket.bytesRead;
+    if (deliveries.length > 0) crashPointSoon("gateway.afterReply");
   }
 
   /** A command has come. Pipelined in front of our reply it shows nothing. */
@@ -34,6 +36,7 @@ export class Answered {
   }
 
   #confirm(): void {
+    crashPoint("gateway.beforeConfirm");
     for (const { shard, opId } of this.#deliveries) this.#store.confirm(shard, [opId]);
     this.#deliveries = none;
   }

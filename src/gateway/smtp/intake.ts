@@ -2,6 +2,7 @@
 // nodes' disks when large, then delivered to every shard concerned in parallel. What a shard can't take
 // in time goes to the spool.
 
+import { crashPoint, crashPointSoon } from "../../lib/crash-point.ts";
 import { isMailError, MailError } from "../../mail/errors.ts";
 import type { AccountId, DeliveryId, OpId, ShardId } from "../../mail/ids.ts";
 import type { BlobRef, DeliverOutcome, MessageSource } from "../../mail/mail-store.ts";
@@ -153,7 +154,10 @@ export class Intake {
         return fingerprint === undefined ? { account } : { account, fingerprint };
       });
       const what = { shard, deliveryId, recipients, source, index, patienceMs };
-      const outcomes = await services.store.deliver({ opId, retry: false, ...what }, signal);
+      crashPoint("gateway.beforeSend");
+      const delivering = services.store.deliver({ opId, retry: false, ...what }, signal);
+      crashPointSoon("gateway.afterSend");
+      const outcomes = await delivering;
       accounts.forEach((account, i) => replies.set(account, replyFor(outcomes[i], deliveryId)));
     } catch (error) {
       services.log.warn({ err: error, shard, deliveryId }, "delivery failed");

@@ -1,6 +1,7 @@
 // The mail transaction of a connection: MAIL, RCPT, then DATA or BDAT, and what comes of it. Knows
 // replies and rules, not sockets: the connection feeds it lines and bytes.
 
+import { crashPoint } from "../../lib/crash-point.ts";
 import type { DirectoryRow } from "../../mail/account.ts";
 import { normaliseDomain, parseAddress } from "../../mail/address.ts";
 import type { SmtpListenerContext } from "./context.ts";
@@ -224,6 +225,7 @@ export class SmtpTransaction {
     this.#message = undefined;
     this.#delivering = true;
     const { replies: perRecipient, deliveries } = await delivering;
+    crashPoint("gateway.beforeReply");
     this.#delivering = false;
     this.#envelope = undefined;
     const replies = kind === "lmtp" ? perRecipient : [oneReply(perRecipient)]; // RFC 2033 §4.2
