@@ -55,7 +55,12 @@ export class MemoryPeer implements Peer {
     const found = this.registry.method(method);
     if (found?.kind !== "stream") throw broken(`no stream ${method}`);
     const gone = new AbortController();
-    options.signal.addEventListener("abort", () => gone.abort(options.signal.reason));
+    const cancel = (): void => gone.abort(options.signal.reason);
+    options.signal.addEventListener("abort", cancel);
+    const finish = (): void => {
+      options.signal.removeEventListener("abort", cancel);
+      this.#breaks.delete(cut);
+    };
     const request = this.#request(head, { ...options, signal: gone.signal });
     const items = found.handle(request)[Symbol.asyncIterator]();
     let end: (result: Promise<IteratorResult<RpcReply>>) => void = () => undefined;
@@ -63,7 +68,7 @@ export class MemoryPeer implements Peer {
       end = resolve;
     });
     const cut = (quietly: boolean): void => {
-      this.#breaks.delete(cut);
+      finish();
       end(Promise.reject(broken("link broke")));
       if (!quietly) gone.abort(broken("link broke"));
     };
@@ -72,7 +77,7 @@ export class MemoryPeer implements Peer {
     const next = async (): Promise<IteratorResult<RpcReply>> => {
       const item = await items.next();
       if (item.done === true) {
-        this.#breaks.delete(cut);
+        finish();
         return item;
       }
       if (this.itemsUntilBreak <= 0) {
@@ -93,7 +98,7 @@ export class MemoryPeer implements Peer {
         }
       },
       return: () => {
-        this.#breaks.delete(cut);
+        finish();
         gone.abort(broken("cancelled"));
         const done = Promise.resolve({ done: true as const, value: undefined });
         end(done);
