@@ -61,6 +61,11 @@ export class AccountCache {
     return this.#accounts.get(id);
   }
 
+  /** True when `apply` has something to change: the account is in RAM, or on its way there. */
+  holds(id: AccountId): boolean {
+    return this.#accounts.has(id) || this.#loading.has(id);
+  }
+
   all(): IterableIterator<AccountState> {
     return this.#accounts.values();
   }

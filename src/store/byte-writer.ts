@@ -4,6 +4,9 @@
 /** Up to here two calls into native code cost more than a loop. Its length is one byte of varint. */
 const shortTextMax = 48;
 
+/** Up to here a loop is cheaper than the native copy and the view that it makes. */
+const shortCopyMax = 64;
+
 /** Writes values one behind the other; `take` copies them out and starts again. */
 export class ByteWriter {
   #bytes: Buffer;
@@ -93,8 +96,10 @@ export class ByteWriter {
 
   /** A copy of what was written; the writer is empty again. */
   take(): Buffer {
-    const out = Buffer.allocUnsafe(this.#length);
-    this.#bytes.copy(out, 0, 0, this.#length);
+    const length = this.#length;
+    const out = Buffer.allocUnsafe(length);
+    if (length > shortCopyMax) this.#bytes.copy(out, 0, 0, length);
+    else for (let at = 0; at < length; at++) out[at] = this.#bytes[at] ?? 0;
     this.#length = 0;
     return out;
   }

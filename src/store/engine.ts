@@ -286,6 +286,8 @@ export class Engine {
 
   #applyDelivery(entry: Entry, payload: DeliverPayload): void {
     for (const to of payload.recipients) {
+      // Nearly always so on a secondary: its rows are all that there is to change.
+      if (!this.accounts.holds(to.account)) continue;
       this.#applyOps(entry, to.account, [
         {
           kind: "add",
