@@ -41,7 +41,8 @@ import * as mailbox from "./methods-mailbox.ts";
 import * as message from "./methods-message.ts";
 import { routedFetch, routedRead } from "./routed-fetch.ts";
 import { routedLock } from "./routed-lock.ts";
-import { routedWatch, WatchGate } from "./routed-watch.ts";
+import { routedWatch, StreamEnds, WatchGate } from "./routed-watch.ts";
+import type { WatchOptions } from "./routed-watch.ts";
 import { ShardCaller } from "./shard-caller.ts";
 import type { Attempt } from "./shard-caller.ts";
 import type { ShardTable } from "./shard-table.ts";
@@ -59,16 +60,22 @@ export interface RoutedStoreOptions {
 const inlineTotalMax = 768 * 1024;
 
 export class RoutedMailStore implements MailStore {
-  readonly #options: RoutedStoreOptions;
   readonly #caller: ShardCaller;
   readonly #spool: SpoolRouter;
-  readonly #gate: WatchGate;
+  readonly #watching: WatchOptions;
 
   constructor(options: RoutedStoreOptions) {
-    this.#options = options;
     this.#caller = new ShardCaller(options);
     this.#spool = new SpoolRouter(options);
-    this.#gate = new WatchGate(options.clock);
+    const { table, links, clock } = options;
+    this.#watching = {
+      caller: this.#caller,
+      table,
+      links,
+      gate: new WatchGate(clock),
+      ends: new StreamEnds(table),
+      list: (who, signal) => this.listMailboxes(who, signal),
+    };
   }
 
   deliver(request: DeliverRequest, signal: AbortSignal): Promise<readonly DeliverOutcome[]> {
@@ -162,10 +169,7 @@ export class RoutedMailStore implements MailStore {
     request: Parameters<MailStore["watch"]>[1],
     signal: AbortSignal,
   ): AsyncIterable<MailboxEvent> {
-    const { table, links } = this.#options;
-    const list = (): Promise<MailboxListing> => this.listMailboxes(who, signal);
-    const options = { caller: this.#caller, table, links, gate: this.#gate, list };
-    return routedWatch(options, who, request, signal);
+    return routedWatch(this.#watching, who, request, signal);
   }
 
   fetch(who: Principal, request: FetchRequest, signal: AbortSignal): AsyncIterable<FetchChunk> {

@@ -4,7 +4,7 @@
 
 import type { Clock } from "../../lib/clock.ts";
 import { MailError } from "../../mail/errors.ts";
-import type { MailboxId, ShardId } from "../../mail/ids.ts";
+import type { Epoch, MailboxId, ShardId } from "../../mail/ids.ts";
 import type { MailboxEvent, MailboxListing, MailStore, Principal } from "../../mail/mail-store.ts";
 import type { Links, RpcReply } from "../link/rpc.ts";
 import { decodeEvent } from "./codec-events.ts";
@@ -76,8 +76,9 @@ export interface WatchOptions {
   readonly table: ShardTable;
   readonly links: Links;
   readonly gate: WatchGate;
+  readonly ends: StreamEnds;
   /** For callers that have no `listening`: what everything is like after a break. */
-  readonly list: () => Promise<MailboxListing>;
+  readonly list: (who: Principal, signal: AbortSignal) => Promise<MailboxListing>;
 }
 
 /** Events until `signal` aborts. @throws {MailError} UNAVAILABLE when no primary is found in time */
@@ -87,18 +88,17 @@ export async function* routedWatch(
   { mailboxes, listening, interrupted }: Parameters<MailStore["watch"]>[1],
   signal: AbortSignal,
 ): AsyncGenerator<MailboxEvent, void, undefined> {
-  const { caller, gate, list } = options;
+  const { caller, gate } = options;
   const budget = caller.budget(who.shard);
   const args = [mailboxes === "all" ? null : mailboxes];
   for (let broken = false; !signal.aborted; broken = true) {
     let begun = false;
     let leave: (() => void) | undefined;
-    let end: (() => void) | undefined;
+    let items: AsyncIterator<RpcReply> | undefined;
     try {
       if (broken) leave = await gate.enter(who.shard, budget.leftMs, signal);
       else if (!isLinked(options, who.shard)) interrupted?.();
-      const items = await begin(options, budget, who, args, signal);
-      end = items.end;
+      items = await begin(options, budget, who, args, signal);
       for (let item = await items.next(); item.done !== true; item = await items.next()) {
         if (begun) {
           yield decodeEvent(item.value.head);
@@ -107,7 +107,8 @@ export async function* routedWatch(
         begun = true;
         leave?.();
         listening?.();
-        if (broken && listening === undefined) yield* missed(mailboxes, await list());
+        if (broken && listening === undefined)
+          yield* missed(mailboxes, await options.list(who, signal));
       }
       throw new MailError({ code: "UNAVAILABLE", why: "the watch ended" });
     } catch (error) {
@@ -117,37 +118,52 @@ export async function* routedWatch(
       if (begun || !broken) interrupted?.();
       await budget.again(error, signal);
     } finally {
-      end?.();
+      if (items !== undefined) options.ends.end(who.shard, items);
       leave?.();
     }
   }
 }
 
-interface Items {
-  readonly next: () => Promise<IteratorResult<RpcReply, unknown>>;
-  /** Cancels. */
-  readonly end: () => void;
-}
-
-/** The stream of one try; it ends when the shard's members change. */
+/** The stream of one try; `ends` has what ends it when the shard's members change. */
 async function begin(
-  { table }: WatchOptions,
+  { ends }: WatchOptions,
   budget: Budget,
-  { shard, ...who }: Principal,
+  who: Principal,
   args: readonly unknown[],
   signal: AbortSignal,
-): Promise<Items> {
+): Promise<AsyncIterator<RpcReply>> {
   const { peer, epoch } = await budget.primary(signal);
-  const head = headOf(epoch, { shard, ...who }, args);
+  const head = headOf(epoch, who, args);
   const items = peer.stream(streamNames.watch, head, { signal })[Symbol.asyncIterator]();
-  const stop = (): void => {
-    off();
+  ends.add(who.shard, epoch, items);
+  return items;
+}
+
+/** Streams by shard, ended when a later epoch of their shard comes: idle sessions cost one entry. */
+export class StreamEnds {
+  readonly #shards = new Map<ShardId, Map<AsyncIterator<RpcReply>, Epoch>>();
+
+  constructor(table: ShardTable) {
+    table.onChange(({ shard, epoch }) => {
+      for (const [items, began] of this.#shards.get(shard) ?? []) {
+        if (began < epoch) this.end(shard, items);
+      }
+    });
+  }
+
+  add(shard: ShardId, epoch: Epoch, items: AsyncIterator<RpcReply>): void {
+    const known = this.#shards.get(shard);
+    if (known === undefined) this.#shards.set(shard, new Map([[items, epoch]]));
+    else known.set(items, epoch);
+  }
+
+  /** Cancels, if it still runs. */
+  end(shard: ShardId, items: AsyncIterator<RpcReply>): void {
+    const known = this.#shards.get(shard);
+    if (known?.delete(items) !== true) return;
+    if (known.size === 0) this.#shards.delete(shard);
     items.return?.().then(ignore, ignore);
-  };
-  const off = table.onChange((config) => {
-    if (config.shard === shard && config.epoch > epoch) stop();
-  });
-  return { next: () => items.next(), end: stop };
+  }
 }
 
 function isLinked({ table, links }: WatchOptions, shard: ShardId): boolean {
