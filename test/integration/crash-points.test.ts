@@ -21,7 +21,8 @@ const plan: Readonly<Record<string, readonly string[]>> = {
   n2: ["primary.afterAppend", "secondary.beforeFsync", "confirm.beforeAppend"],
   n3: ["primary.afterShip", "confirm.afterCommit", "primary.afterFsync"],
 };
-const loadMs = 60_000;
+/** A quiet machine takes 25 s. */
+const loadMs = 120_000;
 
 let cluster: DevCluster;
 beforeAll(async () => {
@@ -29,7 +30,12 @@ beforeAll(async () => {
     .map(([member, points]) => `${member}=${points.join(",")}`)
     .join(";");
   try {
-    cluster = await DevCluster.start({ users: 6, restartAfter: "100ms", set: ["log.level=warn"] });
+    cluster = await DevCluster.start({
+      users: 6,
+      restartAfter: "100ms",
+      set: ["log.level=warn"],
+      startMs: 80_000,
+    });
   } finally {
     delete process.env.PABAL_CRASH_AT;
   }
@@ -83,4 +89,4 @@ test("a death at any point loses nothing and stores nothing twice", async () => 
   await cluster.ready();
   expect(await checkByImap(cluster, ledger)).toEqual([]);
   ledger.close();
-}, 180_000);
+}, 240_000);
