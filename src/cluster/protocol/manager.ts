@@ -179,8 +179,14 @@ function onReport(
 ): void {
   for (const report of reports) {
     const shard = state.shards.get(report.shard);
-    // Of another epoch: news of the table are on their way here, or to the member.
-    if (shard === undefined || shard.config.epoch !== report.epoch) continue;
+    if (shard === undefined) continue;
+    if (shard.config.epoch !== report.epoch) {
+      // News of the table are on their way here, or to the member, whose watch may be slow.
+      const { config } = shard;
+      const behind = state.acting && report.epoch < config.epoch;
+      if (behind) out.push({ kind: "push", config, to: [from.node] });
+      continue;
+    }
     const of =
       report.kind === "removeSecondary" || report.kind === "synced" ? report.secondary : "";
     const key = `${report.kind} ${from.node} ${from.store} ${of === "" ? "" : of.node}`;
