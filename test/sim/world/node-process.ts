@@ -50,6 +50,8 @@ export class NodeProcess {
   readonly #up = new Set<MemberId>();
   readonly #dirty = new Set<SimShell>();
   readonly #blobs = new Set<string>();
+  /** What the watch said before the first read of the table was answered. */
+  readonly #early: ShardConfig[] = [];
   #flushDue = false;
   #tableRead = false;
   #reading = false;
@@ -93,6 +95,7 @@ export class NodeProcess {
     world.coordinator.register({ index, node, store, incarnation });
     world.coordinator.watch(life, (config) => {
       if (this.#tableRead) this.takeConfig(config);
+      else this.#early.push(config);
     });
     this.refreshTable();
     life.main.every(tickMs, () => {
@@ -149,7 +152,7 @@ export class NodeProcess {
     this.world.coordinator.read(this.life, (table) => {
       this.#tableRead = true;
       again();
-      for (const config of table) this.takeConfig(config);
+      for (const config of [...table, ...this.#early.splice(0)]) this.takeConfig(config);
     });
     this.life.main.after(300, again);
   }

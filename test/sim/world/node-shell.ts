@@ -4,6 +4,7 @@
 import { lsn as makeLsn } from "../../../src/mail/ids.ts";
 import type { Epoch, Lsn, MemberId } from "../../../src/mail/ids.ts";
 import { assert, unreachable } from "../../../src/lib/assert.ts";
+import type { Grant } from "../../../src/cluster/protocol/heartbeat-types.ts";
 import { grantOf, holdOf, stepReplica } from "../../../src/cluster/protocol/replica.ts";
 import type { ReplicaState } from "../../../src/cluster/protocol/replica-state.ts";
 import type {
@@ -167,12 +168,17 @@ export class SimShell {
     this.step({ kind: "flush", nowMs });
   }
 
+  #lastGrant: Grant | undefined;
   #granted = "";
   #held = "";
 
   /** Tells the pulse what this copy grants and holds, when it has changed. */
   syncPulse(pulse: SimPulse): void {
-    const grant = grantOf(this.state);
+    const ends = grantOf(this.state);
+    // With the rule broken that a seal ends grants they go on until the next config.
+    const keeps = this.#node.world.broken === "sealStopsGrants" && this.state.role === "secondary";
+    const grant = ends ?? (keeps ? this.#lastGrant : undefined);
+    this.#lastGrant = grant;
     const hold = holdOf(this.state);
     const granted = grant === undefined ? "" : `${grant.epoch} ${grant.primary}`;
     const held = hold === undefined ? "" : `${hold.epoch} ${hold.secondaries.join(" ")}`;
