@@ -146,6 +146,7 @@ export class Repairs {
       before !== undefined && rowIsSound(key, before) ? readPlace(openRow(key, before)) : undefined;
     if (place?.kind === "blob") return this.#mendBlob(source, place.id);
     const given = await source.body(id);
+    this.#mustBeSound(id.shard);
     if (given?.kind === "blob") {
       const { name, bytes: length, sha256 } = given.blob;
       putPlace(engine.rows, tag, id.lsn, { kind: "blob", id: name, length, sha256 });
@@ -162,6 +163,7 @@ export class Repairs {
     // `source` may hand out a view of something large.
     const { location, group } = log.appendBody(id, Uint8Array.from(bytes));
     await group.durable;
+    this.#mustBeSound(id.shard);
     const { length } = bytes;
     putPlace(engine.rows, tag, id.lsn, { kind: "segment", location, offset: 0, length });
     return "repaired";
@@ -254,6 +256,7 @@ export class Repairs {
         }
       }
       if ((await version()) !== before) continue;
+      this.#mustBeSound(shard);
       if (ours.length === 0 && given.rows.length === 0) return "later"; // There is no such row.
       // Nothing is waited for from here on.
       for (const key of ours) engine.rows.del(key);
@@ -261,6 +264,12 @@ export class Repairs {
       return "repaired";
     }
     return "later";
+  }
+
+  /** What belongs to a copy that was given up is not mended: all of it is made anew. */
+  #mustBeSound(shard: ShardId): void {
+    if (!this.#parts.log.state(shard).damaged) return;
+    throw new MailError({ code: "UNAVAILABLE", why: "the copy is being made anew" });
   }
 
   async #drop(prefixes: readonly Buffer[]): Promise<Mended> {

@@ -70,7 +70,7 @@ export class Scrubber {
     this.#limits = limits;
   }
 
-  /** Looks every minute whether a pass is due. */
+  /** Looks every minute, or as often as passes are wanted, whether a pass is due. */
   async start(): Promise<void> {
     this.#state = await readState(this.#parts.engine);
     this.#schedule();
@@ -109,7 +109,7 @@ export class Scrubber {
 
   #schedule(): void {
     const { clock } = this.#parts;
-    this.#timer = clock.after(lookEveryMs, () => {
+    this.#timer = clock.after(Math.min(lookEveryMs, this.#limits.everyMs), () => {
       const due = clock.nowMs() - this.#state.finishedMs >= this.#limits.everyMs;
       if (!due) {
         this.#schedule();
