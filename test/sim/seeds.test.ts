@@ -8,7 +8,7 @@ import { makePlan } from "./world/plan.ts";
 import { runSeed } from "./world/world.ts";
 
 const long = process.env["PABAL_TEST_LONG"] === "1";
-const batches = long ? 40 : 8;
+const batches = long ? 40 : 6;
 const seedsPerBatch = long ? 250 : 50;
 
 const kept = asArray(

@@ -49,7 +49,7 @@ export class Faults {
     const { plan, draws } = this.#world;
     if (this.#over || !plan.faults.has("crashPoints") || !draws.chance(0.1)) return;
     const lastsMs = draws.skewed(10, 1000);
-    this.#world.schedule.after(draws.skewed(0, 20), () => this.#kill(node, false, lastsMs));
+    this.#later(draws.skewed(0, 20), () => this.#kill(node, false, lastsMs));
   }
 
   /** Everything works again, apart from what was lost for good. */

@@ -1,0 +1,51 @@
+// Each rule of the protocol is broken once: the simulator must notice within a bounded number of
+// seeds. Those that it does not notice are named, with the reason, in docs/simulation.md.
+
+import { describe, expect, test } from "vitest";
+import { makePlan } from "./world/plan.ts";
+import type { FaultKind } from "./world/plan.ts";
+import type { Rule } from "./world/rules.ts";
+import { runSeed } from "./world/world.ts";
+
+interface Broken {
+  readonly rule: Rule;
+  /** Faults that the rule is there for, so that few seeds are enough. */
+  readonly wants: readonly FaultKind[];
+  /** Seeds from here on are tried, at most `seedsMax`. */
+  readonly from: number;
+}
+
+const broken: readonly Broken[] = [
+  { rule: "lease", wants: ["offGateways"], from: 1 },
+  { rule: "leaseOfSyncing", wants: ["kill", "offGateways", "stall"], from: 180 },
+  { rule: "grace", wants: ["offGateways", "stall"], from: 1 },
+  { rule: "barrier", wants: ["kill"], from: 1 },
+  { rule: "commitOnAll", wants: [], from: 1 },
+  { rule: "minCopies", wants: ["kill"], from: 1 },
+  { rule: "fsyncBeforeAck", wants: [], from: 1 },
+  { rule: "epochOfHeartbeat", wants: ["offGateways"], from: 1 },
+  { rule: "fromLsn", wants: ["kill"], from: 1 },
+  { rule: "wipedIsAnother", wants: ["wipe"], from: 1 },
+  { rule: "cutOfTail", wants: ["kill", "isolate"], from: 1 },
+  { rule: "replayToMark", wants: ["kill", "powerCut"], from: 1 },
+  { rule: "committedOnly", wants: ["kill", "isolate"], from: 1 },
+  { rule: "fullOnly", wants: ["kill"], from: 1 },
+  { rule: "dedupe", wants: ["kill", "resetLink"], from: 1 },
+  { rule: "syncedIsComplete", wants: ["kill"], from: 1 },
+];
+
+const seedsMax = 400;
+
+describe("a cluster without the rule", () => {
+  test.each(broken)("$rule is caught", (one) => {
+    expect(firstViolation(one)).toBeDefined();
+  });
+});
+
+function firstViolation({ rule, wants, from }: Broken): string | undefined {
+  for (let seed = from; seed < from + seedsMax; seed++) {
+    const { violation } = runSeed(makePlan(seed, wants), { broken: rule });
+    if (violation !== undefined) return `seed ${seed} ${violation.what}`;
+  }
+  return undefined;
+}
