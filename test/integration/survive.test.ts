@@ -14,7 +14,7 @@ let cluster: DevCluster;
 const open: { close(): void }[] = [];
 
 beforeAll(async () => {
-  cluster = await DevCluster.start({ users: 4, set: ["log.level=warn"] });
+  cluster = await DevCluster.start({ nodes: 4, users: 4, restartAfter: "never", set: ["log.level=warn"] });
 }, 90_000);
 afterAll(async () => {
   for (const client of open) client.close();

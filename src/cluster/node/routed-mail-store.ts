@@ -39,6 +39,7 @@ import type { Method } from "./method.ts";
 import { appendMethod, deliverMethod } from "./methods-delivery.ts";
 import * as mailbox from "./methods-mailbox.ts";
 import * as message from "./methods-message.ts";
+import { RepeatableChunks } from "./repeatable-chunks.ts";
 import { routedFetch, routedRead } from "./routed-fetch.ts";
 import { routedLock } from "./routed-lock.ts";
 import { routedWatch, StreamEnds, WatchGate } from "./routed-watch.ts";
@@ -83,7 +84,7 @@ export class RoutedMailStore implements MailStore {
     return this.#change(deliverMethod, shardPrincipal(shard), request, signal, patienceMs);
   }
 
-  /** Tried once: the chunks can't be had again. */
+  /** Tried again while the first chunks are at hand; the others can't be had again. */
   async writeBlob(
     shard: ShardId,
     id: string,
@@ -91,8 +92,21 @@ export class RoutedMailStore implements MailStore {
     signal: AbortSignal,
     elsewhereAfterMs?: number,
   ): Promise<BlobRef> {
-    const { peer, epoch, at } = await this.#blobHome(shard, elsewhereAfterMs, signal);
-    return upload(peer, epoch, at, id, chunks, signal);
+    const pieces = new RepeatableChunks(chunks);
+    const budget = this.#caller.budget(shard, elsewhereAfterMs);
+    try {
+      for (;;) {
+        const { peer, epoch, at } = await this.#blobHome(shard, elsewhereAfterMs, signal);
+        try {
+          return await upload(peer, epoch, at, id, pieces.fromStart(), signal);
+        } catch (error) {
+          if (!pieces.repeatable) throw error;
+          await budget.again(error, signal);
+        }
+      }
+    } finally {
+      pieces.close();
+    }
   }
 
   spool(request: SpoolRequest, signal: AbortSignal): Promise<void> {

@@ -110,6 +110,51 @@ describe("a change whose answer is lost behind its commit", () => {
   });
 });
 
+describe("a body that a client sends once", () => {
+  async function* sent(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+    for (let at = 0; at < bytes.length; at += 60_000) {
+      await Promise.resolve();
+      yield bytes.subarray(at, at + 60_000);
+    }
+  }
+
+  test.each([0, 1, 3, 17])("is sent again when it is refused after %i pieces", async (pieces) => {
+    const { routed, who, peer, journal } = await start();
+    const upload = peer.upload.bind(peer);
+    let tries = 0;
+    peer.upload = async (method, head, chunks, options) => {
+      if (++tries > 1) return upload(method, head, chunks, options);
+      const reader = chunks[Symbol.asyncIterator]();
+      for (let n = 0; n < pieces; n++) await reader.next();
+      reader.next().catch(() => undefined); // As a sender does that has not heard of it yet.
+      throw new MailError({ code: "WRONG_NODE", shard: who.shard });
+    };
+    const large = message("once", "x".repeat(1_200_000));
+    const blob = await routed.writeBlob(who.shard, "once", sent(large), never);
+    expect(blob.sizeBytes).toBe(large.length);
+    expect(Buffer.from(journal.blobs.get("once") ?? []).equals(large)).toBe(true);
+  });
+
+  test("fails when too much of it is gone, and its source is closed", async () => {
+    const { routed, who, peer } = await start();
+    peer.upload = async (_method, _head, chunks) => {
+      for await (const _ of chunks) continue;
+      throw new MailError({ code: "UNAVAILABLE", why: "link broke" });
+    };
+    let closed = false;
+    async function* source(): AsyncGenerator<Uint8Array> {
+      try {
+        yield* sent(new Uint8Array(3_000_000));
+      } finally {
+        closed = true;
+      }
+    }
+    const failing = routed.writeBlob(who.shard, "lost", source(), never);
+    await expect(failing).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await expect.poll(() => closed).toBe(true);
+  });
+});
+
 describe("an answer that is longer than a frame", () => {
   test("comes in pieces, of a change that is done once", async () => {
     const { routed, who, inbox, journal } = await start();
