@@ -253,8 +253,8 @@ export class RoutedMailStore implements MailStore {
     const { args, body } = method.encode(request);
     return this.#caller.run(who.shard, signal, async (peer, epoch, _retry, deadlineMs) => {
       const head = headOf(epoch, who, args);
-      const request = { head, headAgain: head, body };
-      return method.decodeReply(await send(peer, method, request, signal, deadlineMs));
+      const sent = { head, headAgain: () => head, body };
+      return method.decodeReply(await send(peer, method, sent, signal, deadlineMs));
     });
   }
 
@@ -267,12 +267,11 @@ export class RoutedMailStore implements MailStore {
     retryMs?: number,
   ): Promise<Result> {
     const { args, body } = method.encode(request);
-    const again = [args[0], true, ...args.slice(2)];
     const attempt: Attempt<Result> = async (peer, epoch, retry, deadlineMs) => {
-      const headAgain = headOf(epoch, who, again);
-      const head = retry ? headAgain : headOf(epoch, who, args);
-      const request = { head, headAgain, body };
-      return method.decodeReply(await send(peer, method, request, signal, deadlineMs));
+      const headAgain = () => headOf(epoch, who, [args[0], true, ...args.slice(2)]);
+      const head = retry ? headAgain() : headOf(epoch, who, args);
+      const sent = { head, headAgain, body };
+      return method.decodeReply(await send(peer, method, sent, signal, deadlineMs));
     };
     return this.#caller.run(who.shard, signal, attempt, retryMs);
   }
@@ -322,27 +321,39 @@ export class RoutedMailStore implements MailStore {
 interface Sent {
   readonly head: readonly unknown[];
   /** The same, known to have been asked before. */
-  readonly headAgain: readonly unknown[];
+  readonly headAgain: () => readonly unknown[];
   readonly body: Uint8Array | undefined;
 }
 
 /** By a call; an answer that is too long for one is asked for again, in pieces. */
-async function send(
+function send(
   peer: Peer,
   method: { readonly name: string; readonly large: boolean },
-  { head, headAgain, body }: Sent,
+  sent: Sent,
   signal: AbortSignal,
   deadlineMs: number,
 ): Promise<RpcReply> {
-  const withBody = body === undefined ? {} : { body };
-  try {
-    return await peer.call(method.name, head, { ...withBody, signal, deadlineMs });
-  } catch (error) {
-    if (!method.large || !isTooLong(error)) throw error;
-  }
+  const { head, body } = sent;
+  const options = body === undefined ? { signal, deadlineMs } : { body, signal, deadlineMs };
+  const reply = peer.call(method.name, head, options);
+  if (!method.large) return reply;
+  return reply.catch((error: unknown) => {
+    if (!isTooLong(error)) throw error;
+    return inPieces(peer, method, sent, signal);
+  });
+}
+
+/** A long answer, put together from its pieces. */
+async function inPieces(
+  peer: Peer,
+  method: { readonly name: string },
+  { headAgain, body }: Sent,
+  signal: AbortSignal,
+): Promise<RpcReply> {
+  const options = body === undefined ? { signal } : { body, signal };
   let first: RpcReply | undefined;
   const bodies: Uint8Array[] = [];
-  for await (const reply of peer.stream(streamOf(method), headAgain, { ...withBody, signal })) {
+  for await (const reply of peer.stream(streamOf(method), headAgain(), options)) {
     first ??= reply;
     if (reply.body !== undefined) bodies.push(reply.body);
   }

@@ -16,6 +16,12 @@ export interface ShardCallerOptions {
   readonly retryMs?: number;
 }
 
+/** Whom a request goes to, and the epoch that it names. */
+interface Primary {
+  readonly peer: Peer;
+  readonly epoch: Epoch;
+}
+
 /** One try. `retry` is false the first time only, so that the node can skip its look-up of outcomes. */
 export type Attempt<T> = (peer: Peer, epoch: Epoch, retry: boolean, leftMs: number) => Promise<T>;
 
@@ -59,7 +65,7 @@ export class ShardCaller {
     const budget = this.budget(shard, retryMs);
     for (let retry = false; ; retry = true) {
       try {
-        const { peer, epoch } = await budget.primary(signal);
+        const { peer, epoch } = budget.primaryNow(signal) ?? (await budget.primary(signal));
         return await attempt(peer, epoch, retry, budget.leftMs);
       } catch (error) {
         await budget.again(error, signal);
@@ -97,16 +103,24 @@ export class Budget {
     this.#pauseMs = firstPauseMs;
   }
 
+  /** The primary's link when it is up, as it nearly always is: then nobody waits for a promise. */
+  primaryNow(signal: AbortSignal): Primary | undefined {
+    signal.throwIfAborted();
+    const config = this.#options.table.get(this.#shard);
+    if (config === undefined) return undefined;
+    const peer = this.#options.links.peer(config.primary.node);
+    if (!peer.up) return undefined;
+    this.#askedEpoch = config.epoch;
+    return { peer, epoch: config.epoch };
+  }
+
   /** The primary's link, as soon as it is up. @throws {MailError} UNAVAILABLE */
-  async primary(signal: AbortSignal): Promise<{ readonly peer: Peer; readonly epoch: Epoch }> {
+  async primary(signal: AbortSignal): Promise<Primary> {
     for (;;) {
-      signal.throwIfAborted();
+      const primary = this.primaryNow(signal);
+      if (primary !== undefined) return primary;
       const config = this.#options.table.get(this.#shard);
       const peer = config === undefined ? undefined : this.#options.links.peer(config.primary.node);
-      if (config !== undefined && peer?.up === true) {
-        this.#askedEpoch = config.epoch;
-        return { peer, epoch: config.epoch };
-      }
       const why =
         peer === undefined ? `no shard ${this.#shard} in the table` : `no link to ${peer.id}`;
       if (this.leftMs <= 0) throw new MailError({ code: "UNAVAILABLE", why });
