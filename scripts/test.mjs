@@ -12,7 +12,7 @@ import { ensureTestPackages } from "./test-packages.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const kinds = ["unit", "conformance", "sim", "fuzz", "security", "integration", "interop"];
-const needPackages = ["integration", "interop"];
+const needPackages = ["conformance", "integration", "interop"];
 
 const args = process.argv.slice(2);
 const long = args.includes("--long");

@@ -22,8 +22,8 @@ export interface CopiedBody {
 }
 
 /**
- * Pieces come in this order: one `begin`, any of the middle kinds, one `end`. No piece has more than
- * `copyPieceBytesMax` bytes.
+ * Pieces come in this order: one `begin`, any of the middle kinds, one `end`. A piece fits a
+ * frame of a link (1 MiB); a body of the log is never cut.
  */
 export type CopyPiece =
   | {
@@ -52,9 +52,6 @@ export type CopyPiece =
   | { readonly kind: "blobBytes"; readonly bytes: Uint8Array; readonly last: boolean }
   /** All of it: a stream that ends without this piece was cut off. */
   | { readonly kind: "end"; readonly rows: number; readonly bodies: number };
-
-/** A body of the log is never cut. */
-export const copyPieceBytesMax = 1_000_000;
 
 export interface ShardCopies {
   /**

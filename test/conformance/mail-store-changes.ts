@@ -130,7 +130,11 @@ export function changesTests(use: Fixture): void {
       ]) {
         const refused = store.changes(who, { ...known, ...other }, never);
         await expect(refused).rejects.toMatchObject({
-          failure: { code: "MAILBOX_GONE", mailbox: id, why: expect.stringMatching(/./) as unknown },
+          failure: {
+            code: "MAILBOX_GONE",
+            mailbox: id,
+            why: expect.stringMatching(/./) as unknown,
+          },
         });
       }
     });

@@ -136,14 +136,6 @@ export function memoryOf(pid: number, which: "VmRSS" | "VmHWM" = "VmRSS"): numbe
   return Number(line?.[1] ?? 0) * 1024;
 }
 
-/** CPU time of a process so far, ms. */
-export function cpuOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
-    .replace(/^.*\) /, "")
-    .split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10;
-}
-
 export function signalPid(pid: number, signal: NodeJS.Signals): void {
   if (pid <= 0) return;
   try {
