@@ -14,7 +14,7 @@ let cluster: DevCluster;
 let ledger: Ledger;
 beforeAll(async () => {
   cluster = await DevCluster.start({
-    users: 16, // So many that some of them have n1 and n2.
+    users: 48, // So many that some of them have n1 and n2.
     nodes: 4,
     restartAfter: "never",
     startMs: 80_000,
