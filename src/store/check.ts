@@ -49,6 +49,7 @@ export interface CheckOptions {
 }
 
 const batchMessages = 256;
+const blobReadBytes = 1_048_576;
 
 /** What is wrong, as it is found. Nothing: all is well. The store must not be in use. */
 export async function* checkStore(
@@ -177,7 +178,12 @@ async function* checkMessages(
       }
       if (!options.bodies) continue;
       try {
-        await readBodies(engine, columns, [uid], [{ tag: bodyTag, lsn: bodyLsn }]);
+        const name = { tag: bodyTag, lsn: bodyLsn };
+        const [body] = await readBodies(engine, columns, [uid], [name]);
+        if (body?.kind !== "blob") continue;
+        for (let from = 0; from < body.length; from += blobReadBytes) {
+          await engine.bodies.readBlob(body.id, from, Math.min(blobReadBytes, body.length - from));
+        }
       } catch (error) {
         if (!(error instanceof MailError)) throw error;
         yield { ...about, uid, what: "bytes" };

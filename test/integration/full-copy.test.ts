@@ -115,6 +115,36 @@ test("a damaged copy is made anew, flipped bits of old mail are repaired, none i
   expect(await checkReplicas(folders, ledger, shards)).toEqual([]);
 }, 180_000);
 
+test("a stopped node is checked, and repaired from the running one", async () => {
+  const { cluster, ledger } = await start("never");
+  await sendSome(cluster, ledger, "old", 24);
+  await sendSome(cluster, ledger, "large", 1, 400_000);
+  await cluster.settled();
+  const { data } = cluster.node("n2");
+  await cluster.kill("n2", "SIGTERM");
+  const segments = readdirSync(join(data, "log")).filter((name) => name.endsWith(".seg"));
+  for (const name of segments) flip(join(data, "log", name), /X-Ledger: old-\d\r/g);
+  for (const name of readdirSync(join(data, "blobs"))) {
+    if (!name.includes(".")) flip(join(data, "blobs", name), /X-Ledger: large/g);
+  }
+  const check = (...options: readonly string[]) =>
+    cluster.cli(["check", "--config", cluster.configFile("n2"), ...options]);
+  const before = await check("--bodies");
+  expect(before.status, before.stderr).toBe(1);
+  const repaired = await check("--repair");
+  expect(repaired.stdout + repaired.stderr).toContain("11 repaired, 0 lost on every node");
+  expect(repaired.status).toBe(0);
+  expect((await check("--bodies")).status).toBe(0);
+  const back = cluster.serve("n2");
+  cleanUp.push(() => back.stop().catch(() => undefined));
+  await cluster.settled(90_000);
+  const shards = await cluster.shards();
+  const folders = cluster.ports.nodes;
+  expect((await cluster.stop()).status).toBe(0);
+  await back.stop();
+  expect(await checkReplicas(folders, ledger, shards)).toEqual([]);
+}, 180_000);
+
 /** Flips a bit in the text behind each match. @returns how many. */
 function flip(file: string, where: RegExp): number {
   const bytes = readFileSync(file);

@@ -5,18 +5,28 @@ import { exitStatus } from "../failure.ts";
 import { type OutputOptions, print } from "../output.ts";
 import { examples } from "./options.ts";
 
+interface CheckFlags {
+  readonly config: string;
+  readonly bodies?: boolean;
+  readonly repair?: boolean;
+}
+
 export function addCheckCommand(program: Command): void {
   const check = program
     .command("check")
     .description("Look through a mail node's data for damage; the node must be stopped")
     .requiredOption("--config <file>", "the node's configuration")
     .option("--bodies", "read every message, too")
+    .option("--repair", "replace what is damaged from the other nodes, which must run")
     .option("--json", "machine-readable output")
-    .action(async (options: OutputOptions & { config: string; bodies?: boolean }) => {
+    .action(async (options: OutputOptions & CheckFlags) => {
       const { checkNode } = await import("../check.ts");
-      const { findings, shards } = await checkNode(options.config, options.bodies === true);
-      print(options, { ok: findings.length === 0, shards, findings }, () => [
+      const { bodies = false, repair = false } = options;
+      const outcome = await checkNode(options.config, { bodies, repair });
+      const { findings, shards, repaired, lost } = outcome;
+      print(options, { ok: findings.length === 0, ...outcome }, () => [
         ...findings.map((finding) => JSON.stringify(finding)),
+        ...(repair ? [`${repaired} repaired, ${lost} lost on every node`] : []),
         findings.length === 0
           ? `${shards} shards: no damage found`
           : `${findings.length} findings; the other copies of these shards are on other nodes`,
@@ -26,6 +36,7 @@ export function addCheckCommand(program: Command): void {
   examples(check, [
     ["pabal check --config /etc/pabal/n1.yaml", "index, counters, places of messages"],
     ["pabal check --config /etc/pabal/n1.yaml --bodies", "every byte"],
+    ["pabal check --config /etc/pabal/n1.yaml --repair", "and put right what another node has"],
   ]);
 }
 

@@ -73,6 +73,8 @@ export class ClusterClient {
   readonly #stop = new AbortController();
   #registration: Registration | undefined;
   #incarnation = 0;
+  /** What the others were told of this process. */
+  #announced: MemberRecord | undefined;
   #server: LinkServer | undefined;
   #pulse: Pulse | undefined;
   #members: MemberTable | undefined;
@@ -162,7 +164,7 @@ export class ClusterClient {
 
   /** Tells the others where we are, and reads where they are and who holds what. */
   async announce(facts: Pick<MemberRecord, "store">, signal: AbortSignal): Promise<void> {
-    const { member, failureDomain, listen, advertise, clock, logger } = this.options;
+    const { member, failureDomain, listen, advertise } = this.options;
     const record: MemberRecord = {
       member,
       role: this.#role,
@@ -175,7 +177,14 @@ export class ClusterClient {
         : { pulse: this.options.pulse?.advertisedPort ?? this.#pulse.port }),
       ...facts,
     };
-    await this.#reach(() => writeMember(this.coordinator, record), signal);
+    this.#announced = record;
+    await this.#reach(() => writeMember(this.coordinator, this.#present(record)), signal);
+    await this.look(signal);
+  }
+
+  /** Reads where the others are and who holds what; alone, without `join`, for tools of a stopped member. */
+  async look(signal: AbortSignal): Promise<void> {
+    const { clock, logger } = this.options;
     const options = { coordinator: this.coordinator, clock, logger };
     this.#members = await this.#reach(() => MemberTable.open(options), signal);
     for (const { member: other } of this.#members.all()) this.#learn(other);
@@ -276,7 +285,7 @@ export class ClusterClient {
       const reason = await registration.lost;
       if (signal.aborted) return;
       logger.warn({ reason }, "presence lost");
-      const record = this.members.get(member);
+      const record = this.#members?.get(member);
       if (record !== undefined && record.incarnation > this.#incarnation) {
         this.options.onReplaced();
         return;
@@ -286,6 +295,21 @@ export class ClusterClient {
         signal,
       );
       this.#registration = registration;
+      // What is announced later says it by itself.
+      const announced = this.#announced;
+      if (announced === undefined) continue;
+      try {
+        await this.#reach(() => writeMember(this.coordinator, this.#present(announced)), signal);
+      } catch (error) {
+        if (!isMailError(error, "CONFLICT")) throw error;
+        logger.warn({ err: error }, "presence is another process's");
+      }
     }
+  }
+
+  /** The record with the number of the registration that presence stands for by now. */
+  #present(record: MemberRecord): MemberRecord {
+    const presence = this.#registration?.incarnation ?? record.incarnation;
+    return presence === record.incarnation ? record : { ...record, presence };
   }
 }
