@@ -104,8 +104,10 @@ export class ChaosContext {
         return shards.some((config) => config.shard === shard && config.nodes.includes(member));
       }),
     );
-    this.outages.fault(what, concerned);
-    this.options.say(`${what} (concerns ${concerned.size} users)`);
+    const unsafe = shards.filter(({ state }) => state !== "FULL").length;
+    const where = `concerns ${concerned.size} users, ${unsafe} shards not whole`;
+    this.outages.fault(`${what}, ${unsafe} shards not whole`, concerned);
+    this.options.say(`${what} (${where})`);
   }
 
   async learnUsers(): Promise<void> {
