@@ -42,12 +42,13 @@ describe("examples", () => {
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), "pabal-examples-"));
     mkdirSync(join(folder, "one-machine"));
+    mkdirSync(join(folder, "several-machines"));
   });
   afterAll(() => {
     rmSync(folder, { recursive: true });
   });
 
-  test("there is one per role, and a set for one machine", () => {
+  test("there is one per role, and sets for one machine and for several", () => {
     expect([...examples].sort()).toEqual([
       "coordinator.yaml",
       "gateway.yaml",
@@ -56,6 +57,8 @@ describe("examples", () => {
       "one-machine/g1.yaml",
       "one-machine/n1.yaml",
       "one-machine/n2.yaml",
+      "several-machines/g1.yaml",
+      "several-machines/n1.yaml",
     ]);
   });
 
@@ -83,6 +86,27 @@ describe("examples", () => {
     expect(coordinator?.cluster.coordinator.address).toBe(
       `${coordinator?.listen.link?.address}:${coordinator?.listen.link?.port}`,
     );
+  });
+
+  test("the members of several machines fit together, and with their etcd", () => {
+    const configs = examples
+      .filter((name) => name.startsWith("several-machines/"))
+      .map((name) => parseConfig(readFileSync(join(root, "config", name), "utf8"), name));
+    const coordinators = configs.map(({ cluster }) => JSON.stringify(cluster.coordinator));
+    expect(new Set(coordinators).size).toBe(1);
+    const places = configs.flatMap(({ listen }) =>
+      Object.values(listen).map((listener) => listener?.port),
+    );
+    expect(new Set(places).size).toBe(places.length);
+    const etcd: unknown = parse(
+      readFileSync(join(root, "config/several-machines/etcd.conf.yml"), "utf8"),
+    );
+    const endpoints = configs[0]?.cluster.coordinator.endpoints ?? [];
+    expect(etcd).toMatchObject({
+      "listen-client-urls": expect.stringContaining(`https://${endpoints[0]}`),
+      "initial-cluster": expect.stringMatching(/^(e\d=https:\/\/10\.0\.0\.1\d:2380,?){3}$/),
+      "client-transport-security": { "client-cert-auth": true },
+    });
   });
 
   test("every key of the schema has a description", () => {
