@@ -91,7 +91,10 @@ export function writeMember(coordinator: Coordinator, record: MemberRecord): Pro
       const why = `${record.member} runs elsewhere, started later`;
       throw new MailError({ code: "CONFLICT", why });
     }
-    return present?.draining === true ? { ...record, draining: true } : record;
+    const draining = present?.draining === true ? { draining: true } : {};
+    const isSameStart = present?.incarnation === record.incarnation;
+    const presence = Math.max(record.presence ?? 0, isSameStart ? (present.presence ?? 0) : 0);
+    return { ...record, ...draining, ...(presence === 0 ? {} : { presence }) };
   });
 }
 

@@ -155,7 +155,7 @@ export class ManagerFeed {
       const { member, role, store, incarnation, failureDomain, draining } = record;
       if (role !== "node" || store === undefined) continue;
       this.#watchLink(member);
-      if (this.#presence?.incarnationOf(member) !== incarnation) continue;
+      if (this.#presence?.isPresent(record) !== true) continue;
       nodes.push({
         node: member,
         store,

@@ -7,6 +7,7 @@ import type { Coordinator } from "../coordinator/coordinator.ts";
 import { presencePrefix } from "../coordinator/coordinator.ts";
 import { decodePresence } from "../coordinator/lease.ts";
 import { KeyFollower } from "./follow-keys.ts";
+import type { MemberRecord } from "./shard-codec.ts";
 
 export class PresenceTable {
   /** Incarnations of present members. */
@@ -30,9 +31,12 @@ export class PresenceTable {
     return table;
   }
 
-  /** Incarnation of a present member. */
-  incarnationOf(member: string): number | undefined {
-    return this.#present.get(member);
+  /**
+   * True when the process that announced this record is present: not a later start of the member, which
+   * has announced nothing yet. One that lost its presence and registered anew has said under what number.
+   */
+  isPresent({ member, incarnation, presence = incarnation }: MemberRecord): boolean {
+    return this.#present.get(member) === presence;
   }
 
   onChange(listener: () => void): void {

@@ -35,6 +35,8 @@ export interface MemberRecord {
   readonly port: number;
   readonly failureDomain: string;
   readonly incarnation: number;
+  /** The registration that it is present by, when that of its start was lost: see `isPresent`. */
+  readonly presence?: number;
   /** Of a node: its data folder. */
   readonly store?: StoreId;
   /** UDP port of its pulse, on the same host. */
@@ -87,6 +89,7 @@ export function decodeMember(text: string): MemberRecord {
   const store = asOptional(value["store"], "store", asString);
   const pulse = asOptional(value["pulse"], "pulse", asNumber);
   const draining = asOptional(value["draining"], "draining", asBoolean);
+  const presence = asOptional(value["presence"], "presence", asNumber);
   return {
     member: decodeMemberId(value["member"]),
     role,
@@ -94,6 +97,7 @@ export function decodeMember(text: string): MemberRecord {
     port: asNumber(value["port"], "port"),
     failureDomain: asString(value["failureDomain"], "failureDomain"),
     incarnation: asNumber(value["incarnation"], "incarnation"),
+    ...(presence === undefined ? {} : { presence }),
     ...(store === undefined ? {} : { store: storeId(store) }),
     ...(pulse === undefined ? {} : { pulse }),
     ...(draining === true ? { draining } : {}),
