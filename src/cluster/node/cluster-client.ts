@@ -164,7 +164,7 @@ export class ClusterClient {
 
   /** Tells the others where we are, and reads where they are and who holds what. */
   async announce(facts: Pick<MemberRecord, "store">, signal: AbortSignal): Promise<void> {
-    const { member, failureDomain, listen, advertise, clock, logger } = this.options;
+    const { member, failureDomain, listen, advertise } = this.options;
     const record: MemberRecord = {
       member,
       role: this.#role,
@@ -179,6 +179,12 @@ export class ClusterClient {
     };
     this.#announced = record;
     await this.#reach(() => writeMember(this.coordinator, this.#present(record)), signal);
+    await this.look(signal);
+  }
+
+  /** Reads where the others are and who holds what; alone, without `join`, for tools of a stopped member. */
+  async look(signal: AbortSignal): Promise<void> {
+    const { clock, logger } = this.options;
     const options = { coordinator: this.coordinator, clock, logger };
     this.#members = await this.#reach(() => MemberTable.open(options), signal);
     for (const { member: other } of this.#members.all()) this.#learn(other);
