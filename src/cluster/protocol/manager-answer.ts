@@ -99,6 +99,7 @@ export function onGraftAnswer(
   // A log that goes on behind the tail's end has what its last epoch proposed: that may stay.
   if (event.position === undefined) {
     shard.unfit = [...shard.unfit, action.base.node];
+    shard.unfitUntilMs = state.nowMs + state.times.unfitMs;
     rest(state, shard, 0);
     return;
   }

@@ -86,6 +86,8 @@ function takeOver(
   const bases = graftBases(state, shard);
   if (tails.length > 0 && bases.length > 0) {
     const others = bases.filter((base) => !tails.some((tail) => sameCopy(tail, base)));
+    // A former member that still takes itself for the primary can't be grafted.
+    out.push({ kind: "push", config, to: others.map(({ node }) => node) });
     start(state, shard, { ...seal, copies: [...tails, ...others] }, out);
     return;
   }
@@ -102,6 +104,7 @@ function takeOver(
 export function graftBases(state: ManagerState, shard: ManagedShard): readonly Copy[] {
   const { former } = shard.config;
   if (former === undefined) return [];
+  if (state.nowMs >= shard.unfitUntilMs) shard.unfit = [];
   return former.filter((one) => isHere(state, one) && !shard.unfit.includes(one.node));
 }
 

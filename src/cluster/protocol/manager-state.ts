@@ -16,6 +16,8 @@ import type { Copy, SecondaryCopy, ShardConfig } from "./shard-config.ts";
 export interface ManagerTimes {
   /** An answer that does not come is asked for again after this. */
   readonly retryMs: number;
+  /** A former copy that could not be grafted may have learnt what it needs after this. */
+  readonly unfitMs: number;
   /** A write's outcome, read again by the shell where it is unknown, comes within this. */
   readonly writeMs: number;
   /** A handover that was not answered for so long is given up by a commit. */
@@ -34,6 +36,7 @@ export interface ManagerTimes {
 
 export const managerTimes: ManagerTimes = {
   retryMs: 250,
+  unfitMs: 3000,
   writeMs: 4000,
   handOverMs: 1500,
   reportMs: 600,
@@ -79,8 +82,9 @@ export interface ManagedShard {
   sinceMs: number;
   action: Action | undefined;
   readonly heard: Map<string, Heard>;
-  /** Former copies that turned out not to contain the tail's anchor in this epoch. */
+  /** Former copies that did not contain the tail's anchor, or not yet: not asked again for a while. */
   unfit: MemberId[];
+  unfitUntilMs: number;
   order: ManagerOrder | undefined;
   /** Nothing is planned before (nobody answered, no node had room). */
   restUntilMs: number;

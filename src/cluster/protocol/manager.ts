@@ -102,6 +102,7 @@ function onTable(state: ManagerState, config: ShardConfig, out: ManagerEffect[])
     action: undefined,
     heard: new Map(),
     unfit: [],
+    unfitUntilMs: 0,
     order: known?.order,
     restUntilMs: 0,
     alarmed: false,

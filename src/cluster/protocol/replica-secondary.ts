@@ -116,6 +116,8 @@ export function advanceMark<R>(state: ReplicaState, out: ReplicaEffect<R>[]): vo
   if (canAcknowledge(state) > state.ackedLsn) state.ackDue = true;
   const { first } = state;
   if (first !== undefined && canAcknowledge(first) > first.ackedLsn) first.ackDue = true;
+  // What a copy that is being made anew held is void already.
+  if (state.copying) return;
   const through = makeLsn(Math.min(state.heardMark, state.matchedLsn, state.durableLsn));
   if (through <= state.commitLsn) return;
   const fromLsn = makeLsn(state.commitLsn + 1);
@@ -130,7 +132,7 @@ export function flushAck<R>(state: ReplicaState, out: ReplicaEffect<R>[]): void 
   if (config === undefined || state.primaryInc === 0) return;
   // The config is fsynced before anything of its epoch is acknowledged. Nothing is once it is sealed.
   if (state.configDurableEpoch < config.epoch || state.sealedEpoch >= config.epoch) return;
-  if (state.ackDue) sendAck(state, state, config.primary.node, out);
+  if (state.ackDue && !state.copying) sendAck(state, state, config.primary.node, out);
   if (state.first?.ackDue === true) sendAck(state, state.first, config.primary.node, out);
 }
 

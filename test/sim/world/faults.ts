@@ -56,7 +56,7 @@ export class Faults {
   healAll(): void {
     this.#over = true;
     const { network, coordinator, nodes, gateways, plan } = this.#world;
-    for (const end of [...this.#frozen.values()]) end();
+    for (const end of this.#frozen.values()) end();
     network.healAll();
     network.faults = { ...plan.network, loss: 0, doubled: 0, late: 0, wild: 0 };
     coordinator.faults = { ...plan.coordinator, unknown: 0, watchMsMax: 20 };

@@ -1,7 +1,6 @@
 // A simulated gateway: the manager machine with its links, and clients that write and read through
 // right and wrong members. The token ring is played: who acts is mostly, not always, one gateway.
 
-import { memberId } from "../../../src/mail/ids.ts";
 import type { MemberId, StoreId } from "../../../src/mail/ids.ts";
 import { unreachable } from "../../../src/lib/assert.ts";
 import { makeManager, unreachableNodes } from "../../../src/cluster/protocol/manager-state.ts";
@@ -303,5 +302,3 @@ function factsOf(machine: SimNode, node: MemberId, store: StoreId, incarnation: 
   const failureDomain = String(index % 2);
   return { node, store, incarnation, failureDomain, draining, degraded: false, load: 0 };
 }
-
-export { memberId };

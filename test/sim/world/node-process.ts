@@ -1,7 +1,7 @@
 // One life of a simulated mail node: a replica shell for each shard over one log, links and the
 // pulse. Answers clients, managers and the other nodes, in the order in which the real node does.
 
-import { epoch as makeEpoch, lsn as makeLsn } from "../../../src/mail/ids.ts";
+import { lsn as makeLsn } from "../../../src/mail/ids.ts";
 import type { Epoch, MemberId } from "../../../src/mail/ids.ts";
 import type {
   Position,
@@ -11,16 +11,17 @@ import type {
 import { makeReplica, serves } from "../../../src/cluster/protocol/replica.ts";
 import { positionOf, sealAnswerOf } from "../../../src/cluster/protocol/replica-report.ts";
 import { defaultLimits } from "../../../src/cluster/protocol/replica-state.ts";
-import type { Recovered } from "../../../src/cluster/protocol/replica-state.ts";
 import type { ReplicaAlarm, ReplicaMessage } from "../../../src/cluster/protocol/replica-types.ts";
 import { roleOf } from "../../../src/cluster/protocol/shard-config.ts";
 import type { ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
-import { SimLog, endOf, entryAt, hashOf } from "./disk.ts";
-import type { Disk, ShardImage } from "./disk.ts";
+import { copyShard, recover } from "./copy.ts";
+import { SimLog, endOf, hashOf } from "./disk.ts";
+import type { Disk } from "./disk.ts";
+import { bendState } from "./lies.ts";
 import type { Life } from "./life.ts";
 import type { SimNode } from "./node.ts";
 import { SimShell } from "./node-shell.ts";
-import type { Op, Waiter } from "./node-shell.ts";
+import type { Op, Waiter } from "./requests.ts";
 import type { Station } from "./network.ts";
 import { SimPulse } from "./pulse.ts";
 import type { World } from "./world.ts";
@@ -120,7 +121,7 @@ export class NodeProcess {
   }
 
   #addShell(shard: number): SimShell {
-    const recovered = recover(this.log.image(shard), this.world);
+    const recovered = recover(this.log.image(shard), this.world.broken === "replayToMark");
     const { copy } = this.machine;
     const state = makeReplica(copy, this.life.incarnation, recovered, defaultLimits, this.nowMs);
     const shell = new SimShell(shard, state, this);
@@ -175,7 +176,7 @@ export class NodeProcess {
 
   /** The pulse learns what this copy grants and holds now. */
   #syncPulse(shell: SimShell): void {
-    shell.syncPulse(this.pulse);
+    shell.syncPulse();
   }
 
   judge(shell: SimShell): boolean {
@@ -198,32 +199,8 @@ export class NodeProcess {
 
   /** Breaks a rule in what the machine remembers. */
   bend(shell: SimShell): void {
-    const { state } = shell;
-    switch (this.world.broken) {
-      case "grace":
-        state.waitUntilMs = -Infinity;
-        return;
-      case "waitAfterRestart":
-        state.restartUntilMs = -Infinity;
-        return;
-      case "barrier":
-        state.barrierLsn = makeLsn(0);
-        return;
-      case "askFreezes":
-        state.asking = undefined;
-        return;
-      case "commitOnAll":
-        shell.answerLocal();
-        return;
-      case "handOverIsFinal":
-        state.handingSinceMs = undefined;
-        if (state.role === "primary" && state.sealedEpoch === state.config?.epoch) {
-          state.sealedEpoch -= 1;
-        }
-        return;
-      default:
-        return;
-    }
+    bendState(shell.state, this.world.broken);
+    if (this.world.broken === "commitOnAll") shell.answerLocal();
   }
 
   // Calls of clients.
@@ -311,6 +288,10 @@ export class NodeProcess {
     });
   }
 
+  isLinked(node: MemberId): boolean {
+    return this.#up.has(node);
+  }
+
   get linked(): readonly MemberId[] {
     return [...this.#up];
   }
@@ -383,69 +364,15 @@ export class NodeProcess {
 
   /** Entries up to here can't be fed from the log any more. */
   prunedTo(shell: SimShell): number {
-    return Math.max(shell.image.copiedTo, shell.prunedLsn);
+    return Math.max(shell.image.copiedTo, shell.window.prunedLsn);
   }
 
-  /** A full copy: the own one is void from the beginning on, until all is durable. */
   copyFrom(shell: SimShell, from: MemberId): void {
-    const { world, life, log } = this;
-    const { shard } = shell;
-    const fail = () => shell.step({ kind: "copied", point: undefined, nowMs: this.nowMs });
-    life.main.after(world.draws.skewed(5, 300), () => {
-      const source = world.nodeOf(from);
-      if (source?.process === undefined || !this.#up.has(from)) return fail();
-      log.write(shard, (image) => {
-        image.main = { baseLsn: 0, baseHash: 0, entries: [] };
-        image.mark = 0;
-        image.copiedTo = 0;
-      });
-      life.main.after(world.draws.skewed(5, 500), () => {
-        const giver = source.process?.shell(shard);
-        if (giver === undefined || !this.#up.has(from)) return fail();
-        const { appliedLsn } = giver.state;
-        const entries = giver.image.main.entries.slice(0, appliedLsn);
-        const hash = hashOf(giver.image.main, appliedLsn) ?? 0;
-        world.trace(() => `${this.name} shard ${shard} is copied from ${from} up to ${appliedLsn}`);
-        const point = { lsn: appliedLsn, hash };
-        const take = (image: ShardImage) => {
-          image.main = { baseLsn: 0, baseHash: 0, entries: entries.slice() };
-          image.mark = appliedLsn;
-          image.copiedTo = appliedLsn;
-        };
-        log.write(shard, take, () => {
-          shell.learn();
-          shell.step({ kind: "copied", point, nowMs: this.nowMs });
-        });
-      });
-    });
+    copyShard(this, shell, from);
   }
 
   alarm(shell: SimShell, why: ReplicaAlarm): void {
     this.world.trace(() => `${this.name} shard ${shell.shard} alarm ${why}`);
     this.world.checker.alarm(shell.shard, this.name, why);
   }
-}
-
-/** What the disk says after a start, as recover-shard.ts finds it. */
-function recover(image: ShardImage, world: World): Recovered {
-  const { main, tail, config, sealedEpoch } = image;
-  const applied = world.broken === "replayToMark" ? endOf(main) : Math.min(image.mark, endOf(main));
-  const above = main.entries.slice(applied - main.baseLsn);
-  return {
-    config,
-    sealedEpoch: makeEpoch(sealedEpoch),
-    appliedLsn: makeLsn(applied),
-    appliedHash: hashOf(main, applied) ?? 0,
-    endEpoch: entryAt(main, endOf(main))?.epoch ?? makeEpoch(0),
-    tail: above.map(({ hash }) => hash),
-    ...(tail === undefined
-      ? {}
-      : {
-          first: {
-            baseLsn: makeLsn(tail.baseLsn),
-            baseHash: tail.baseHash,
-            hashes: tail.entries.map(({ hash }) => hash),
-          },
-        }),
-  };
 }

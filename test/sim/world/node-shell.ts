@@ -4,8 +4,7 @@
 import { lsn as makeLsn } from "../../../src/mail/ids.ts";
 import type { Epoch, Lsn, MemberId } from "../../../src/mail/ids.ts";
 import { assert, unreachable } from "../../../src/lib/assert.ts";
-import type { Grant } from "../../../src/cluster/protocol/heartbeat-types.ts";
-import { grantOf, holdOf, stepReplica } from "../../../src/cluster/protocol/replica.ts";
+import { stepReplica } from "../../../src/cluster/protocol/replica.ts";
 import type { ReplicaState } from "../../../src/cluster/protocol/replica-state.ts";
 import type {
   ReplicaEffect,
@@ -14,36 +13,27 @@ import type {
   WireEntry,
 } from "../../../src/cluster/protocol/replica-types.ts";
 import type { ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
-import { chain, endOf, entryAt, hashOf } from "./disk.ts";
-import type { Run, ShardImage, SimEntry } from "./disk.ts";
+import { chain, endOf, entryAt } from "./disk.ts";
+import type { ShardImage, SimEntry } from "./disk.ts";
+import { overlook, pretend } from "./lies.ts";
 import type { NodeProcess } from "./node-process.ts";
-import type { SimPulse } from "./pulse.ts";
+import { describeStep, entriesOf, LogWindow, Promises } from "./promises.ts";
+import { Requests } from "./requests.ts";
+import type { Op, Waiter } from "./requests.ts";
 
-/** Entries travel as numbers of operations; 0 is NEWEPOCH. */
-export type Op = number;
 type Effect = ReplicaEffect<Op>;
 type EffectOf<K extends Effect["kind"]> = Extract<Effect, { kind: K }>;
 
-/** One try of a client's write. */
-export interface Waiter {
-  readonly op: Op;
-  readonly answer: (outcome: "ok" | "unknown", lsn: Lsn) => void;
-}
-
 const feedEntriesMax = 16;
-const keptMs = 3000;
 
 export class SimShell {
   readonly shard: number;
   readonly state: ReplicaState;
   readonly #node: NodeProcess;
-  readonly #waiters = new Map<number, Waiter[]>();
-  /** Operations of the whole log, also of what is not committed: the engine's table of duplicates. */
-  #known = new Map<Op, number>();
+  readonly #requests = new Requests();
   #proposed = 0;
-  /** Entries up to here are gone from the log. */
-  prunedLsn = 0;
-  #sample = { atMs: 0, lsn: 0 };
+  readonly #promises = new Promises();
+  readonly window = new LogWindow();
   #feedsWaiting: EffectOf<"feed">[] = [];
   /** SEAL, HANDOVER and graft calls that wait for their effects. */
   #calls: {
@@ -70,7 +60,7 @@ export class SimShell {
     const { broken } = this.#node.world;
     const effects: Effect[] = [];
     stepReplica(this.state, event, effects);
-    this.#node.world.detail(() => this.#describe(event, effects));
+    this.#node.world.detail(() => describeStep(this.#node.name, this.shard, event, effects));
     if (broken !== undefined) this.#node.bend(this);
     for (const effect of effects) this.#perform(effect);
     if (event.kind !== "flush") this.#node.dirty(this);
@@ -81,7 +71,8 @@ export class SimShell {
     const epochBefore = this.state.config?.epoch;
     this.step({ kind: "config", config, nowMs: this.#node.nowMs });
     const { role } = this.state;
-    if (before === "primary" && role !== "primary") this.#expire(Number.MAX_SAFE_INTEGER);
+    if (before === "primary" && role !== "primary")
+      this.#requests.giveUp(0, Number.MAX_SAFE_INTEGER);
     if (epochBefore !== this.state.config?.epoch) this.#node.world.point(this.#node.machine);
     // The engine forgets what it evaluated and did not see applied.
     if (before !== role || epochBefore !== this.state.config?.epoch) this.learn();
@@ -90,10 +81,11 @@ export class SimShell {
   /** @returns false when this copy can't take the change. */
   write(waiter: Waiter): boolean {
     if (!this.serves) return false;
-    const known = this.#node.world.broken === "dedupe" ? undefined : this.#known.get(waiter.op);
+    const known =
+      this.#node.world.broken === "dedupe" ? undefined : this.#requests.known.get(waiter.op);
     if (known !== undefined) {
       if (known <= this.state.commitLsn) waiter.answer("ok", makeLsn(known));
-      else this.#wait(known, waiter);
+      else this.#requests.wait(known, waiter);
       return true;
     }
     this.#proposed = 0;
@@ -101,7 +93,7 @@ export class SimShell {
     const leaseStartMs = this.leaseStartMs;
     this.step({ kind: "propose", ref: waiter.op, bytes: 100, nowMs, leaseStartMs });
     if (this.#proposed === 0) return false;
-    this.#wait(this.#proposed, waiter);
+    this.#requests.wait(this.#proposed, waiter);
     return true;
   }
 
@@ -118,7 +110,7 @@ export class SimShell {
 
   tick(logWindow: number): void {
     const { nowMs } = this.#node;
-    this.#prune(nowMs, logWindow);
+    this.window.note(nowMs, this.state.appliedLsn, logWindow);
     const { pulse } = this.#node;
     const heardMs = pulse.lastGrantedMs(this.shard);
     // Whatever rule is broken: who is to be removed goes by the true leases.
@@ -132,29 +124,8 @@ export class SimShell {
       message.kind === "append" || message.kind === "pulled"
         ? { ...message, entries: message.entries.map((entry) => this.#check(entry)) }
         : message;
-    const seen = this.#node.world.broken === "cutOfTail" ? this.#overlook(taken) : taken;
+    const seen = this.#node.world.broken === "cutOfTail" ? overlook(this.image.main, taken) : taken;
     this.step({ kind: "message", from, message: seen, nowMs });
-  }
-
-  /** With the rule broken that a diverged tail is cut: what lies here counts as what was sent. */
-  #overlook(message: ReplicaMessage<Op>): ReplicaMessage<Op> {
-    const { main } = this.image;
-    if (message.kind !== "append" || message.tail) return message;
-    const prevHash = hashOf(main, message.prevLsn) ?? message.prevHash;
-    const entries = message.entries.map((entry) => {
-      const mine = entryAt(main, entry.lsn);
-      const before = hashOf(main, entry.lsn - 1) ?? entry.prevHash;
-      return { ...entry, prevHash: before, hash: mine?.hash ?? entry.hash };
-    });
-    return { ...message, prevHash, entries };
-  }
-
-  /** The lie that goes with it: the acknowledgement names the primary's content. */
-  #pretend(to: MemberId, message: ReplicaMessage<Op>): ReplicaMessage<Op> {
-    if (message.kind !== "ack" || message.tail) return message;
-    const theirs = this.#node.world.nodeOf(to)?.process?.log.image(this.shard).main;
-    const hash = theirs === undefined ? undefined : hashOf(theirs, message.lsn);
-    return { ...message, hash: hash ?? message.hash };
   }
 
   /** The receiver looks whether it has the bodies. */
@@ -164,56 +135,17 @@ export class SimShell {
   }
 
   flush(): void {
-    const { nowMs } = this.#node;
-    this.step({ kind: "flush", nowMs });
+    this.step({ kind: "flush", nowMs: this.#node.nowMs });
   }
-
-  #lastGrant: Grant | undefined;
-  #granted = "";
-  #held = "";
 
   /** Tells the pulse what this copy grants and holds, when it has changed. */
-  syncPulse(pulse: SimPulse): void {
-    const ends = grantOf(this.state);
-    // With the rule broken that a seal ends grants they go on until the next config.
-    const keeps = this.#node.world.broken === "sealStopsGrants" && this.state.role === "secondary";
-    const grant = ends ?? (keeps ? this.#lastGrant : undefined);
-    this.#lastGrant = grant;
-    const hold = holdOf(this.state);
-    const granted = grant === undefined ? "" : `${grant.epoch} ${grant.primary}`;
-    const held = hold === undefined ? "" : `${hold.epoch} ${hold.secondaries.join(" ")}`;
-    if (granted !== this.#granted) pulse.setGrant(this.shard, grant);
-    if (held !== this.#held) pulse.setHold(this.shard, hold);
-    this.#granted = granted;
-    this.#held = held;
-  }
-
-  /** Of what is applied the log keeps so many entries, and everything for some seconds. */
-  #prune(nowMs: number, logWindow: number): void {
-    if (nowMs - this.#sample.atMs < keptMs) return;
-    const upTo = Math.min(this.#sample.lsn, this.state.appliedLsn - logWindow);
-    this.prunedLsn = Math.max(this.prunedLsn, upTo);
-    this.#sample = { atMs: nowMs, lsn: this.state.appliedLsn };
-  }
-
-  #describe(event: ReplicaEvent<Op>, effects: readonly Effect[]): string | undefined {
-    if ((event.kind === "tick" || event.kind === "flush") && effects.length === 0) return undefined;
-    const done = effects.map((effect) => JSON.stringify(effect)).join(" ");
-    return `${this.#node.name} shard ${this.shard} ${JSON.stringify(event)} → ${done}`;
-  }
-
-  #wait(lsn: number, waiter: Waiter): void {
-    const waiting = this.#waiters.get(lsn);
-    if (waiting === undefined) this.#waiters.set(lsn, [waiter]);
-    else waiting.push(waiter);
+  syncPulse(): void {
+    this.#promises.tell(this.shard, this.state, this.#node);
   }
 
   /** The engine's table anew from the log. */
   learn(): void {
-    this.#known = new Map();
-    for (const entry of this.image.main.entries) {
-      if (entry.op !== 0) this.#known.set(entry.op, entry.lsn);
-    }
+    this.#requests.learn(this.image.main);
   }
 
   #perform(effect: Effect): void {
@@ -258,7 +190,7 @@ export class SimShell {
       case "refuse":
         return;
       case "expire":
-        return this.#expire(effect.throughLsn);
+        return this.#requests.giveUp(0, effect.throughLsn);
       case "revoke":
         return this.#revoke(effect.epoch);
       case "sealed":
@@ -289,7 +221,7 @@ export class SimShell {
     assert(lsn === endOf(this.image.main) + 1, "machine and log agree on the next lsn");
     this.#log(entry, false, mark);
     this.#proposed = lsn;
-    if (op !== 0) this.#known.set(op, lsn);
+    if (op !== 0) this.#requests.known.set(op, lsn);
     const { nowMs } = this.#node;
     this.step({ kind: "logged", lsn, hash: entry.hash, bytes: 100, nowMs });
   }
@@ -297,7 +229,7 @@ export class SimShell {
   #appendRaw({ tail, entry }: EffectOf<"appendRaw">): void {
     const { lsn, epoch, hash, prevHash, ref } = entry;
     this.#log({ lsn, epoch, hash, prevHash, op: ref }, tail, this.state.commitLsn);
-    if (!tail && ref !== 0) this.#known.set(ref, lsn);
+    if (!tail && ref !== 0) this.#requests.known.set(ref, lsn);
   }
 
   #log(entry: SimEntry, tail: boolean, mark: number): void {
@@ -340,25 +272,17 @@ export class SimShell {
       if (through > on.mark) on.mark = through;
     });
     this.#apply(through, true);
-    const ready: [number, Waiter][] = [];
-    for (const [lsn, waiters] of this.#waiters) {
-      if (lsn > through) continue;
-      this.#waiters.delete(lsn);
-      for (const waiter of waiters) ready.push([lsn, waiter]);
-    }
+    const ready = this.#requests.take(0, through);
     if (ready.length === 0) return;
     // Checked again after the fsync: without leases another may serve by now.
     const outcome = this.serves ? "ok" : "unknown";
-    for (const [lsn, waiter] of ready) waiter.answer(outcome, makeLsn(lsn));
+    for (const { lsn, waiter } of ready) waiter.answer(outcome, makeLsn(lsn));
   }
 
   /** With the rule broken that commits need everyone: whoever waits for what is on this disk. */
   answerLocal(): void {
-    for (const [lsn, waiters] of this.#waiters) {
-      if (lsn > this.state.durableLsn) continue;
-      this.#waiters.delete(lsn);
-      for (const waiter of waiters) waiter.answer("ok", makeLsn(lsn));
-    }
+    const ready = this.#requests.take(0, this.state.durableLsn);
+    for (const { lsn, waiter } of ready) waiter.answer("ok", makeLsn(lsn));
   }
 
   #ship(effect: EffectOf<"ship">): void {
@@ -414,7 +338,8 @@ export class SimShell {
 
   #send(to: MemberId, message: ReplicaMessage<Op>): void {
     const { world } = this.#node;
-    const said = world.broken === "cutOfTail" ? this.#pretend(to, message) : message;
+    const theirs = world.nodeOf(to)?.process?.log.image(this.shard).main;
+    const said = world.broken === "cutOfTail" ? pretend(theirs, message) : message;
     this.#node.sendReplica(to, this.shard, said);
   }
 
@@ -435,39 +360,28 @@ export class SimShell {
     });
     if (tail) return;
     this.learn();
-    for (const [lsn, waiters] of this.#waiters) {
-      if (lsn <= afterLsn) continue;
-      this.#waiters.delete(lsn);
-      for (const waiter of waiters) waiter.answer("unknown", makeLsn(lsn));
-    }
+    this.#requests.giveUp(afterLsn + 1, Number.MAX_SAFE_INTEGER);
   }
 
   #persistConfig(config: ShardConfig): void {
     const { epoch } = config;
     const durable = () => this.step({ kind: "configDurable", epoch });
-    this.#node.log.write(
-      this.shard,
-      (image) => {
-        image.config = config;
-      },
-      durable,
-    );
+    const write = (image: ShardImage) => {
+      image.config = config;
+    };
+    this.#node.log.write(this.shard, write, durable);
     if (this.#node.world.broken === "fsyncOfConfig") this.#node.life.main.after(0, durable);
   }
 
   #persistSeal(epoch: Epoch): void {
-    const durable = () => this.step({ kind: "sealDurable", epoch, nowMs: this.#node.nowMs });
-    if (this.#node.world.broken === "fsyncOfSeal") {
-      this.#node.life.main.after(0, durable);
-      return;
-    }
-    this.#node.log.write(
-      this.shard,
-      (image) => {
-        image.sealedEpoch = Math.max(image.sealedEpoch, epoch);
-      },
-      durable,
-    );
+    const node = this.#node;
+    const { world, life, log } = node;
+    const durable = () => this.step({ kind: "sealDurable", epoch, nowMs: node.nowMs });
+    const write = (image: ShardImage) => {
+      image.sealedEpoch = Math.max(image.sealedEpoch, epoch);
+    };
+    if (world.broken === "fsyncOfSeal") life.main.after(0, durable);
+    else log.write(this.shard, write, durable);
   }
 
   #revoke(epoch: Epoch): void {
@@ -482,23 +396,4 @@ export class SimShell {
     this.#calls = this.#calls.filter((call) => call.kind !== kind);
     for (const call of waiting) call.done(effect);
   }
-
-  #expire(through: number): void {
-    for (const [lsn, waiters] of this.#waiters) {
-      if (lsn > through) continue;
-      this.#waiters.delete(lsn);
-      for (const waiter of waiters) waiter.answer("unknown", makeLsn(lsn));
-    }
-  }
-}
-
-function entriesOf(run: Run, from: number, through: number): WireEntry<Op>[] {
-  const entries: WireEntry<Op>[] = [];
-  for (let lsn = from; lsn <= through; lsn++) {
-    const entry = entryAt(run, lsn);
-    if (entry === undefined) break;
-    const { epoch, hash, prevHash, op } = entry;
-    entries.push({ lsn: makeLsn(lsn), epoch, hash, prevHash, missing: [], ref: op });
-  }
-  return entries;
 }

@@ -54,6 +54,7 @@ function put(state: ManagerState, index: number, { primary, secondary }: Holder)
     action: undefined,
     heard: new Map(),
     unfit: [],
+    unfitUntilMs: 0,
     order: undefined,
     restUntilMs: 0,
     alarmed: false,
