@@ -208,6 +208,9 @@ export class DevCluster {
           return shardList.parse(JSON.parse(text)).shards.map((config) => ({
             ...config,
             nodes: [config.primary, ...config.secondaries].map(({ node }) => node),
+            whole: [config.primary, ...config.secondaries.filter(({ full }) => full)].map(
+              ({ node }) => node,
+            ),
           }));
         } catch {
           // The next gateway may answer.
