@@ -60,7 +60,13 @@ export function startWaiting<R>(
   nowMs: number,
   out: ReplicaEffect<R>[],
 ): void {
-  if (before.active && before.role === "primary") return; // It granted nothing meanwhile.
+  if (before.active && before.role === "primary") {
+    // It granted nothing meanwhile. What the pulse was asked for is asked of it for this epoch.
+    if (state.waitUntilMs === Number.POSITIVE_INFINITY) {
+      out.push({ kind: "revoke", epoch: makeEpoch(config.epoch) });
+    }
+    return;
+  }
   state.waitUntilMs = state.restartUntilMs;
   if (!before.active) return;
   // The one we granted leases to has ended its epoch, and had waited for those of its predecessors.

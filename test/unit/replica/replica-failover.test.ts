@@ -3,8 +3,9 @@
 
 import { describe, expect, test } from "vitest";
 import { epoch, lsn } from "../../../src/mail/ids.ts";
-import { grantOf, holdOf } from "../../../src/cluster/protocol/replica.ts";
+import { grantOf, holdOf, stepReplica } from "../../../src/cluster/protocol/replica.ts";
 import { positionOf, sealAnswerOf } from "../../../src/cluster/protocol/replica-report.ts";
+import type { ReplicaEffect } from "../../../src/cluster/protocol/replica-types.ts";
 import type { Member } from "./replica-member.ts";
 import { config, World } from "./replica-world.ts";
 
@@ -192,6 +193,22 @@ describe("becoming primary", () => {
     state.waitUntilMs = Number.POSITIVE_INFINITY;
     world.nowMs = 1e9;
     expect(next.serves).toBe(false);
+  });
+
+  test("a wait for the pulse that another epoch interrupts ends as well", () => {
+    const world = pair();
+    const { state } = world.member("n2");
+    const out: ReplicaEffect<string>[] = [];
+    for (const at of [2, 3]) {
+      const next = config(at, ["n2", "n1"]);
+      stepReplica(state, { kind: "config", config: next, nowMs: 10_000 }, out);
+    }
+    for (const effect of out) {
+      if (effect.kind !== "revoke") continue;
+      const { epoch: of } = effect;
+      stepReplica(state, { kind: "revoked", epoch: of, lastGrantedMs: 9900, nowMs: 10_001 }, []);
+    }
+    expect(state.waitUntilMs).toBe(10_650);
   });
 
   test("after HANDOVER of the epoch whose secondary it was it need not wait", () => {
