@@ -111,7 +111,9 @@ export function onSeal<R>(
 ): void {
   const { epoch, evenIfHeard, heardMs, nowMs } = event;
   const { config, role } = state;
-  if (config === undefined || state.copying || state.damaged) {
+  // A copy that is none may keep a tail that a former member needs.
+  const isUsable = (!state.copying && !state.damaged) || state.first !== undefined;
+  if (config === undefined || !isUsable) {
     out.push({ kind: "sealRefused", epoch, why: "unusable" });
   } else if (epoch < config.epoch) {
     out.push({ kind: "sealRefused", epoch, why: "newer" });

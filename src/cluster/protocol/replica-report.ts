@@ -14,12 +14,17 @@ export function isFull(state: Readonly<ReplicaState>): boolean {
   return config?.secondaries.find((one) => one.node === me.node)?.full === true;
 }
 
-/** Where this copy's log ends; for one that is not full the end of its tail, if that is further. */
+/**
+ * Where this copy's log ends; for one that is not full the end of its tail, if that is further, or if
+ * its own log is void.
+ */
 export function positionOf(state: Readonly<ReplicaState>): Position {
   const { first, tail, commitLsn } = state;
   const markHash = hashAt(tail, commitLsn);
   assert(markHash !== undefined, "the commit mark lies within the tail");
-  const log = first === undefined || tailEnd(first.tail) <= tailEnd(tail) ? tail : first.tail;
+  const isVoid = state.copying || state.damaged;
+  const isOwn = first === undefined || (!isVoid && tailEnd(first.tail) <= tailEnd(tail));
+  const log = isOwn ? tail : first.tail;
   return { lastLsn: tailEnd(log), lastHash: endHash(log), commitMark: commitLsn, markHash };
 }
 

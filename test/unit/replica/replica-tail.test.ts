@@ -4,7 +4,12 @@
 
 import { describe, expect, test } from "vitest";
 import { epoch, lsn } from "../../../src/mail/ids.ts";
-import { positionOf, sealAnswerOf } from "../../../src/cluster/protocol/replica-report.ts";
+import {
+  isComplete,
+  positionOf,
+  sealAnswerOf,
+} from "../../../src/cluster/protocol/replica-report.ts";
+import { pushHash } from "../../../src/cluster/protocol/hash-tail.ts";
 import { copyOf } from "./replica-member.ts";
 import type { Member } from "./replica-member.ts";
 import { config, node, World } from "./replica-world.ts";
@@ -234,11 +239,47 @@ describe("a copy that the log can't fill", () => {
     expect(copy.state.damaged).toBe(false);
     copy.state.copying = true;
     copy.step({ kind: "copied", point: undefined, nowMs: world.nowMs });
-    seal(world, copy);
-    expect(copy.answers.at(-1)).toMatchObject({ kind: "sealRefused", why: "unusable" });
+    expect(isComplete(copy.state)).toBe(false);
     world.nowMs += 5000;
     copy.tick();
     expect(copy.answers.at(-1)).toEqual({ kind: "copy", from: "n1" });
+  });
+
+  test("gives its tail to a former member while it is being made anew", () => {
+    const world = begun(10);
+    const former = world.member("n2");
+    tailFirst(world, "n1", "n3");
+    onlyTails(world);
+    link(world, "n1", "n3");
+    world.settle(1);
+    world.propose("acknowledged");
+    world.pass();
+    const { log, committed } = world.primary;
+    const copy = world.member("n3");
+    // Its own log, which is given up, is longer than its tail and not the shard's.
+    for (let lsnOf = 1; lsnOf <= 30; lsnOf += 1) pushHash(copy.state.tail, lsn(lsnOf), 7);
+    copy.state.copying = true;
+    world.filter = () => true;
+    seal(world, former);
+    seal(world, copy);
+    expect(copy.answers.at(-1)).toMatchObject({ kind: "sealed", epoch: 2 });
+    const answer = sealAnswerOf(copy.state);
+    expect(answer).toMatchObject({ full: false, lastLsn: committed });
+    link(world, "n2", "n3");
+    const { lastLsn: throughLsn, lastHash: throughHash } = positionOf(copy.state);
+    const through = { throughLsn, throughHash, nowMs: world.nowMs };
+    former.step({ kind: "graft", epoch: world.config.epoch, from: node("n3"), ...through });
+    world.settle(4);
+    expect(former.answers.at(-1)).toEqual({ kind: "grafted", epoch: 2, ok: true });
+    expect(former.log.map(({ hash }) => hash)).toEqual(log.map(({ hash }) => hash));
+  });
+
+  test("without a tail it is of no use to anybody", () => {
+    const world = begun(5);
+    const { state } = world.member("n2");
+    state.damaged = true;
+    seal(world, world.member("n2"));
+    expect(world.member("n2").answers).toMatchObject([{ kind: "sealRefused", why: "unusable" }]);
   });
 });
 
