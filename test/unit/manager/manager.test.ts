@@ -1,0 +1,261 @@
+// The manager's table of situations, one after the other: what is asked, what is written, and what
+// must not be done. Whole clusters with it run in test/sim.
+
+import { describe, expect, test } from "vitest";
+import { makeManager } from "../../../src/cluster/protocol/manager-state.ts";
+import type { ManagerState } from "../../../src/cluster/protocol/manager-state.ts";
+import { stepManager } from "../../../src/cluster/protocol/manager.ts";
+import type {
+  ManagerEffect,
+  ManagerEvent,
+  MailNode,
+  ShardReport,
+} from "../../../src/cluster/protocol/manager-types.ts";
+import type {
+  Copy,
+  SecondaryCopy,
+  ShardConfig,
+} from "../../../src/cluster/protocol/shard-config.ts";
+import { epoch, lsn, memberId, shardId, storeId } from "../../../src/mail/ids.ts";
+
+type Facts = Partial<Omit<MailNode, "node">>;
+type Untimed<E> = E extends ManagerEvent ? Omit<E, "nowMs"> : never;
+type Told = Untimed<ManagerEvent>;
+
+const shard = shardId(0);
+const g1 = memberId("g1");
+const g2 = memberId("g2");
+const position = { lastLsn: lsn(9), lastHash: 99, commitMark: lsn(7), markHash: 77 };
+
+const copy = (name: string, store = `${name}-store`): Copy => ({
+  node: memberId(name),
+  store: storeId(store),
+});
+const full = (name: string): SecondaryCopy => ({ ...copy(name), full: true });
+const tail = (name: string): SecondaryCopy => ({
+  ...copy(name),
+  full: false,
+  fromLsn: lsn(5),
+  anchorHash: 44,
+});
+
+class Gateway {
+  readonly state: ManagerState = makeManager(g1);
+  nowMs = 1000;
+
+  constructor(config: Partial<ShardConfig> = {}, nodes: Readonly<Record<string, Facts>> = {}) {
+    const members = Object.entries({ n1: {}, n2: {}, n3: {}, ...nodes }).map(([name, facts]) =>
+      Object.assign(factsOf(name), facts),
+    );
+    this.tell({ kind: "members", members });
+    this.tell({ kind: "acting", acting: true });
+    this.table({ ...base, ...config });
+  }
+
+  tell(event: Told): readonly ManagerEffect[] {
+    const out: ManagerEffect[] = [];
+    stepManager(this.state, { ...event, nowMs: this.nowMs }, out);
+    return out;
+  }
+
+  table(config: ShardConfig): readonly ManagerEffect[] {
+    return this.tell({ kind: "table", config });
+  }
+
+  after(ms: number): readonly ManagerEffect[] {
+    this.nowMs += ms;
+    return this.tell({ kind: "tick" });
+  }
+
+  sealed(name: string, isFull = true): readonly ManagerEffect[] {
+    const answer = { kind: "sealed", epoch: epoch(3), full: isFull, ...position } as const;
+    const linked = [memberId("n1"), memberId("n2"), memberId("n3")];
+    return this.tell({ kind: "sealAnswer", shard, from: copy(name), linked, answer });
+  }
+
+  report(name: string, report: ShardReport, linked: readonly string[] = []) {
+    return this.tell({
+      kind: "report",
+      from: copy(name),
+      linked: linked.map(memberId),
+      reports: [report],
+    });
+  }
+}
+
+const base: ShardConfig = {
+  shard,
+  epoch: epoch(3),
+  primary: copy("n1"),
+  secondaries: [full("n2")],
+  minCopies: 2,
+  nonce: "a",
+};
+
+function factsOf(name: string): MailNode {
+  const failureDomain = name;
+  const { node, store } = copy(name);
+  const idle = { incarnation: 1, draining: false, degraded: false, load: 0 };
+  return { node, store, failureDomain, ...idle };
+}
+
+function removal(name: string): ShardReport {
+  const { commitMark, markHash } = position;
+  const secondary = copy(name);
+  return { kind: "removeSecondary", shard, epoch: epoch(3), secondary, commitMark, markHash };
+}
+
+function written(effects: readonly ManagerEffect[]) {
+  return effects.find((effect) => effect.kind === "write")?.plan;
+}
+
+const reset = (name: string): Told => ({
+  kind: "link",
+  node: memberId(name),
+  state: "reset",
+});
+
+describe("a manager", () => {
+  test("does nothing while the ring does not say that it acts", () => {
+    const gateway = new Gateway();
+    gateway.tell({ kind: "acting", acting: false });
+    expect(gateway.tell(reset("n1"))).toEqual([]);
+  });
+
+  test("leaves a primary alone that only it can't reach", () => {
+    const gateway = new Gateway();
+    gateway.tell({ kind: "gateways", gateways: [g1, g2] });
+    expect(gateway.tell(reset("n1"))).toEqual([]);
+    const view = { kind: "view", gateway: g2, unreachable: [memberId("n1")] } as const;
+    expect(gateway.tell(view)).toMatchObject([{ kind: "seal", evenIfHeard: true }]);
+  });
+
+  test("promotes the sealed secondary, with a linked node behind it", () => {
+    const gateway = new Gateway();
+    expect(gateway.tell(reset("n1"))).toMatchObject([{ kind: "seal", to: copy("n2"), epoch: 3 }]);
+    expect(written(gateway.sealed("n2"))).toEqual({
+      shard,
+      epoch: 4,
+      primary: copy("n2"),
+      secondaries: [{ ...copy("n3"), full: false, fromLsn: 8, anchorHash: 77 }],
+      minCopies: 2,
+      former: [copy("n1")],
+    });
+  });
+
+  test("never promotes a copy that is not complete", () => {
+    const gateway = new Gateway({ secondaries: [tail("n2")] });
+    expect(gateway.tell(reset("n1"))).toMatchObject([{ kind: "alarm", why: "noPromotableCopy" }]);
+    const behind = new Gateway();
+    behind.tell(reset("n1"));
+    const effects = behind.sealed("n2", false);
+    expect(effects).toMatchObject([{ kind: "alarm", why: "copyBehind" }]);
+  });
+
+  test("does not take a wiped primary for the old one", () => {
+    const gateway = new Gateway({}, { n1: { store: storeId("other") } });
+    gateway.after(50);
+    expect(written(gateway.sealed("n2"))?.former).toBeUndefined();
+  });
+
+  test("grafts a tail onto a former member, unless it was begun while the primary went on", () => {
+    const former = [copy("n3")];
+    const gateway = new Gateway({ secondaries: [tail("n2")], former });
+    gateway.tell(reset("n1"));
+    gateway.sealed("n2", false);
+    expect(gateway.sealed("n3", false)).toMatchObject([
+      { kind: "graft", to: copy("n3"), from: copy("n2"), throughLsn: 9 },
+    ]);
+    const answer = {
+      kind: "graftAnswer",
+      shard,
+      epoch: epoch(3),
+      from: copy("n3"),
+      position,
+    } as const;
+    expect(written(gateway.tell(answer))?.primary).toEqual(copy("n3"));
+    const late = new Gateway({ secondaries: [{ ...tail("n2"), late: true }], former });
+    expect(late.tell(reset("n1"))).toMatchObject([{ kind: "alarm" }]);
+  });
+
+  test("replaces a removed secondary by a node that the primary reaches", () => {
+    const gateway = new Gateway();
+    const report = removal("n2");
+    expect(written(gateway.report("n1", report, ["n3"]))).toMatchObject({
+      primary: copy("n1"),
+      secondaries: [{ node: "n3", full: false, fromLsn: 8 }],
+      former: [copy("n2")],
+    });
+    const alone = new Gateway();
+    expect(written(alone.report("n1", report, []))?.secondaries).toEqual([]);
+  });
+
+  test("removes nothing for anyone but the primary, nor in another epoch", () => {
+    const gateway = new Gateway();
+    const report = removal("n2");
+    expect(gateway.report("n3", report, ["n3"])).toEqual([]);
+    const effects = gateway.report("n1", { ...report, epoch: epoch(2) }, ["n3"]);
+    expect(effects).toMatchObject([{ kind: "push", to: ["n1"] }]);
+  });
+
+  test("calls a copy full and forgets former ones", () => {
+    const gateway = new Gateway({ secondaries: [tail("n2"), tail("n3")], former: [copy("n3")] });
+    const plan = written(
+      gateway.report("n1", { kind: "synced", shard, epoch: epoch(3), secondary: copy("n3") }),
+    );
+    expect(plan?.secondaries).toEqual([full("n3")]);
+    expect(plan?.former).toBeUndefined();
+  });
+
+  test("asks the primary before a copy is added, and says that it went on", () => {
+    const gateway = new Gateway({ secondaries: [] });
+    expect(gateway.after(50)).toEqual([]);
+    const linked = [memberId("n3")];
+    const answer = {
+      kind: "askAnswer",
+      shard,
+      epoch: epoch(3),
+      from: copy("n1"),
+      linked,
+      position,
+    } as const;
+    expect(written(gateway.tell(answer))?.secondaries).toMatchObject([{ node: "n3", late: true }]);
+  });
+
+  test("hands the primaries of a drained node over, then replaces its copy", () => {
+    const gateway = new Gateway({}, { n1: { draining: true } });
+    const answer = {
+      kind: "handOverAnswer",
+      shard,
+      epoch: epoch(3),
+      from: copy("n1"),
+      position,
+    } as const;
+    expect(written(gateway.tell(answer))).toMatchObject({
+      primary: copy("n2"),
+      secondaries: [full("n1")],
+      endedEpoch: 3,
+    });
+  });
+
+  test("undoes a handover that nobody answers", () => {
+    const gateway = new Gateway({}, { n1: { draining: true } });
+    expect(written(gateway.after(1600))).toMatchObject({ epoch: 4, primary: copy("n1") });
+  });
+
+  test("refuses to force a copy while the primary's node is registered", () => {
+    const gateway = new Gateway({ secondaries: [] });
+    const order = { kind: "forcePromote", shard, to: copy("n2") } as const;
+    const effects = gateway.tell({ kind: "order", order });
+    expect(effects).toContainEqual({ kind: "alarm", why: "orderRefused", shard });
+  });
+
+  test("tells every member of the old and the new configuration of a change", () => {
+    const gateway = new Gateway();
+    gateway.tell(reset("n1"));
+    gateway.sealed("n2");
+    const current = { ...base, epoch: epoch(4), primary: copy("n2"), secondaries: [], nonce: "b" };
+    const effects = gateway.tell({ kind: "wrote", shard, ifEpoch: epoch(3), current });
+    expect(effects).toContainEqual({ kind: "push", config: current, to: ["n1", "n2"] });
+  });
+});
