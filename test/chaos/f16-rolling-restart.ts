@@ -1,5 +1,5 @@
 // F16: every mail node is stopped in order and started again, one after the other: no client sees an
-// error or waits for long.
+// error. Its primaries are handed over; where it is a secondary, changes wait until it is replaced.
 
 import { setTimeout as wait } from "node:timers/promises";
 import type { Scenario } from "../support/chaos-run.ts";
@@ -10,8 +10,8 @@ export const rollingRestart: Scenario = {
   about: "rolling restart of all nodes by SIGTERM",
   limits: {
     sessionsClosed: 0,
-    unavailableP99Ms: 500,
-    unavailableMaxMs: 1500,
+    unavailableP99Ms: 1500,
+    unavailableMaxMs: 2500,
     fullWithinMs: 60_000,
   },
   cluster: { restartAfter: "500ms" },

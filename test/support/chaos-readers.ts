@@ -28,7 +28,8 @@ export async function runReader(context: ChaosContext, number: number, over: Abo
 
 class Reader {
   readonly #context: ChaosContext;
-  readonly #home: string;
+  /** The gateway that it uses; another one when that is away. */
+  #home: string;
   readonly #user: string;
   readonly #named = new Map<number, string>();
   readonly #seen = new Set<string>();
@@ -165,7 +166,10 @@ class Reader {
     this.#pid = cluster.pid(this.#home);
     const { imap } = cluster.gateway(this.#home);
     const login = { user: this.#user, password: cluster.ports.password };
-    const client = await ImapClient.connect(imap, login, this.#context.giveUpMs);
+    const client = await ImapClient.connect(imap, login, this.#context.giveUpMs).catch((cause) => {
+      this.#home = this.#context.otherGateway(this.#home);
+      throw new Error("no session", { cause });
+    });
     const select = await client.ok("SELECT INBOX");
     this.#counters(select.untagged.map(({ text }) => text).join(" "));
     this.#client = client;

@@ -1,6 +1,7 @@
 // One chaos run: a cluster of real processes under load, a scenario that makes faults, then peace, and
 // the judgement over ledger, sessions, waiting times and copies. Scenarios are in test/chaos/.
 
+import { setMaxListeners } from "node:events";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { z } from "zod";
@@ -81,6 +82,12 @@ export class ChaosContext {
     this.options.say(`VIOLATION ${what}`);
   }
 
+  /** Where a client goes whose gateway does not answer. */
+  otherGateway(gateway: string): string {
+    const ids = this.cluster.ports.gateways.map(({ id }) => id);
+    return ids[(ids.indexOf(gateway) + 1) % ids.length] ?? gateway;
+  }
+
   /** A connection to this gateway process ended, and the client did not end it. */
   sessionClosed(protocol: string, gateway: string, pid: number): void {
     if (!this.#hit.has(pid)) this.closedByUs.push(`${protocol} at ${gateway}`);
@@ -154,6 +161,7 @@ async function underLoad(scenario: Scenario, context: ChaosContext): Promise<num
   const { options } = context;
   const startedMs = performance.now();
   const over = new AbortController();
+  setMaxListeners(0, over.signal);
   const clients = [
     ...Array.from({ length: options.senders }, (_, n) => runSender(context, n, over.signal)),
     ...Array.from({ length: options.readers }, (_, n) => runReader(context, n, over.signal)),
@@ -164,6 +172,7 @@ async function underLoad(scenario: Scenario, context: ChaosContext): Promise<num
     // Everybody has logged in before the first fault.
     await wait(3000, undefined, { signal: over.signal });
     const faultsOver = new AbortController();
+    setMaxListeners(0, faultsOver.signal);
     const end = (): void => faultsOver.abort();
     const timer = setTimeout(end, options.seconds * 1000);
     over.signal.addEventListener("abort", end);

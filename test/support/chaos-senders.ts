@@ -31,7 +31,8 @@ export async function runSender(context: ChaosContext, number: number, over: Abo
 
 class Sender {
   readonly #context: ChaosContext;
-  readonly #home: string;
+  /** The gateway that it uses; another one when that is away. */
+  #home: string;
   #client: SmtpClient | undefined;
   /** The gateway process that the connection leads to. */
   #pid = 0;
@@ -81,7 +82,8 @@ class Sender {
       this.#pid = this.#context.cluster.pid(this.#home);
       this.#client = await SmtpClient.connect(this.#context.cluster.gateway(this.#home).smtp);
     } catch {
-      await wait(50);
+      this.#home = this.#context.otherGateway(this.#home);
+      await wait(20);
     }
     return this.#client;
   }
