@@ -122,6 +122,7 @@ export function onStatus<R>(
   if (message.fromInc > stream.inc) {
     // Another life of the secondary: what it says is what its disk kept.
     stream.inc = message.fromInc;
+    stream.mark = makeLsn(0);
     const lost = message.reason === "probe" && message.lsn < stream.ackedLsn;
     // A tail that the copy's own log took over from was dropped on purpose.
     if (lost && stream.mode !== "done") {
@@ -131,6 +132,9 @@ export function onStatus<R>(
   }
   if (stream.mode === "done") return;
   if (message.reason === "damaged") {
+    // Whatever it acknowledged of its log, the copy that takes its place says anew.
+    stream.ackedLsn = makeLsn(0);
+    stream.mark = makeLsn(0);
     stream.mode = "broken";
     stream.movedMs = nowMs;
     out.push({ kind: "alarm", why: "damaged" });
