@@ -69,6 +69,8 @@ export function onPulled<R>(
   if (state.cuttingAfter !== undefined || state.copying) return;
   graft.inc = message.fromInc;
   const { prevLsn, prevHash } = message;
+  // What was taken before did not get into the log, which was full: it is asked for again in a while.
+  if (prevLsn > tailEnd(state.tail) && prevLsn <= graft.afterLsn) return;
   if (prevLsn >= state.tail.baseLsn && hashAt(state.tail, prevLsn) !== prevHash) {
     // What we hold does not reach the tail, or is not what the tail goes on from.
     endGraft(state, false, out);
@@ -93,6 +95,8 @@ export function continueGraft<R>(state: ReplicaState, out: ReplicaEffect<R>[]): 
 export function tickGraft<R>(state: ReplicaState, nowMs: number, out: ReplicaEffect<R>[]): void {
   const { graft } = state;
   if (graft === undefined || nowMs - graft.askedMs < state.limits.pullMs) return;
+  const end = tailEnd(state.tail);
+  if (graft.afterLsn > end) graft.afterLsn = end;
   if (graft.afterLsn < graft.throughLsn) pull(state, graft, nowMs, out);
 }
 
