@@ -50,7 +50,7 @@ export async function makeInvitation(order: InviteOrder): Promise<string> {
     );
   }
   const files = await memberFiles(cluster.id, member, authority, days);
-  const coordinator = coordinatorPart(cluster.coordinator, files);
+  const coordinator = coordinatorPart(cluster.coordinator, member, files);
   const { id, minCopies, allowSameMachine } = cluster;
   const content: Invitation = {
     member,
@@ -67,8 +67,8 @@ export interface JoinOrder {
   /** Where the configuration and `tls/` are written. */
   readonly out: string;
   readonly dataDir: string;
-  /** `host:port` at which other members reach this one; a gateway needs none. */
-  readonly link?: string;
+  /** `host:port` at which other members reach this one: TCP for links, UDP for heartbeats. */
+  readonly link: string;
   readonly http?: string;
 }
 
@@ -82,9 +82,6 @@ export interface Joined {
 /** Writes `<out>/<member>.yaml` and its certificate. @throws CommandFailure; never overwrites. */
 export function acceptInvitation(order: JoinOrder): Joined {
   const { member, role, cluster, domains, files } = decodeInvitation(order.token);
-  if (role === "node" && order.link === undefined) {
-    throw new CommandFailure("a node needs --link HOST:PORT", exitStatus.usage);
-  }
   const listener = (at: string | undefined, key: string) => {
     if (at === undefined) return {};
     const { host, port } = splitHostPort(at);
@@ -166,8 +163,12 @@ async function memberFiles(
   }
 }
 
+/** Two members on one machine may have different ones. */
+const endings = { cert: ".pem", key: ".key", passwordFile: ".password" };
+
 function coordinatorPart(
   coordinator: Config["cluster"]["coordinator"],
+  member: string,
   files: Record<string, string>,
 ): Invitation["cluster"]["coordinator"] {
   if (coordinator.kind === "embedded") {
@@ -179,8 +180,7 @@ function coordinatorPart(
   for (const key of ["ca", "cert", "key", "passwordFile"] as const) {
     const file = coordinator[key];
     if (file === undefined) continue;
-    const name =
-      key === "key" || key === "passwordFile" ? `etcd/${key.toLowerCase()}` : `etcd/${key}.pem`;
+    const name = `etcd/${key === "ca" ? "ca.pem" : member + endings[key]}`;
     files[name] = read(file);
     part[key] = name;
   }

@@ -18,7 +18,7 @@ interface JoinOptions extends OutputOptions {
   readonly token: string;
   readonly out: string;
   readonly data?: string;
-  readonly link?: string;
+  readonly link: string;
   readonly http?: string;
 }
 
@@ -58,7 +58,7 @@ function addJoin(cluster: Command): void {
     .requiredOption("--token <token>", "what `pabal cluster invite` printed; - reads it from input")
     .option("--out <dir>", "where to write", "/etc/pabal")
     .option("--data <dir>", "its data folder (default: /var/lib/pabal/MEMBER)")
-    .option("--link <host:port>", "where other members reach it; a node needs one")
+    .requiredOption("--link <host:port>", "where other members reach it, TCP and UDP")
     .option("--http <host:port>", "health and metrics")
     .option("--json", "machine-readable output")
     .action(async (options: JoinOptions) => {
@@ -69,7 +69,7 @@ function addJoin(cluster: Command): void {
         token,
         out,
         dataDir: options.data ?? `/var/lib/pabal/${invitedMember(token)}`,
-        ...(link === undefined ? {} : { link }),
+        link,
         ...(http === undefined ? {} : { http }),
       });
       print(options, joined, () => [

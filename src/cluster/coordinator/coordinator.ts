@@ -1,6 +1,6 @@
 // The decision plane as the rest of the cluster sees it: a small, linearizable store of keys with
 // compare-and-set, watch and leases. Only small, slow-changing state: never user records or mail.
-// Implemented by embedded.ts (this process), remote.ts (over a link) and, later, etcd.
+// Implemented by embedded.ts (this process), remote.ts (over a link) and etcd.ts.
 
 import { MailError } from "../../mail/errors.ts";
 import type { MemberId } from "../../mail/ids.ts";

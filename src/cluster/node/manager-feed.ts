@@ -13,6 +13,8 @@ import { PresenceTable } from "./presence-table.ts";
 
 /** A node that asked to be relieved is held to be unwell for so long. */
 const degradedMs = 1000;
+/** A node with less free disk gets no new copies: as disk.copyFree is by default. */
+const crowdedPerMille = 100;
 /** A main thread that was stuck for so long makes its node unwell. */
 const stuckMs = 2000;
 /** Loads are told anew this often; everything else at once. */
@@ -164,6 +166,7 @@ export class ManagerFeed {
         draining: draining === true,
         degraded: this.#isDegraded(member),
         load: this.#loadOf(member),
+        crowded: (this.#cluster.pulse?.vitals(member)?.diskFreePerMille ?? 1000) < crowdedPerMille,
       });
     }
     this.#step({ kind: "members", members: nodes, nowMs: this.#nowMs });

@@ -203,7 +203,7 @@ export function chooseCopy(
     const { node, store, failureDomain, load } = facts;
     const copy = { node, store };
     if (members.includes(node) || except.includes(node) || !linked.includes(node)) continue;
-    if (facts.draining || !isHere(state, copy)) continue;
+    if (facts.draining || facts.crowded === true || !isHere(state, copy)) continue;
     const former = config.former?.some((one) => sameCopy(one, copy)) === true;
     const deaths = deathsMs.filter((at) => state.nowMs - at < state.times.deathsWithinMs).length;
     const costs = [

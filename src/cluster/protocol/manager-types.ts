@@ -64,6 +64,8 @@ export interface MailNode {
   readonly degraded: boolean;
   /** 0 idle … 1 busy. */
   readonly load: number;
+  /** Its disk has room for mail, but not for another copy. Default false. */
+  readonly crowded?: boolean;
 }
 
 export type ManagerOrder =

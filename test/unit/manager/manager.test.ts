@@ -190,6 +190,12 @@ describe("a manager", () => {
     expect(written(alone.report("n1", report, []))?.secondaries).toEqual([]);
   });
 
+  test("gives no copy to a node whose disk has no room for one", () => {
+    const gateway = new Gateway({}, { n3: { crowded: true }, n4: { load: 1 } });
+    const plan = written(gateway.report("n1", removal("n2"), ["n3", "n4"]));
+    expect(plan?.secondaries).toMatchObject([{ node: "n4", full: false }]);
+  });
+
   test("removes nothing for anyone but the primary, nor in another epoch", () => {
     const gateway = new Gateway();
     const report = removal("n2");
