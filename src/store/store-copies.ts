@@ -75,9 +75,7 @@ export class StoreCopies implements ShardCopies {
         count(running, piece);
         running.lostBodies = lostBodies;
       };
-      const point = await importShard({ engine, log, blobs, hold, onPiece }, shard, pieces, signal);
-      await engine.unconfirmed.load(shard);
-      return point;
+      return await importShard({ engine, log, blobs, hold, onPiece }, shard, pieces, signal);
     } finally {
       this.#underWay.delete(running);
     }

@@ -84,7 +84,9 @@ export class UnconfirmedDeliveries {
       for (const [key, value] of rows) found.push(readUnconfirmed(key, value));
     }
     found.sort((a, b) => a.timeMs - b.timeMs);
-    for (const one of found) this.#put(one);
+    // What is held already has this very row.
+    for (const one of found)
+      if (this.#byFingerprint.get(one.fingerprint)?.opId !== one.opId) this.#put(one);
   }
 
   /** A delivery has been proposed: the same again waits for it. */

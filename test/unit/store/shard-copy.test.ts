@@ -8,7 +8,7 @@ import { mailboxId } from "../../../src/mail/ids.ts";
 import { allUids } from "../../../src/mail/uid-set.ts";
 import { claimOf, putClaim } from "../../../src/store/claims.ts";
 import type { CopyPiece } from "../../../src/store/shard-copy.ts";
-import { change, fetched, message, never, nextOp, shard } from "./harness.ts";
+import { change, delivery, fetched, message, never, nextOp, shard } from "./harness.ts";
 import { outcome, step, visible } from "./random-steps.ts";
 import {
   addUser,
@@ -79,6 +79,20 @@ describe("a full copy of a shard", () => {
       { numRuns: Number(process.env["COPY_RUNS"] ?? 30) },
     );
   }, 60_000);
+
+  it("brings deliveries whose clients may not know, for later starts, too", async () => {
+    const [from, to] = [await open(), await open()];
+    const who = await addUser(from, shard, 1);
+    const plain = { ...delivery([who], message("once")), shard };
+    const recipients = [{ account: who.account, fingerprint: "a".repeat(32) }];
+    const first = await from.opened.store.deliver({ ...plain, recipients }, never);
+    await copy(from, to);
+    await close(to);
+    const again = await open(to.disk, to.index);
+    const request = { ...plain, ...change(), recipients };
+    expect(await again.opened.store.deliver(request, never)).toEqual(first);
+    await close(from, again);
+  });
 
   it("brings bodies of several accounts, blobs, claims and deleted mailboxes", async () => {
     const [from, to] = [await open(), await open()];
