@@ -27,6 +27,8 @@ export interface Unconfirmed {
   applied: boolean;
   /** It has a row. */
   saved: boolean;
+  /** Its client has had its 2xx, which the log does not say yet: it answers nobody any more. */
+  confirmed: boolean;
   /** Further operations that were answered with it. */
   others: OpId[] | undefined;
 }
@@ -70,7 +72,7 @@ export class UnconfirmedDeliveries {
   /** The delivery that a new one with this fingerprint repeats. */
   find(fingerprint: string, account: AccountId): Unconfirmed | undefined {
     const found = this.#byFingerprint.get(fingerprint);
-    return found?.account === account ? found : undefined;
+    return found?.account === account && !found.confirmed ? found : undefined;
   }
 
   /** Reads all rows, or one shard's: before entries are applied. */
@@ -203,7 +205,11 @@ export class UnconfirmedDeliveries {
 
   #put(one: Unconfirmed): void {
     const before = this.#byFingerprint.get(one.fingerprint);
-    if (before !== undefined) this.#drop(before);
+    if (before !== undefined) {
+      // What takes its place is not confirmed by that.
+      if (before.confirmed) this.#unwait(before);
+      this.#drop(before);
+    }
     this.#byFingerprint.set(one.fingerprint, one);
     this.answeredWith(one.opId, one);
     if (this.#byFingerprint.size <= keptMax) return;
@@ -218,7 +224,9 @@ export class UnconfirmedDeliveries {
     if (one.saved) this.#rows.del(unconfirmedKey(one.shard, one.fingerprint));
   }
 
-  #wait(shard: ShardId, { fingerprint }: Unconfirmed): void {
+  #wait(shard: ShardId, one: Unconfirmed): void {
+    one.confirmed = true;
+    const { fingerprint } = one;
     const waiting = this.#waiting.get(shard);
     if (waiting === undefined) {
       this.#waiting.set(shard, {
@@ -226,6 +234,12 @@ export class UnconfirmedDeliveries {
         fingerprints: [fingerprint],
       });
     } else if (waiting.fingerprints.length < waitingMax) waiting.fingerprints.push(fingerprint);
+  }
+
+  #unwait({ shard, fingerprint }: Unconfirmed): void {
+    const fingerprints = this.#waiting.get(shard)?.fingerprints;
+    const at = fingerprints?.indexOf(fingerprint) ?? -1;
+    if (at >= 0) fingerprints?.splice(at, 1);
   }
 
   #noteEarly(opId: OpId): void {
@@ -256,6 +270,7 @@ function from(
     timeMs: payload.timeMs,
     applied: false,
     saved: false,
+    confirmed: false,
     others: undefined,
   };
 }
@@ -285,6 +300,7 @@ function readUnconfirmed(key: Buffer, value: Buffer): Unconfirmed {
     uid: reader.varint(),
     applied: true,
     saved: true,
+    confirmed: false,
     others: undefined,
   };
 }

@@ -156,6 +156,20 @@ describe("a confirmation", () => {
     expect((await secondaryOf(harness)).engine.unconfirmed.size).toBe(0);
   });
 
+  it("counts at once: the same again is new mail before the log has it, and unconfirmed itself", async () => {
+    const harness = makeStore();
+    const who = await addAccount(harness);
+    const first = request([who], print("d"));
+    const uid = uidOf((await harness.store.deliver(first, never))[0]);
+    harness.store.confirm(who.shard, [first.opId]);
+    const again = await send(harness, [who], print("d"));
+    expect(again).toBeGreaterThan(uid);
+    await send(harness, [who]);
+    for (const each of [harness, await secondaryOf(harness)]) {
+      expect(await send(each, [who], print("d"))).toBe(again);
+    }
+  });
+
   it("of a retry is one of the first, for the retry's recipients alone", async () => {
     const harness = makeStore();
     const [a, b] = [await addAccount(harness), await addAccount(harness)];
