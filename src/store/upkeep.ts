@@ -107,11 +107,13 @@ export class Upkeep {
   /**
    * True when all that the log held at the last sweep is applied. A copy whose primary is away may
    * hold, for days, an entry that was acknowledged and is not known to be committed here: nothing
-   * says yet that its blob is used.
+   * says yet that its blob is used. A tail is never applied: its copy applies the same entries later.
    */
   #appliedSinceLastSweep(): boolean {
     let all = true;
-    for (const [shard, { damaged, commitMark, lastLsn }] of this.#parts.log.shards) {
+    const { log } = this.#parts;
+    for (const [shard, { damaged, commitMark, lastLsn }] of log.shards) {
+      if (log.tails.state(shard) !== undefined) all = false;
       if (!damaged && commitMark < (this.#loggedAtSweep.get(shard) ?? lastLsn)) all = false;
       this.#loggedAtSweep.set(shard, lastLsn);
     }

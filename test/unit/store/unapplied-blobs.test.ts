@@ -14,7 +14,8 @@ async function* content(): AsyncGenerator<Uint8Array> {
   yield await Promise.resolve(Buffer.from("large"));
 }
 
-it("a blob stays while an entry of the log is not applied, and goes a day after that", async () => {
+/** A store with one large body, `d1`, and what is left of it two days later. */
+async function openWithBlob() {
   const clock = new SimulatedClock();
   const opened = await openStore({
     disk: new SimulatedDisk(),
@@ -33,10 +34,8 @@ it("a blob stays while an entry of the log is not applied, and goes a day after 
       throw error;
     },
   });
-  const { log, blobs, upkeep } = opened;
+  const { blobs, upkeep } = opened;
   await opened.bodies.writeBlob(shard, "d1", content(), never);
-  const draft = { shard, opId: nextOp(), kind: 99, head: new Uint8Array(0), payload: undefined };
-  await log.append(draft).group.durable;
   const sweep = async (): Promise<readonly string[]> => {
     for (let day = 0; day < 2; day++) {
       await upkeep.sweepNow();
@@ -45,10 +44,29 @@ it("a blob stays while an entry of the log is not applied, and goes a day after 
     await upkeep.sweepNow();
     return blobs.list();
   };
+  return { opened, sweep };
+}
+
+it("a blob stays while an entry of the log is not applied, and goes a day after that", async () => {
+  const { opened, sweep } = await openWithBlob();
+  const { log } = opened;
+  const draft = { shard, opId: nextOp(), kind: 99, head: new Uint8Array(0), payload: undefined };
+  await log.append(draft).group.durable;
   expect(await sweep()).toEqual(["d1"]);
   expect(await sweep()).toEqual(["d1"]);
   log.setCommitMark(shard, lsn(1));
   log.setApplied(shard, lsn(1));
+  expect(await sweep()).toEqual([]);
+  await opened.close();
+});
+
+it("a blob stays while a tail is kept: its entries are applied when the copy is filled", async () => {
+  const { opened, sweep } = await openWithBlob();
+  const { tails } = opened.log;
+  await tails.start(shard, lsn(7), 1).durable;
+  expect(await sweep()).toEqual(["d1"]);
+  expect(await sweep()).toEqual(["d1"]);
+  await tails.drop(shard).durable;
   expect(await sweep()).toEqual([]);
   await opened.close();
 });
