@@ -13,6 +13,7 @@ import { PendingEntries } from "./pending-entries.ts";
 import type { PendingEntry } from "./pending-entries.ts";
 import type { ReplicaCalls } from "./replica-calls.ts";
 import type { RecordRef, ReplicaShell, ShellContext } from "./replica-shell.ts";
+import { UnsyncedGroups } from "./unsynced-groups.ts";
 
 type EffectOf<K extends ReplicaEffect<RecordRef>["kind"]> = Extract<
   ReplicaEffect<RecordRef>,
@@ -31,13 +32,7 @@ export class LogShell {
   readonly #shell: ReplicaShell;
   readonly #context: ShellContext;
   readonly #calls: ReplicaCalls;
-  /** The shard's newest entry in each group that is not on disk yet, oldest first. */
-  readonly #groups: {
-    readonly group: CommitGroup;
-    readonly sinceMs: number;
-    lsn: Lsn;
-    hash: number;
-  }[] = [];
+  readonly #unsynced = new UnsyncedGroups();
   /** Set by the effects of the propose that is being stepped. */
   #proposed: PendingEntry | undefined;
   #refused: MailError | undefined;
@@ -53,7 +48,7 @@ export class LogShell {
 
   /** When the shard's oldest group that is not on disk was begun. */
   get unsyncedSinceMs(): number | undefined {
-    return this.#groups[0]?.sinceMs;
+    return this.#unsynced.sinceMs;
   }
 
   expectProposal(): void {
@@ -116,11 +111,10 @@ export class LogShell {
 
   /** A group of the log is on disk; false when it has no entries of this shard. */
   durable(group: CommitGroup): boolean {
-    const first = this.#groups[0];
-    if (first?.group !== group) return false;
-    this.#groups.shift();
-    this.#context.synced(this.#nowMs - first.sinceMs);
-    this.#shell.step({ kind: "durable", tail: false, lsn: first.lsn, hash: first.hash });
+    const synced = this.#unsynced.synced(group);
+    if (synced === undefined) return false;
+    this.#context.synced(this.#nowMs - synced.sinceMs);
+    this.#shell.step({ kind: "durable", tail: false, lsn: synced.lsn, hash: synced.hash });
     return true;
   }
 
@@ -172,14 +166,11 @@ export class LogShell {
     );
   }
 
-  cut({ tail, afterLsn, afterHash, endLsn }: EffectOf<"cut">): void {
+  cut({ afterLsn, afterHash, endLsn }: EffectOf<"cut">): void {
     const { log, logger } = this.#context;
     const { shard } = this.#shell;
-    logger.warn({ shard, tail, afterLsn, endLsn }, "unacknowledged tail cut");
-    if (tail) {
-      log.tails.cut(shard, afterLsn, afterHash);
-      return;
-    }
+    logger.warn({ shard, afterLsn, endLsn }, "unacknowledged tail cut");
+    this.#unsynced.cut(afterLsn, afterHash);
     for (const { waiter } of this.pending.cut(afterLsn)) waiter?.reject(unreachablePeer(shard));
     log.cut(shard, afterLsn, afterHash);
   }
@@ -230,13 +221,7 @@ export class LogShell {
     for (const part of parts) bytes += part.byteLength;
     const pending: PendingEntry = { lsn, entry, hash, parts, bytes, waiter: undefined };
     this.pending.push(pending);
-    const newest = this.#groups[this.#groups.length - 1];
-    if (newest?.group === group) {
-      newest.lsn = lsn;
-      newest.hash = hash;
-    } else {
-      this.#groups.push({ group, sinceMs: this.#nowMs, lsn, hash });
-    }
+    this.#unsynced.appended(group, lsn, hash, this.#nowMs);
     return pending;
   }
 }

@@ -284,7 +284,7 @@ export class ReplicaShell {
       case "saveCut":
         return this.log.saveCut(effect);
       case "cut":
-        return this.log.cut(effect);
+        return effect.tail ? this.#tail.cut(effect) : this.log.cut(effect);
       case "expire":
         return this.log.expire(effect.throughLsn);
       case "sendBlobs":
@@ -296,7 +296,7 @@ export class ReplicaShell {
 
   /** Effects of changes of members. */
   #performRare(effect: RareEffect): void {
-    const { log, logger } = this.#context;
+    const { logger } = this.#context;
     const { shard } = this;
     switch (effect.kind) {
       case "persistConfig":
@@ -306,11 +306,9 @@ export class ReplicaShell {
       case "revoke":
         return this.#upkeep.revoke(effect.epoch);
       case "startTail":
-        log.tails.start(shard, effect.afterLsn, effect.afterHash);
-        return;
+        return this.#tail.start(effect);
       case "dropTail":
-        log.tails.drop(shard);
-        return;
+        return this.#tail.drop();
       case "sendPulled":
         return this.#tail.send(effect);
       case "copy":

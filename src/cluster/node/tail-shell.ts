@@ -5,20 +5,19 @@
 import { assert } from "../../lib/assert.ts";
 import { MailError } from "../../mail/errors.ts";
 import { lsn as makeLsn } from "../../mail/ids.ts";
-import type { Lsn } from "../../mail/ids.ts";
 import { decodeEntry } from "../../store/log/record.ts";
 import type { CommitGroup } from "../../store/log/types.ts";
 import type { ReplicaEffect, WireEntry } from "../protocol/replica-types.ts";
 import type { RecordRef, ReplicaShell, ShellContext } from "./replica-shell.ts";
 import { shipBytesMax } from "./replica-wire.ts";
+import { UnsyncedGroups } from "./unsynced-groups.ts";
 
 type SendPulled = Extract<ReplicaEffect<RecordRef>, { kind: "sendPulled" }>;
 
 export class TailShell {
   readonly #shell: ReplicaShell;
   readonly #context: ShellContext;
-  /** The tail's newest entry in each group that is not on disk yet, oldest first. */
-  readonly #groups: { readonly group: CommitGroup; lsn: Lsn; hash: number }[] = [];
+  readonly #unsynced = new UnsyncedGroups();
 
   constructor(shell: ReplicaShell, context: ShellContext) {
     this.#shell = shell;
@@ -31,13 +30,7 @@ export class TailShell {
     const { record, raw } = entry.ref;
     try {
       const { group, lsn, hash } = this.#context.log.tails.append(record, raw);
-      const newest = this.#groups.at(-1);
-      if (newest?.group === group) {
-        newest.lsn = lsn;
-        newest.hash = hash;
-      } else {
-        this.#groups.push({ group, lsn, hash });
-      }
+      this.#unsynced.appended(group, lsn, hash, this.#context.clock.monotonicMs());
       return true;
     } catch (error) {
       if (!(error instanceof MailError)) throw error;
@@ -54,10 +47,27 @@ export class TailShell {
 
   /** A group of the log with entries of this tail is on disk. */
   durable(group: CommitGroup): void {
-    const first = this.#groups[0];
-    if (first?.group !== group) return;
-    this.#groups.shift();
-    this.#shell.step({ kind: "durable", tail: true, lsn: first.lsn, hash: first.hash });
+    const synced = this.#unsynced.synced(group);
+    if (synced === undefined) return;
+    this.#shell.step({ kind: "durable", tail: true, lsn: synced.lsn, hash: synced.hash });
+  }
+
+  /** Void whatever it held. */
+  start({ afterLsn, afterHash }: Extract<ReplicaEffect<RecordRef>, { kind: "startTail" }>): void {
+    this.#unsynced.clear();
+    this.#context.log.tails.start(this.#shell.shard, afterLsn, afterHash);
+  }
+
+  cut({ afterLsn, afterHash, endLsn }: Extract<ReplicaEffect<RecordRef>, { kind: "cut" }>): void {
+    const { shard } = this.#shell;
+    this.#context.logger.warn({ shard, tail: true, afterLsn, endLsn }, "unacknowledged tail cut");
+    this.#unsynced.cut(afterLsn, afterHash);
+    this.#context.log.tails.cut(this.#shell.shard, afterLsn, afterHash);
+  }
+
+  drop(): void {
+    this.#unsynced.clear();
+    this.#context.log.tails.drop(this.#shell.shard);
   }
 
   send(effect: SendPulled): void {

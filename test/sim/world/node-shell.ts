@@ -14,10 +14,10 @@ import type {
 } from "../../../src/cluster/protocol/replica-types.ts";
 import type { ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
 import { chain, endOf, entryAt } from "./disk.ts";
-import type { ShardImage, SimEntry } from "./disk.ts";
+import type { Run, ShardImage, SimEntry } from "./disk.ts";
 import { overlook, pretend } from "./lies.ts";
 import type { NodeProcess } from "./node-process.ts";
-import { describeStep, entriesOf, LogWindow, Promises } from "./promises.ts";
+import { describeStep, entriesOf, LogWindow, Promises, Unsynced } from "./promises.ts";
 import { Requests } from "./requests.ts";
 import type { Op, Waiter } from "./requests.ts";
 
@@ -31,11 +31,11 @@ export class SimShell {
   readonly state: ReplicaState;
   readonly #node: NodeProcess;
   readonly #requests = new Requests();
+  readonly #unsynced = new Unsynced();
   #proposed = 0;
   readonly #promises = new Promises();
   readonly window = new LogWindow();
   #feedsWaiting: EffectOf<"feed">[] = [];
-  /** SEAL, HANDOVER and graft calls that wait for their effects. */
   #calls: {
     readonly kind: "seal" | "handOver" | "graft";
     readonly done: (effect: Effect) => void;
@@ -143,7 +143,6 @@ export class SimShell {
     this.#promises.tell(this.shard, this.state, this.#node);
   }
 
-  /** The engine's table anew from the log. */
   learn(): void {
     this.#requests.learn(this.image.main);
   }
@@ -178,13 +177,9 @@ export class SimShell {
       case "persistSeal":
         return this.#persistSeal(effect.epoch);
       case "startTail":
-        return node.log.note(this.shard, (image) => {
-          image.tail = { baseLsn: effect.afterLsn, baseHash: effect.afterHash, entries: [] };
-        });
+        return this.#setTail({ baseLsn: effect.afterLsn, baseHash: effect.afterHash, entries: [] });
       case "dropTail":
-        return node.log.note(this.shard, (image) => {
-          image.tail = undefined;
-        });
+        return this.#setTail(undefined);
       case "sendBlobs":
         return this.#sendBlobs(effect);
       case "refuse":
@@ -214,6 +209,13 @@ export class SimShell {
     }
   }
 
+  #setTail(tail: Run | undefined): void {
+    this.#unsynced.cut(true, 0);
+    this.#node.log.note(this.shard, (image) => {
+      image.tail = tail && { ...tail, entries: [] };
+    });
+  }
+
   #append(effect: EffectOf<"append">): void {
     const { lsn, epoch, prevHash, mark } = effect;
     const op = effect.ref ?? 0;
@@ -241,8 +243,10 @@ export class SimShell {
       run.entries.push(entry);
       if (!tail && mark > image.mark) image.mark = mark;
     };
+    const unsynced = this.#unsynced.add(tail, lsn);
     const durable = () => {
-      this.step({ kind: "durable", tail, lsn, hash });
+      // What was cut meanwhile may have come again; only the later one's fsync counts.
+      if (this.#unsynced.done(unsynced)) this.step({ kind: "durable", tail, lsn, hash });
       for (const feed of this.#feedsWaiting.splice(0)) this.#feed(feed);
     };
     this.#node.log.write(this.shard, write, durable);
@@ -279,7 +283,7 @@ export class SimShell {
     for (const { lsn, waiter } of ready) waiter.answer(outcome, makeLsn(lsn));
   }
 
-  /** With the rule broken that commits need everyone: whoever waits for what is on this disk. */
+  /** With `commitOnAll` broken: whoever waits for what is on this disk. */
   answerLocal(): void {
     const ready = this.#requests.take(0, this.state.durableLsn);
     for (const { lsn, waiter } of ready) waiter.answer("ok", makeLsn(lsn));
@@ -325,8 +329,7 @@ export class SimShell {
     });
   }
 
-  #sendPulled(effect: EffectOf<"sendPulled">): void {
-    const { to, toInc, epoch, fromLsn, throughLsn } = effect;
+  #sendPulled({ to, toInc, epoch, fromLsn, throughLsn }: EffectOf<"sendPulled">): void {
     const run = this.image.tail;
     const last = Math.min(throughLsn, fromLsn + feedEntriesMax - 1);
     const entries = run === undefined ? [] : entriesOf(run, fromLsn, last);
@@ -343,16 +346,15 @@ export class SimShell {
     this.#node.sendReplica(to, this.shard, said);
   }
 
-  #sendBlobs(effect: EffectOf<"sendBlobs">): void {
-    const { to, toInc, tail, blobs } = effect;
+  #sendBlobs({ to, toInc, tail, blobs }: EffectOf<"sendBlobs">): void {
     const node = this.#node;
     node.sendBlobs(to, blobs, () => {
       this.step({ kind: "blobsSent", to, toInc, tail, nowMs: node.nowMs });
     });
   }
 
-  #cut(effect: EffectOf<"cut">): void {
-    const { tail, afterLsn } = effect;
+  #cut({ tail, afterLsn }: EffectOf<"cut">): void {
+    this.#unsynced.cut(tail, afterLsn);
     this.#node.log.note(this.shard, (image) => {
       const run = tail ? image.tail : image.main;
       if (run !== undefined)

@@ -47,6 +47,28 @@ export class LogWindow {
   }
 }
 
+/** Entries that were written and are not on the disk yet. */
+export class Unsynced {
+  readonly #entries = new Set<{ readonly tail: boolean; readonly lsn: number }>();
+
+  add(tail: boolean, lsn: number) {
+    const entry = { tail, lsn };
+    this.#entries.add(entry);
+    return entry;
+  }
+
+  /** False when it was cut. */
+  done(entry: { readonly tail: boolean; readonly lsn: number }): boolean {
+    return this.#entries.delete(entry);
+  }
+
+  cut(tail: boolean, afterLsn: number): void {
+    for (const entry of this.#entries) {
+      if (entry.tail === tail && entry.lsn > afterLsn) this.#entries.delete(entry);
+    }
+  }
+}
+
 const keptMs = 3000;
 
 export function entriesOf(run: Run, from: number, through: number): WireEntry<Op>[] {
