@@ -255,6 +255,8 @@ async function putNewAccount(
   await lock.exclusive(signal);
   let release: (() => void) | undefined = () => lock.releaseExclusive();
   try {
+    // As for claims: what the one before us proposed may not be applied yet.
+    engine.mustServe(shard);
     const existing = await registrationOf(engine, shard, account);
     if (existing !== undefined) {
       if (existing.name === name) return existing;

@@ -152,6 +152,8 @@ async function changeClaimIfAny(
   await lock.exclusive(signal);
   let release: (() => void) | undefined = () => lock.releaseExclusive();
   try {
+    // Who had the lock may have lost it with its epoch: its claim is applied before we serve again.
+    engine.mustServe(shard);
     const before = await claimOf(engine, shard, name);
     if (request.retry && before?.opId === opId) return before;
     const decided = await decide(before, await accountCounter(engine, shard));

@@ -123,6 +123,34 @@ describe("claims of names", () => {
     expect(both[1]).toMatchObject({ reason: { code: "NAME_TAKEN" } });
   });
 
+  it("allots no id twice when an epoch ends between two of them", async () => {
+    const { engine, journal } = makeStore();
+    const { rows } = engine;
+    journal.held = true;
+    const first = putClaim(engine, { ...change(), ...claim }, never);
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
+    expect(journal.entries).toHaveLength(1);
+    const second = putClaim(engine, { ...change(), ...claim, name: "w@pabal.test" }, never);
+    // The same primary begins a new epoch; what it had proposed is committed while rows are read.
+    const get = rows.get.bind(rows);
+    rows.get = (key) => {
+      const found = get(key);
+      journal.serving = true;
+      journal.release();
+      return found;
+    };
+    journal.serving = false;
+    engine.resetShard(home);
+    await expect(second).rejects.toMatchObject({ code: "WRONG_NODE" });
+    journal.serving = true;
+    journal.release();
+    const { account } = await first;
+    const third = await putClaim(engine, { ...change(), ...claim, name: "w@pabal.test" }, never);
+    expect(third.account).not.toBe(account);
+  });
+
   it("answers a retry with its own claim, and allots each id once", async () => {
     const { engine } = makeStore();
     const request = { ...change(), ...claim };
