@@ -137,6 +137,7 @@ export async function runScenario(
     nodes,
     users,
     ...scenario.cluster,
+    coordinator: options.coordinator,
     set: ["log.level=warn", ...(scenario.cluster?.set ?? [])],
   });
   const ledger = new Ledger(join(cluster.folder, "ledger"));

@@ -29,6 +29,8 @@ export interface DevClusterOptions {
   readonly gateways?: number;
   readonly nodes?: number;
   readonly users?: number;
+  /** Default: embedded. */
+  readonly coordinator?: "embedded" | "etcd";
   /** Default `500ms`. */
   readonly restartAfter?: string;
   /** `key=value` for every member. */
@@ -89,7 +91,16 @@ export class DevCluster {
     const counts = ["--gateways", `${gateways}`, "--nodes", `${nodes}`, "--users", `${users}`];
     const files = ["--ports-json", this.portsFile, "--data", this.data];
     const settings = set.flatMap((pair) => ["--set", pair]);
-    const args = ["dev", ...files, ...counts, "--restart-after", restartAfter, ...settings];
+    const kind = ["--coordinator", options.coordinator ?? "embedded"];
+    const args = [
+      "dev",
+      ...files,
+      ...counts,
+      ...kind,
+      "--restart-after",
+      restartAfter,
+      ...settings,
+    ];
     const { child, release } = startGroup(args, this.logFile, this.#environment());
     this.#child = child;
     this.#release = release;
