@@ -89,8 +89,8 @@ export class SimShell {
       return true;
     }
     this.#proposed = 0;
+    const { leaseStartMs } = this;
     const { nowMs } = this.#node;
-    const leaseStartMs = this.leaseStartMs;
     this.step({ kind: "propose", ref: waiter.op, bytes: 100, nowMs, leaseStartMs });
     if (this.#proposed === 0) return false;
     this.#requests.wait(this.#proposed, waiter);
@@ -119,13 +119,12 @@ export class SimShell {
   }
 
   receive(from: MemberId, message: ReplicaMessage<Op>): void {
-    const { nowMs } = this.#node;
     const taken =
       message.kind === "append" || message.kind === "pulled"
         ? { ...message, entries: message.entries.map((entry) => this.#check(entry)) }
         : message;
     const seen = this.#node.world.broken === "cutOfTail" ? overlook(this.image.main, taken) : taken;
-    this.step({ kind: "message", from, message: seen, nowMs });
+    this.step({ kind: "message", from, message: seen, nowMs: this.#node.nowMs });
   }
 
   /** The receiver looks whether it has the bodies. */
@@ -224,8 +223,7 @@ export class SimShell {
     this.#log(entry, false, mark);
     this.#proposed = lsn;
     if (op !== 0) this.#requests.known.set(op, lsn);
-    const { nowMs } = this.#node;
-    this.step({ kind: "logged", lsn, hash: entry.hash, bytes: 100, nowMs });
+    this.step({ kind: "logged", lsn, hash: entry.hash, bytes: 100, nowMs: this.#node.nowMs });
   }
 
   #appendRaw({ tail, entry }: EffectOf<"appendRaw">): void {
@@ -285,8 +283,9 @@ export class SimShell {
 
   /** With `commitOnAll` broken: whoever waits for what is on this disk. */
   answerLocal(): void {
-    const ready = this.#requests.take(0, this.state.durableLsn);
-    for (const { lsn, waiter } of ready) waiter.answer("ok", makeLsn(lsn));
+    const { durableLsn } = this.state;
+    for (const { lsn, waiter } of this.#requests.take(0, durableLsn))
+      waiter.answer("ok", makeLsn(lsn));
   }
 
   #ship(effect: EffectOf<"ship">): void {
