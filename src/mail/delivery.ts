@@ -2,7 +2,15 @@
 // mail-store.ts has the calls.
 
 import type { MailFailure } from "./errors.ts";
-import type { AccountId, DeliveryId, MailboxId, ShardId, Uid, UidValidity } from "./ids.ts";
+import type {
+  AccountId,
+  DeliveryId,
+  MailboxId,
+  OpId,
+  ShardId,
+  Uid,
+  UidValidity,
+} from "./ids.ts";
 import type { Change } from "./mail-store.ts";
 import type { MessageIndex } from "./message-index.ts";
 
@@ -37,6 +45,8 @@ export interface DeliverRequest extends Change {
   /** How long a primary that is away is waited for, where that is not the store's own time. */
   readonly patienceMs?: number;
   readonly shard: ShardId;
+  /** Earlier deliveries in `shard` whose answer their clients have had: confirmed before this one. */
+  readonly confirmed?: readonly OpId[];
   readonly deliveryId: DeliveryId;
   /**
    * All in `shard`. One body is stored for all of them. An account named more than once gets one

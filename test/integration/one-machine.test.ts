@@ -165,7 +165,13 @@ describe("a cluster from the example files", () => {
       expect(await stop(id)).toBe(0);
       const check = await pabal(["check", "--config", fileOf(id), "--bodies", "--json"]);
       expect(check.err).toBe("");
-      expect(JSON.parse(check.out)).toEqual({ ok: true, shards: 32, findings: [] });
+      expect(JSON.parse(check.out)).toEqual({
+        ok: true,
+        shards: 32,
+        findings: [],
+        repaired: 0,
+        lost: 0,
+      });
       const out = join(folder, `salvaged-${id}`);
       const salvaged = await pabal(["salvage", "--config", fileOf(id), "--out", out, "--json"]);
       expect([salvaged.err, JSON.parse(salvaged.out)]).toEqual([

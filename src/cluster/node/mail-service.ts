@@ -77,7 +77,10 @@ export class MailService {
   /** Registers all methods; once, before the link server listens. */
   register(registry: RpcRegistry): void {
     const store = this.#store;
-    this.#add(registry, deliverMethod, (_, request, signal) => store.deliver(request, signal));
+    this.#add(registry, deliverMethod, (_, request, signal) => {
+      if (request.confirmed !== undefined) store.confirm(request.shard, request.confirmed);
+      return store.deliver(request, signal);
+    });
     this.#add(registry, appendMethod, (who, request, signal) => store.append(who, request, signal));
     this.#add(registry, listMethod, (who, _request, signal) => store.listMailboxes(who, signal));
     this.#add(registry, statusMethod, (who, { name }, signal) =>

@@ -3,12 +3,14 @@
 import {
   accountId,
   deliveryId,
+  opId as makeOpId,
   shardId,
   shardMax,
   uid,
   uidMax,
   uidValidity,
 } from "../../mail/ids.ts";
+import type { OpId } from "../../mail/ids.ts";
 import type {
   AppendMessage,
   AppendOutcome,
@@ -33,6 +35,7 @@ export const deliverMethod: Method<DeliverRequest, readonly DeliverOutcome[]> = 
     const to = recipients.map((recipient) => encodeRecipient(recipient));
     const what = [encodeSource(source), encodeIndex(index), request.accepted === true];
     const args = [opId, retry, shard, request.deliveryId, to, ...what];
+    if (request.confirmed !== undefined) args.push(request.confirmed);
     return source.kind === "bytes" ? { args, body: source.bytes } : { args };
   },
   decode: (args, body) => {
@@ -46,7 +49,9 @@ export const deliverMethod: Method<DeliverRequest, readonly DeliverOutcome[]> = 
       source: new SourceReader(body).take(args[5]),
       index: decodeIndex(args[6]),
     };
-    return args[7] === true ? { ...request, accepted: true } : request;
+    const confirmed =
+      args[8] === undefined ? {} : { confirmed: asListOf(args[8], "confirmed", decodeConfirmed) };
+    return { ...request, ...confirmed, ...(args[7] === true ? { accepted: true } : {}) };
   },
   encodeReply: (outcomes) => ({
     head: outcomes.map((outcome) =>
@@ -92,6 +97,10 @@ function bodyOf(sources: readonly MessageSource[]): { readonly body?: Uint8Array
   const [only] = bytes;
   if (only === undefined) return {};
   return { body: bytes.length === 1 ? only : Buffer.concat(bytes) };
+}
+
+function decodeConfirmed(value: unknown): OpId {
+  return makeOpId(asHex32(value, "confirmed delivery"));
 }
 
 function encodeRecipient(recipient: DeliverRecipient): readonly unknown[] {

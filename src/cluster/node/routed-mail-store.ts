@@ -81,7 +81,10 @@ export class RoutedMailStore implements MailStore {
 
   deliver(request: DeliverRequest, signal: AbortSignal): Promise<readonly DeliverOutcome[]> {
     const { shard, patienceMs } = request;
-    return this.#change(deliverMethod, shardPrincipal(shard), request, signal, patienceMs);
+    // What clients have had the answer of travels ahead: the same mail again is then new.
+    const confirmed = this.#spool.takeConfirmed(shard);
+    const whole = confirmed === undefined ? request : { ...request, confirmed };
+    return this.#change(deliverMethod, shardPrincipal(shard), whole, signal, patienceMs);
   }
 
   /** Tried again while the first chunks are at hand; the others can't be had again. */

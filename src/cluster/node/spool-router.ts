@@ -24,6 +24,7 @@ const triesMax = 3;
 const confirmEveryMs = 200;
 const confirmationsMax = 20_000;
 const perFrameMax = 5000;
+const perDeliveryMax = 1000;
 
 export class SpoolRouter {
   readonly #options: SpoolRouterOptions;
@@ -82,6 +83,16 @@ export class SpoolRouter {
     else waiting.push(...deliveries);
     this.#waiting += deliveries.length;
     this.#timer ??= this.#options.clock.after(confirmEveryMs, () => this.#flush());
+  }
+
+  /** Confirmations for the shard, to travel with its next delivery; undefined when none wait. */
+  takeConfirmed(shard: ShardId): readonly OpId[] | undefined {
+    const waiting = this.#confirmed.get(shard);
+    if (waiting === undefined) return undefined;
+    const taken = waiting.splice(0, perDeliveryMax);
+    if (waiting.length === 0) this.#confirmed.delete(shard);
+    this.#waiting -= taken.length;
+    return taken;
   }
 
   /** Sends what waits, as far as links are up. */

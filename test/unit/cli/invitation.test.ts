@@ -89,7 +89,7 @@ test.each([
   expect(run.err).toMatch(why);
 });
 
-test("a node without an address for links is refused", async () => {
+test("a member without an address for links is refused", async () => {
   const token = await invite("n7", "embedded");
   const run = await pabal(["cluster", "join", "--token", token, "--out", at("n7")]);
   expect(run.status).toBe(64);
