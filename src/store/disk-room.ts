@@ -39,6 +39,9 @@ export interface RoomFigures {
 }
 
 const sampleMs = 1000;
+/** With less than four times the floor left, a second of mail could be too much. */
+const nearFull = 4;
+const sampleNearFullMs = 50;
 
 export class DiskRoom {
   readonly #disk: Disk;
@@ -74,9 +77,10 @@ export class DiskRoom {
     return room;
   }
 
-  /** Measures every second from now on, and keeps the ballast. */
+  /** Measures every second from now on, more often on a disk that is nearly full; keeps the ballast. */
   start(): void {
-    this.#timer = this.#clock.after(sampleMs, () => {
+    const near = this.#free < nearFull * this.#mailFloor;
+    this.#timer = this.#clock.after(near ? sampleNearFullMs : sampleMs, () => {
       this.#sampling = this.#sample();
       background("disk room", this.#sampling);
     });
@@ -89,13 +93,22 @@ export class DiskRoom {
   }
 
   get level(): RoomLevel {
-    const { mailFreePerMille, copyFreePerMille, floorBytes } = this.#limits;
-    const floor = Math.min(floorBytes, this.#total / 8);
-    const mail = Math.max(floor, (this.#total * mailFreePerMille) / 1000);
+    const { copyFreePerMille } = this.#limits;
+    const floor = this.#floor;
+    const mail = this.#mailFloor;
     // Back only with some more: what is rewritten in the background comes and goes.
     if (this.#free < (this.#wasFull ? mail * 1.25 : mail)) return "noMail";
     const copies = Math.max(floor * 2, (this.#total * copyFreePerMille) / 1000);
     return this.#free < copies ? "noCopies" : "ample";
+  }
+
+  get #floor(): number {
+    return Math.min(this.#limits.floorBytes, this.#total / 8);
+  }
+
+  /** New mail is refused with less than this free. */
+  get #mailFloor(): number {
+    return Math.max(this.#floor, (this.#total * this.#limits.mailFreePerMille) / 1000);
   }
 
   get figures(): RoomFigures {
