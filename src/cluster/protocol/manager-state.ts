@@ -203,8 +203,10 @@ export function chooseCopy(
     const { node, store, failureDomain, load } = facts;
     const copy = { node, store };
     if (members.includes(node) || except.includes(node) || !linked.includes(node)) continue;
-    if (facts.draining || facts.crowded === true || !isHere(state, copy)) continue;
+    if (facts.draining || !isHere(state, copy)) continue;
     const former = config.former?.some((one) => sameCopy(one, copy)) === true;
+    // A former member has its copy already, or most of it.
+    if (facts.crowded === true && !former) continue;
     const deaths = deathsMs.filter((at) => state.nowMs - at < state.times.deathsWithinMs).length;
     const costs = [
       deaths >= state.times.deathsMax ? 1 : 0,

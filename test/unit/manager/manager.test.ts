@@ -194,6 +194,9 @@ describe("a manager", () => {
     const gateway = new Gateway({}, { n3: { crowded: true }, n4: { load: 1 } });
     const plan = written(gateway.report("n1", removal("n2"), ["n3", "n4"]));
     expect(plan?.secondaries).toMatchObject([{ node: "n4", full: false }]);
+    const former = new Gateway({ former: [copy("n3")] }, { n3: { crowded: true } });
+    const again = written(former.report("n1", removal("n2"), ["n3"]));
+    expect(again?.secondaries).toMatchObject([{ node: "n3" }]);
   });
 
   test("removes nothing for anyone but the primary, nor in another epoch", () => {
