@@ -25,7 +25,7 @@ import { SmtpClient } from "../support/smtp-client.ts";
 const data = mkdtempSync(join(tmpdir(), "pabal-it-full-"));
 const disk = join(data, "n1");
 mkdirSync(disk);
-const mounted = mount(["-t", "tmpfs", "-o", "size=48m", "tmpfs", disk]);
+const mounted = mount(["-t", "tmpfs", "-o", "size=96m", "tmpfs", disk]);
 let cluster: DevCluster | undefined;
 
 beforeAll(async () => {
@@ -75,7 +75,7 @@ test.skipIf(!mounted)(
       ledger.unknown.set(sent.id, sent);
       await client.quit();
     }
-    while (inARow < 3 && serial < 600) inARow = (await send(`full-${serial++}`)) ? 0 : inARow + 1;
+    while (inARow < 3 && serial < 1000) inARow = (await send(`full-${serial++}`)) ? 0 : inARow + 1;
     expect(inARow).toBe(3);
     for (const reply of refusals) expect(reply).toMatch(/^452 4\.3\.1 /);
     expect(ledger.accepted.size).toBeGreaterThan(50);
