@@ -6,12 +6,15 @@ import { join } from "node:path";
 import { systemClock } from "../../src/lib/clock.ts";
 import { realDisk } from "../../src/lib/real-disk.ts";
 import { systemRandom } from "../../src/lib/random.ts";
-import { accountId } from "../../src/mail/ids.ts";
+import { newEpochKind } from "../../src/cluster/node/log-shell.ts";
+import { accountId, lsn as makeLsn } from "../../src/mail/ids.ts";
 import type { AccountId, ShardId } from "../../src/mail/ids.ts";
 import type { AccountState } from "../../src/store/account-state.ts";
 import { type Body, readBodies } from "../../src/store/bodies.ts";
 import { checkStore } from "../../src/store/check.ts";
 import { accountInKey, afterPrefix, shardKey, shardTable } from "../../src/store/keyspace.ts";
+import { decodeEntry } from "../../src/store/log/record.ts";
+import type { SegmentLog } from "../../src/store/log/types.ts";
 import { LocalJournal } from "../../src/store/local-journal.ts";
 import { type OpenedStore, openIndex, openStore } from "../../src/store/open-store.ts";
 
@@ -71,14 +74,31 @@ export async function readNode(
       findings.push(JSON.stringify(finding));
     const copies = new Map<number, ShardCopy>();
     for (const shard of shards) {
-      const { lastLsn, lastHash } = log.state(shard);
-      if (lastLsn === 0) continue;
+      if (log.state(shard).lastLsn === 0) continue;
+      const { lastLsn, lastHash } = await lastChange(log, shard);
       copies.set(shard, { lastLsn, lastHash, lines: await readShard(opened, shard, onMessage) });
     }
     return { shards: copies, findings };
   } finally {
     await opened.close();
   }
+}
+
+/** The end of the log but for the NEWEPOCHs that a primary wrote while the others were stopping. */
+async function lastChange(
+  log: SegmentLog,
+  shard: ShardId,
+): Promise<{ readonly lastLsn: number; readonly lastHash: number }> {
+  let { lastLsn, lastHash }: { lastLsn: number; lastHash: number } = log.state(shard);
+  for (;;) {
+    const read = await log.readEntries(shard, makeLsn(lastLsn), 1);
+    const record = read.kind === "entries" ? read.records[0] : undefined;
+    const entry = record === undefined ? undefined : decodeEntry(record);
+    if (entry === undefined || entry.kind !== newEpochKind || lastLsn <= 1) break;
+    lastLsn -= 1;
+    lastHash = entry.prevHash;
+  }
+  return { lastLsn, lastHash };
 }
 
 /** Who holds copies of a shard, as the shard table says. */
