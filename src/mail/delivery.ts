@@ -2,15 +2,7 @@
 // mail-store.ts has the calls.
 
 import type { MailFailure } from "./errors.ts";
-import type {
-  AccountId,
-  DeliveryId,
-  MailboxId,
-  OpId,
-  ShardId,
-  Uid,
-  UidValidity,
-} from "./ids.ts";
+import type { AccountId, DeliveryId, MailboxId, OpId, ShardId, Uid, UidValidity } from "./ids.ts";
 import type { Change } from "./mail-store.ts";
 import type { MessageIndex } from "./message-index.ts";
 

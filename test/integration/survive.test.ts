@@ -14,7 +14,12 @@ let cluster: DevCluster;
 const open: { close(): void }[] = [];
 
 beforeAll(async () => {
-  cluster = await DevCluster.start({ nodes: 4, users: 4, restartAfter: "never", set: ["log.level=warn"] });
+  cluster = await DevCluster.start({
+    nodes: 4,
+    users: 4,
+    restartAfter: "never",
+    set: ["log.level=warn"],
+  });
 }, 90_000);
 afterAll(async () => {
   for (const client of open) client.close();
