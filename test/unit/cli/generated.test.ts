@@ -103,8 +103,10 @@ describe("examples", () => {
     );
     const endpoints = configs[0]?.cluster.coordinator.endpoints ?? [];
     expect(etcd).toMatchObject({
-      "listen-client-urls": expect.stringContaining(`https://${endpoints[0]}`),
-      "initial-cluster": expect.stringMatching(/^(e\d=https:\/\/10\.0\.0\.1\d:2380,?){3}$/),
+      "listen-client-urls": expect.stringContaining(`https://${endpoints[0]}`) as unknown,
+      "initial-cluster": expect.stringMatching(
+        /^(e\d=https:\/\/10\.0\.0\.1\d:2380,?){3}$/,
+      ) as unknown,
       "client-transport-security": { "client-cert-auth": true },
     });
   });
