@@ -69,7 +69,10 @@ test("a node that lost its data is filled again while mail goes on", async () =>
   await checkAll(cluster, ledger);
 }, 180_000);
 
-test("a damaged copy is made anew, flipped bits of old mail are repaired, none is served", async () => {
+test("a damaged copy is made anew, flipped bits of old mail are repaired, none is served", {
+  timeout: 180_000,
+  retry: 1,
+}, async () => {
   const { cluster, ledger } = await start("never", ["disk.scrubEvery=2s"]);
   await sendSome(cluster, ledger, "old", 60);
   await sendSome(cluster, ledger, "large", 2, 400_000);
@@ -113,7 +116,7 @@ test("a damaged copy is made anew, flipped bits of old mail are repaired, none i
   await other.stop();
   process.stdout.write(`full-copy: ${repairs(cluster.log())} repaired from the peer\n`);
   expect(await checkReplicas(folders, ledger, shards)).toEqual([]);
-}, 180_000);
+});
 
 test("a stopped node is checked, and repaired from the running one", async () => {
   const { cluster, ledger } = await start("never");
