@@ -44,6 +44,7 @@ export default class PabalReporter implements Reporter {
         else if (state === "failed") counts.failed += 1;
         else counts.skipped += 1;
         if (state === "failed") this.#printFailure(module, test, test.result().errors ?? []);
+        if (test.diagnostic()?.flaky === true) this.#printRepetition(module, test);
       }
       // A hook or an import that threw: its tests show as skipped, so it counts as one failure.
       for (const owner of [module, ...module.children.allSuites()]) {
@@ -65,6 +66,12 @@ export default class PabalReporter implements Reporter {
     for (const error of errors) print(describeError(error));
     const logged = this.#logged.get(owner.id);
     if (logged !== undefined) print(`  logged:\n${indent(logged.trimEnd(), "  | ")}`);
+  }
+
+  /** A test that failed first and then passed: not counted as failed, never silent. */
+  #printRepetition(module: TestModule, test: TestCase): void {
+    print(`\nREPEATED ${module.relativeModuleId} › ${test.fullName}: failed first with`);
+    for (const error of test.result().errors ?? []) print(describeError(error));
   }
 
   #forgetLogs(module: TestModule): void {

@@ -18,7 +18,10 @@ afterAll(async () => {
   await cluster.destroy();
 });
 
-test("no log line at trace level has a password or a message's text", async () => {
+test("no log line at trace level has a password or a message's text", {
+  timeout: 90_000,
+  retry: 0,
+}, async () => {
   const added = await cluster.cli(["user", "add", user, "--password", password]);
   expect(added).toMatchObject({ status: 0 });
   const { imap, imaps, pop3, submission, submissions } = cluster.gateway();

@@ -15,6 +15,7 @@ const seed = Number(process.env.PABAL_TEST_SEED ?? Date.now() % 1_000_000);
 
 test(`${messages} messages at 64 connections under random kills: each 250 is one message on two nodes`, {
   timeout: long ? 1_200_000 : 240_000,
+  retry: 0,
 }, async () => {
   const cluster = await DevCluster.start({ users: 20, nodes: 4, set: ["log.level=warn"] });
   const ledger = new Ledger(join(cluster.folder, "ledger"));

@@ -83,7 +83,10 @@ async function send(ledger: Ledger, number: number, untilMs: number): Promise<vo
   await client?.quit().catch(() => undefined);
 }
 
-test("a death at any point loses nothing and stores nothing twice", async () => {
+test("a death at any point loses nothing and stores nothing twice", {
+  timeout: 240_000,
+  retry: 0,
+}, async () => {
   const ledger = new Ledger(join(cluster.folder, "ledger"));
   const untilMs = performance.now() + loadMs;
   await Promise.all(Array.from({ length: 6 }, (_, number) => send(ledger, number, untilMs)));
@@ -91,4 +94,4 @@ test("a death at any point loses nothing and stores nothing twice", async () => 
   await cluster.ready();
   expect(await checkByImap(cluster, ledger)).toEqual([]);
   ledger.close();
-}, 240_000);
+});

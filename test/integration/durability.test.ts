@@ -36,6 +36,7 @@ afterAll(async () => {
 
 test("each acknowledged APPEND, STORE, COPY, MOVE and EXPUNGE survives kill -9 of nodes", {
   timeout: 240_000,
+  retry: 0,
 }, async () => {
   const ledger = new Ledger(join(cluster.folder, "ledger"));
   const { users, nodes } = cluster.ports;

@@ -71,7 +71,6 @@ test("a node that lost its data is filled again while mail goes on", async () =>
 
 test("a damaged copy is made anew, flipped bits of old mail are repaired, none is served", {
   timeout: 180_000,
-  retry: 1,
 }, async () => {
   const { cluster, ledger } = await start("never", ["disk.scrubEvery=2s"]);
   await sendSome(cluster, ledger, "old", 60);

@@ -60,7 +60,10 @@ async function sendAndReset(user: string, id: string): Promise<void> {
   socket.resetAndDestroy();
 }
 
-test("a connection that is reset behind the final dot: the retry is no second copy", async () => {
+test("a connection that is reset behind the final dot: the retry is no second copy", {
+  timeout: 60_000,
+  retry: 0,
+}, async () => {
   const { users } = cluster.ports;
   await Promise.all(
     users.map(async (user, number) => {
@@ -72,9 +75,12 @@ test("a connection that is reset behind the final dot: the retry is no second co
     }),
   );
   expect(await checkByImap(cluster, ledger)).toEqual([]);
-}, 60_000);
+});
 
-test("with both nodes of some shards away all mail is accepted, and there when they are back", async () => {
+test("with both nodes of some shards away all mail is accepted, and there when they are back", {
+  timeout: 120_000,
+  retry: 0,
+}, async () => {
   await Promise.all([cluster.kill("n1"), cluster.kill("n2")]);
   const { users } = cluster.ports;
   await Promise.all(users.map((user, number) => accepted(user, `away-${number}`, 30_000)));
@@ -93,4 +99,4 @@ test("with both nodes of some shards away all mail is accepted, and there when t
   } finally {
     await Promise.all(members.map((member) => member.stop("SIGKILL")));
   }
-}, 120_000);
+});
