@@ -115,6 +115,19 @@ const cluster = z
       })
       .prefault({})
       .meta({ description: "TLS between members (mutual, TLS 1.3, the cluster's own authority)" }),
+    routes: z
+      .record(
+        memberName,
+        z.record(
+          memberName,
+          z.strictObject({ link: hostPort.optional(), pulse: hostPort.optional() }),
+        ),
+      )
+      .prefault({})
+      .meta({
+        description:
+          "`FROM: {TO: {link: host:port, pulse: host:port}}`: where member FROM reaches member TO, when that is not what TO announces (address translation, relays in tests)",
+      }),
   })
   .meta({ description: "The cluster that this member belongs to; the same in all its files" });
 

@@ -43,7 +43,7 @@ export function writeMemberFiles(settings: DevSettings): readonly MemberFile[] {
         `g${index + 1}`,
         "gateway",
         Object.fromEntries(
-          Object.entries({ ...gateway, pulse: ring }).map(([name, port]) => [name, on(port)]),
+          Object.entries({ ...gateway, link: ring }).map(([name, port]) => [name, on(port)]),
         ),
       ),
     ),

@@ -11,7 +11,7 @@ import { memberId } from "../../mail/ids.ts";
 import type { Config } from "../config/schema.ts";
 import { coordinatorAddress, etcdCoordinator } from "./coordinator-way.ts";
 import type { ListenerConfig } from "./listeners.ts";
-import { failureDomain, linkSecurity, splitHostPort } from "./member-base.ts";
+import { failureDomain, linkSecurity, ownRoutes, splitHostPort } from "./member-base.ts";
 
 /** `fatal` ends the process: another one took this member's name. */
 export function clusterOptions(
@@ -28,6 +28,7 @@ export function clusterOptions(
     failureDomain: failureDomain(config),
     listen: { host: link.address, port: link.port },
     ...(advertise === undefined ? {} : { advertise: splitHostPort(advertise) }),
+    routes: ownRoutes(config),
     security: linkSecurity(config),
     coordinator: coordinatorOf(config),
     clock: systemClock,

@@ -13,7 +13,7 @@ import { systemClock } from "../../lib/clock.ts";
 import { systemRandom } from "../../lib/random.ts";
 import { memberId } from "../../mail/ids.ts";
 import type { Config } from "../config/schema.ts";
-import { linkSecurity, splitHostPort } from "./member-base.ts";
+import { linkSecurity, ownRoutes, splitHostPort } from "./member-base.ts";
 
 export interface CoordinatorWay {
   readonly coordinator: Coordinator;
@@ -56,12 +56,14 @@ export function coordinatorAddress(config: Config): {
   readonly host: string;
   readonly port: number;
 } {
-  return splitHostPort(config.cluster.coordinator.address ?? "");
+  const { member, address } = config.cluster.coordinator;
+  return ownRoutes(config).get(memberId(member))?.link ?? splitHostPort(address ?? "");
 }
 
 /** The etcd of the configuration. Its keys lie under `pabal/<cluster id>/`. */
 export function etcdCoordinator(config: Config): EtcdCoordinator {
-  const { endpoints, ca, cert, key, username, passwordFile } = config.cluster.coordinator;
+  const { member, endpoints, ca, cert, key, username, passwordFile } = config.cluster.coordinator;
+  const route = config.cluster.routes[config.member.id]?.[member]?.link;
   const tls =
     ca === undefined
       ? undefined
@@ -71,7 +73,7 @@ export function etcdCoordinator(config: Config): EtcdCoordinator {
           ...(key === undefined ? {} : { key: readFileSync(key) }),
         };
   return new EtcdCoordinator({
-    hosts: endpoints,
+    hosts: route === undefined ? endpoints : [route],
     namespace: `pabal/${config.cluster.id}/`,
     clock: systemClock,
     nonce: () => systemRandom.hex(12),

@@ -6,7 +6,8 @@ import { hostname } from "node:os";
 import { pino, type Logger } from "pino";
 import type { LinkSecurity } from "../../cluster/link/link-security.ts";
 import type { SelfDescription } from "../../cluster/link/hello.ts";
-import { memberId } from "../../mail/ids.ts";
+import type { MemberRoute } from "../../cluster/node/cluster-client.ts";
+import { type MemberId, memberId } from "../../mail/ids.ts";
 import type { Config } from "../config/schema.ts";
 
 /** A role's running parts. */
@@ -54,6 +55,20 @@ export function splitHostPort(text: string): { readonly host: string; readonly p
     host: text.slice(0, colon).replace(/^\[|\]$/g, ""),
     port: Number(text.slice(colon + 1)),
   };
+}
+
+/** Where this member reaches others, when that is not what they announce: `cluster.routes`. */
+export function ownRoutes(config: Config): ReadonlyMap<MemberId, MemberRoute> {
+  const row = Object.entries(config.cluster.routes[config.member.id] ?? {});
+  return new Map(
+    row.map(([to, { link, pulse }]) => [
+      memberId(to),
+      {
+        ...(link === undefined ? {} : { link: splitHostPort(link) }),
+        ...(pulse === undefined ? {} : { pulse: splitHostPort(pulse) }),
+      },
+    ]),
+  );
 }
 
 /** The machine, unless the operator names a wider domain. */

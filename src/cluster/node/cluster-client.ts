@@ -23,6 +23,12 @@ import type { MemberRecord } from "./shard-codec.ts";
 import { MemberTable, ShardTable } from "./shard-table.ts";
 import { assert } from "../../lib/assert.ts";
 
+/** Another member's link (TCP) and pulse (UDP), as one member sees them. */
+export interface MemberRoute {
+  readonly link?: MemberAddress;
+  readonly pulse?: MemberAddress;
+}
+
 export interface ClusterOptions {
   readonly clusterId: string;
   readonly member: MemberId;
@@ -31,6 +37,8 @@ export interface ClusterOptions {
   readonly listen: MemberAddress;
   /** What the others dial, where that is not the address listened on. */
   readonly advertise?: Partial<MemberAddress>;
+  /** Where others are reached, when that is not what they announce. */
+  readonly routes?: ReadonlyMap<MemberId, MemberRoute>;
   readonly security: LinkSecurity;
   readonly coordinator:
     | { readonly kind: "remote"; readonly member: MemberId; readonly address: MemberAddress }
@@ -246,18 +254,18 @@ export class ClusterClient {
     this.#pulse?.setPeers(
       this.members.all().flatMap(({ member, role, host, pulse: port, incarnation }) => {
         if (member === this.options.member || port === undefined) return [];
-        return role === "gateway" || role === "node"
-          ? [{ member, role, host, port, incarnation }]
-          : [];
+        if (role !== "gateway" && role !== "node") return [];
+        const at = this.options.routes?.get(member)?.pulse ?? { host, port };
+        return [{ member, role, ...at, incarnation }];
       }),
     );
   }
 
   #learn(other: MemberId): void {
-    const { coordinator: at, member } = this.options;
+    const { coordinator: at, member, routes } = this.options;
     // The coordinator's address is the configuration's: without it no table could be read.
     if (other === member || (at.kind === "remote" && other === at.member)) return;
-    const address = this.members.addressOf(other);
+    const address = routes?.get(other)?.link ?? this.members.addressOf(other);
     if (address !== undefined) this.#addresses.set(other, address);
   }
 
