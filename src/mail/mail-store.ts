@@ -5,7 +5,9 @@
 import type { AccountId, MailboxId, ModSeq, OpId, ShardId, Uid, UidValidity } from "./ids.ts";
 import type { MailFailure } from "./errors.ts";
 import type { MessageIndex } from "./message-index.ts";
+import type { MailboxAnnotations } from "./annotation.ts";
 import type { BlobRef, DeliverOutcome, DeliverRequest, MessageSource } from "./delivery.ts";
+import type { FetchChunk, FetchRequest } from "./fetch.ts";
 import type { Quota } from "./quota.ts";
 import type { SearchKey } from "./search-key.ts";
 import type { SpoolRequest } from "./spool.ts";
@@ -53,6 +55,8 @@ export interface MailboxInfo {
   readonly recent: number;
   /** Sum of message sizes. RFC 8438 */
   readonly sizeBytes: number;
+  /** What the user may do, as RFC 4314 §2.1 letters (`lrswte`); absent: everything, as an owner. */
+  readonly rights?: string;
 }
 
 /** A subscribed name may outlive its mailbox (RFC 9051 §6.3.7): listed with `exists: false`. */
@@ -94,72 +98,7 @@ export interface MailboxChanges {
   readonly messages: number;
 }
 
-/** One `BODY[section]<partial>` of a FETCH, or BINARY. RFC 9051 §6.4.5 */
-export interface FetchSection {
-  /** Part numbers, empty for the whole message. */
-  readonly path: readonly number[];
-  readonly kind:
-    | "body"
-    | "header"
-    | "text"
-    | "mime"
-    | "fields"
-    | "fieldsNot"
-    | "binary"
-    | "binarySize";
-  /** Field names of `fields` and `fieldsNot`, as the client wrote them. */
-  readonly fields?: readonly string[];
-  readonly partial?: { readonly start: number; readonly length: number };
-  /** The label to answer with, e.g. `BODY[HEADER.FIELDS (SUBJECT)]<0>` or `RFC822.HEADER`. */
-  readonly label: string;
-}
-
-export interface FetchItems {
-  readonly flags?: boolean;
-  readonly internalDate?: boolean;
-  readonly size?: boolean;
-  readonly envelope?: boolean;
-  readonly bodyStructure?: boolean;
-  /** `BODY` without section: the non-extensible form. */
-  readonly body?: boolean;
-  readonly modSeq?: boolean;
-  readonly saveDate?: boolean;
-  readonly emailId?: boolean;
-  readonly threadId?: boolean;
-  readonly preview?: boolean;
-  readonly sections?: readonly FetchSection[];
-}
-
-export interface FetchRequest {
-  readonly mailbox: MailboxId;
-  readonly uids: UidSet;
-  readonly items: FetchItems;
-  /** Only messages with a higher MODSEQ. RFC 7162 §3.1.4.1 */
-  readonly changedSince?: number;
-  /** Messages with UID ≥ this are shown with \Recent; 0 or absent: none. */
-  readonly recentFrom?: number;
-  /**
-   * The rest of an answer that was cut off: `items` are sections alone, and a message that was
-   * expunged lately is answered, too, as long as the log has it.
-   */
-  readonly evenGone?: boolean;
-}
-
-/**
- * A piece of a FETCH answer. `bytes` is rendered IMAP text without `* n FETCH (` and `)`:
- * `UID 5 FLAGS (\Seen) BODY[] {4}\r\n…`; it always starts with `UID n`, behind which FLAGS comes
- * first when asked for, then MODSEQ. Sections come last.
- */
-export interface FetchChunk {
-  readonly parts: readonly {
-    readonly uid: Uid;
-    readonly bytes: Uint8Array;
-    /** True when the message's next bytes come in the next part (a large literal). */
-    readonly more: boolean;
-    /** In a message of several parts: the offset in `bytes` at which its sections begin. */
-    readonly sectionsAt?: number;
-  }[];
-}
+export type { FetchChunk, FetchItems, FetchRequest, FetchSection } from "./fetch.ts";
 
 export interface StoreRequest extends Change {
   readonly mailbox: MailboxId;
@@ -214,11 +153,23 @@ export interface AppendRequest extends Change {
   readonly mailbox: string;
   /** Stored all or none. RFC 3502 */
   readonly messages: readonly AppendMessage[];
+  /** Goes in the same change; INVALID when it is gone already. RFC 8508 */
+  readonly replaces?: { readonly mailbox: MailboxId; readonly uid: Uid };
 }
 export interface AppendOutcome {
   readonly mailbox: MailboxId;
   readonly uidValidity: UidValidity;
   readonly uids: readonly number[];
+  /** Of the mailbox from which the replaced message went. */
+  readonly highestModSeq?: ModSeq;
+}
+
+export type { Annotation, MailboxAnnotations } from "./annotation.ts";
+export interface AnnotateRequest extends Change {
+  /** Empty: the server. */
+  readonly mailbox: string;
+  /** Undefined removes. */
+  readonly entries: readonly { readonly entry: string; readonly value: Uint8Array | undefined }[];
 }
 
 export interface SearchRequest {
@@ -379,6 +330,21 @@ export interface MailStore {
   /** All or none. @throws NO_SUCH_MAILBOX (answer TRYCREATE), OVER_QUOTA */
   copy(who: Principal, request: CopyRequest, signal: AbortSignal): Promise<CopyOutcome>;
   move(who: Principal, request: CopyRequest, signal: AbortSignal): Promise<CopyOutcome>;
+
+  /**
+   * Annotations of one mailbox (empty name: of the server), or of all that have any; sorted.
+   * @throws NO_SUCH_MAILBOX
+   */
+  annotations(
+    who: Principal,
+    request: { readonly mailbox: string | undefined },
+    signal: AbortSignal,
+  ): Promise<readonly MailboxAnnotations[]>;
+  /**
+   * Sets and removes annotations, all or none; they move with RENAME and go with DELETE. RFC 5464
+   * @throws NO_SUCH_MAILBOX, LIMIT (`annotationBytesMax`, `annotationsMax`, `accountAnnotationBytesMax`)
+   */
+  annotate(who: Principal, request: AnnotateRequest, signal: AbortSignal): Promise<void>;
 
   quota(who: Principal, signal: AbortSignal): Promise<Quota>;
   /**

@@ -1,17 +1,19 @@
-// APPEND: one or more messages into one mailbox, all or none (RFC 3502). Pipelines with deliveries;
-// only messages with keywords that are new to the mailbox need the account to themselves.
+// APPEND: one or more messages into one mailbox, all or none (RFC 3502), and REPLACE (RFC 8508).
+// Pipelines with deliveries; only messages with keywords that are new to the mailbox, and those that
+// replace another, need the account to themselves.
 
 import { MailError } from "../mail/errors.ts";
-import { uidMax, uidValidity } from "../mail/ids.ts";
+import { modSeq, uidMax, uidValidity } from "../mail/ids.ts";
 import type { AppendMessage, AppendOutcome, AppendRequest, Principal } from "../mail/mail-store.ts";
 import { normaliseMailboxName } from "../mail/mailbox-name.ts";
 import type { AccountState } from "./account-state.ts";
-import { quotaAfter } from "./account-state.ts";
+import { quotaAfter, useAfter } from "./account-state.ts";
 import { bodyTag } from "./apply-rows.ts";
 import { checkSource, partOf } from "./deliver.ts";
 import { orAborted } from "./deferred.ts";
 import type { Engine } from "./engine.ts";
-import type { BodyPart, Counters, MessageRow, Op } from "./entry-kind.ts";
+import type { BodyPart, Counters, MessageRow, Op, QuotaUse } from "./entry-kind.ts";
+import { removalOf, removalOps } from "./expunge.ts";
 import { parseFlags } from "./flags.ts";
 import type { KeywordSet } from "./flags.ts";
 import { withMessage } from "./mailbox-state.ts";
@@ -34,7 +36,10 @@ export async function append(
   const most = engine.limits.messagesPerAppendMax;
   if (messages.length > most)
     throw new MailError({ code: "LIMIT", limit: "messagesPerAppendMax", most });
-  const plain = messages.every(({ flags }) => parseFlags(flags).keywords.length === 0);
+  const { replaces } = request;
+  const plain =
+    replaces === undefined &&
+    messages.every(({ flags }) => parseFlags(flags).keywords.length === 0);
   // Known as under way before anything is waited for: a repetition must find the first try.
   const again = engine.pending.isAgain(request.opId, request.retry);
   const outcome =
@@ -49,7 +54,9 @@ export async function append(
             const mailbox = targetOf(account, request.mailbox);
             for (const { source } of messages) await checkSource(engine, source);
             return engine.withSummary(account, mailbox, (summary) =>
-              evaluate(engine, account, mailbox, messages, summary),
+              replaces === undefined
+                ? evaluate(engine, account, mailbox, messages, summary, noRemoval)
+                : replace(engine, account, mailbox, messages, summary, replaces),
             );
           },
           signal,
@@ -58,7 +65,37 @@ export async function append(
     mailbox: outcome.mailbox,
     uidValidity: uidValidity(outcome.uidValidity),
     uids: Array.from({ length: outcome.count }, (_, at) => outcome.firstUid + at),
+    ...(outcome.highestModSeq === 0 ? {} : { highestModSeq: modSeq(outcome.highestModSeq) }),
   };
+}
+
+/** The new message comes and the old one goes in one entry. RFC 8508 §3.1 */
+function replace(
+  engine: Engine,
+  account: AccountState,
+  target: MailboxState,
+  messages: readonly AppendMessage[],
+  summary: MailboxSummary,
+  old: NonNullable<AppendRequest["replaces"]>,
+): Promise<Evaluated<Appended>> {
+  const from = account.mailbox(old.mailbox);
+  return engine.withSummary(account, from, ({ columns }) => {
+    const at = columns.lowerBound(old.uid);
+    if (at >= columns.count || columns.uid[at] !== old.uid) {
+      throw new MailError({ code: "INVALID", why: "the message to replace is gone" });
+    }
+    const freed = { bytes: columns.size[at] ?? 0, messages: 1 };
+    const added = evaluate(engine, account, target, messages, summary, freed);
+    // In its own mailbox the removal is a change of its own, behind the addition.
+    const counters = added.ops.findLast((op) => op.kind === "counters")?.counters;
+    const before = from === target && counters !== undefined ? counters : from.next;
+    const removal = removalOf(before, columns, [at]);
+    return {
+      ...added,
+      ops: [...added.ops, ...removalOps(from, removal, false)],
+      outcome: { ...added.outcome, highestModSeq: removal.counters.modSeq },
+    };
+  });
 }
 
 function appendShared(
@@ -76,7 +113,7 @@ function appendShared(
     try {
       engine.check(account, who);
       const mailbox = targetOf(account, request.mailbox);
-      evaluated = evaluate(engine, account, mailbox, request.messages, undefined);
+      evaluated = evaluate(engine, account, mailbox, request.messages, undefined, noRemoval);
       committed = proposeChange(engine, account, request.opId, evaluated);
     } finally {
       account.lock.releaseShared();
@@ -86,22 +123,30 @@ function appendShared(
   });
 }
 
-/** @param summary needed for messages with keywords only. */
+const noRemoval: QuotaUse = { bytes: 0, messages: 0 };
+
+/**
+ * @param summary needed for messages with keywords only.
+ * @param freed What goes in the same change.
+ */
 function evaluate(
   engine: Engine,
   account: AccountState,
   mailbox: MailboxState,
   messages: readonly AppendMessage[],
   summary: MailboxSummary | undefined,
+  freed: QuotaUse,
 ): Evaluated<Appended> {
   engine.mustTakeMail(account.shard);
   const firstUid = mailbox.next.uidNext;
   if (firstUid + messages.length > uidMax) {
     throw new MailError({ code: "LIMIT", limit: "uid", most: uidMax });
   }
-  const bytes = messages.reduce((sum, { index }) => sum + index.sizeBytes, 0);
-  const quota = quotaAfter(account, bytes, messages.length);
-  const modSeq = mailbox.next.modSeq + 1;
+  const bytes = messages.reduce((sum, { index }) => sum + index.sizeBytes, -freed.bytes);
+  const count = messages.length - freed.messages;
+  // What takes no more room is possible over quota, too.
+  const quota = (bytes > 0 || count > 0 ? quotaAfter : useAfter)(account, bytes, count);
+  const atModSeq = mailbox.next.modSeq + 1;
   const nowMs = engine.clock.nowMs();
   const sets: KeywordSet[] = [];
   const parts: BodyPart[] = [];
@@ -120,7 +165,7 @@ function evaluate(
     }
     rows.push({
       uid: firstUid + at,
-      modSeq,
+      modSeq: atModSeq,
       flags,
       size: message.index.sizeBytes,
       date: secondsOf(message.internalDateMs ?? nowMs),
@@ -129,12 +174,12 @@ function evaluate(
       bodyTag: bodyTag(account.shard, at),
       bodyLsn: 0,
     });
-    counters = { ...withMessage(counters, flags, message.index.sizeBytes), modSeq };
+    counters = { ...withMessage(counters, flags, message.index.sizeBytes), modSeq: atModSeq };
   });
   const ops: Op[] = sets.map((set) => ({ kind: "keywords", mailbox: mailbox.id, set }));
   if (rows.length > 0) {
     ops.push(
-      { kind: "add", mailbox: mailbox.id, modSeq, messages: rows },
+      { kind: "add", mailbox: mailbox.id, modSeq: atModSeq, messages: rows },
       { kind: "counters", mailbox: mailbox.id, counters },
       { kind: "quota", use: quota },
     );
@@ -151,6 +196,7 @@ function evaluate(
       uidValidity: mailbox.uidValidity,
       firstUid,
       count: messages.length,
+      highestModSeq: 0,
     },
   };
 }

@@ -64,6 +64,8 @@ export function applyToAccount(account: AccountState, ops: readonly Op[]): void 
         }
         break;
       }
+      case "annotation":
+        break; // Rare, and read from disk.
       default:
         unreachable(op);
     }

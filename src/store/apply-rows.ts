@@ -23,6 +23,7 @@ import {
   placeOf,
   putAccountCounters,
   putAdded,
+  putAnnotation,
   putCounters,
   putDelivered,
   putFlagChange,
@@ -152,6 +153,8 @@ function opRows(queue: WriteQueue, entry: Entry, account: AccountId, op: Op): vo
       beginRow().varint(lsn);
       return queue.put(key, endRow(key));
     }
+    case "annotation":
+      return putAnnotation(queue, account, op.mailbox, op.entry, op.value);
     default:
       unreachable(op);
   }

@@ -44,6 +44,7 @@ const opCode: Readonly<Record<Op["kind"], number>> = {
   subscribe: 9,
   account: 10,
   registration: 11,
+  annotation: 20,
 };
 const opByCode = new Map(Object.entries(opCode).map(([kind, code]) => [code, kind]));
 const claimStates: readonly ClaimState[] = ["claimed", "confirmed", "released"];
@@ -285,6 +286,12 @@ function writeOp(out: ByteWriter, op: Op): void {
     case "registration":
       writeRegistration(out, op.registration);
       return;
+    case "annotation":
+      out.varint(op.mailbox);
+      out.text(op.entry);
+      out.u8(op.value === undefined ? 0 : 1);
+      out.bytes(op.value ?? noBytes);
+      return;
     default:
       unreachable(op);
   }
@@ -340,6 +347,13 @@ function readOp(reader: ByteReader): Op {
       };
     case "registration":
       return { kind: "registration", registration: readRegistration(reader) };
+    case "annotation": {
+      const mailbox = mailboxId(reader.varint());
+      const entry = reader.text();
+      const isSet = reader.u8() === 1;
+      const value = Uint8Array.from(reader.bytes());
+      return { kind: "annotation", mailbox, entry, value: isSet ? value : undefined };
+    }
     default:
       assert(false, `change ${code} is known`);
   }
@@ -360,10 +374,10 @@ export function writeClaim(out: ByteWriter, claim: Claim): void {
   out.varint(claim.uidValidityFloor);
   out.f64(claim.timeMs);
   out.text(claim.opId);
-  out.bytes(claim.task ?? noTask);
+  out.bytes(claim.task ?? noBytes);
 }
 
-const noTask = new Uint8Array(0);
+const noBytes = new Uint8Array(0);
 
 export function readClaim(reader: ByteReader): Claim {
   const name = reader.text();

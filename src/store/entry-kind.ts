@@ -128,7 +128,15 @@ export type Op =
   | { readonly kind: "quota"; readonly use: QuotaUse }
   | { readonly kind: "subscribe"; readonly name: string; readonly on: boolean }
   | { readonly kind: "account"; readonly nextMailboxId: number; readonly lastUidValidity: number }
-  | { readonly kind: "registration"; readonly registration: Registration };
+  | { readonly kind: "registration"; readonly registration: Registration }
+  | {
+      readonly kind: "annotation";
+      /** 0: the server, as this account sees it. RFC 5464 */
+      readonly mailbox: MailboxId;
+      readonly entry: string;
+      /** Undefined: removed. */
+      readonly value: Uint8Array | undefined;
+    };
 
 /** Messages that have the same flags number now. */
 export interface FlagGroup {

@@ -60,6 +60,8 @@ export const table = {
   page: 15,
   /** mailbox (4) → which pages there are: first uid, last uid, messages. */
   pages: 16,
+  /** mailbox (4), or 0 for the server; entry name (UTF-8) → value. RFC 5464 */
+  annotation: 20,
 } as const;
 
 /** Tables of a body: `B`, shard (2), lsn (6), part (2), table (1). */
@@ -129,6 +131,10 @@ export function modSeqOfKey(key: Buffer): number {
 
 export function subscriptionKey(account: AccountId, name: string): Buffer {
   return Buffer.concat([accountKey(account, table.subscription), Buffer.from(name)]);
+}
+
+export function annotationKey(account: AccountId, mailbox: MailboxId, entry: string): Buffer {
+  return Buffer.concat([mailboxKey(account, table.annotation, mailbox), Buffer.from(entry)]);
 }
 
 export function outcomeKey(account: AccountId, opId: OpId): Buffer {

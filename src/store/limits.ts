@@ -25,6 +25,10 @@ export interface StoreLimits {
   readonly accountsMax: number;
   /** LevelDB writes queued before changes wait. */
   readonly queuedBytesMax: number;
+  /** Bytes of one annotation, annotations of one mailbox, bytes of all of an account. RFC 5464 §4.1 */
+  readonly annotationBytesMax: number;
+  readonly annotationsMax: number;
+  readonly accountAnnotationBytesMax: number;
   /** How long an outcome is kept for retries. */
   readonly outcomeKeptMs: number;
   /** Mail that waits in a shard's spool for other shards: recipients, and bytes. */
@@ -49,6 +53,9 @@ export const defaultStoreLimits: StoreLimits = {
   pageMessagesMax: 256,
   accountsMax: 20_000,
   queuedBytesMax: 64 * 1024 * 1024,
+  annotationBytesMax: 32 * 1024,
+  annotationsMax: 256,
+  accountAnnotationBytesMax: 1024 * 1024,
   outcomeKeptMs: 24 * 3600 * 1000,
   spoolRecipientsMax: 20_000,
   spoolBytesMax: 1024 * 1024 * 1024,

@@ -3,6 +3,7 @@
 
 import type { OpId, ShardId } from "../mail/ids.ts";
 import type {
+  AnnotateRequest,
   AppendOutcome,
   AppendRequest,
   BlobRef,
@@ -14,6 +15,7 @@ import type {
   ExpungeOutcome,
   FetchChunk,
   FetchRequest,
+  MailboxAnnotations,
   MailboxChanges,
   MailboxEvent,
   MailboxInfo,
@@ -30,6 +32,7 @@ import type {
 import type { Quota } from "../mail/quota.ts";
 import type { SpoolRequest } from "../mail/spool.ts";
 import { quotaOf } from "./account-state.ts";
+import { annotate, annotations } from "./annotations.ts";
 import { append } from "./append.ts";
 import { changes } from "./changes.ts";
 import { copyMessages } from "./copy.ts";
@@ -177,6 +180,17 @@ export class LocalMailStore implements MailStore {
 
   move(who: Principal, request: CopyRequest, signal: AbortSignal): Promise<CopyOutcome> {
     return copyMessages(this.engine, who, request, true, signal);
+  }
+
+  annotations(
+    who: Principal,
+    request: { readonly mailbox: string | undefined },
+  ): Promise<readonly MailboxAnnotations[]> {
+    return annotations(this.engine, who, request);
+  }
+
+  annotate(who: Principal, request: AnnotateRequest, signal: AbortSignal): Promise<void> {
+    return annotate(this.engine, who, request, signal);
   }
 
   quota(who: Principal): Promise<Quota> {

@@ -19,6 +19,8 @@ export type Outcome =
       readonly uidValidity: number;
       readonly firstUid: number;
       readonly count: number;
+      /** Of the mailbox from which a replaced message went; 0: none was. */
+      readonly highestModSeq: number;
     }
   | {
       readonly kind: "stored";
@@ -52,7 +54,13 @@ export function encodeOutcome(outcome: Outcome): Buffer {
       break;
     case "appended":
       writer.u8(2);
-      writer.varints([outcome.mailbox, outcome.uidValidity, outcome.firstUid, outcome.count]);
+      writer.varints([
+        outcome.mailbox,
+        outcome.uidValidity,
+        outcome.firstUid,
+        outcome.count,
+        outcome.highestModSeq,
+      ]);
       break;
     case "stored":
       writer.u8(3);
@@ -87,8 +95,11 @@ export function decodeOutcome(reader: ByteReader): Outcome {
     case 1:
       return { kind: "created", mailbox: mailboxId(reader.varint()) };
     case 2: {
-      const [mailbox = 0, uidValidity = 0, firstUid = 0, count = 0] = reader.varints();
-      return { kind: "appended", mailbox: mailboxId(mailbox), uidValidity, firstUid, count };
+      // The fifth is absent in what older versions kept.
+      const [mailbox = 0, uidValidity = 0, firstUid = 0, count = 0, highestModSeq = 0] =
+        reader.varints();
+      const id = mailboxId(mailbox);
+      return { kind: "appended", mailbox: id, uidValidity, firstUid, count, highestModSeq };
     }
     case 3:
       return {

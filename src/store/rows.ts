@@ -26,6 +26,7 @@ import type { KeywordSet } from "./flags.ts";
 import type { Location } from "./journal.ts";
 import {
   accountKey,
+  annotationKey,
   blobKey,
   bodyKey,
   deliveryKey,
@@ -143,6 +144,20 @@ export function putStatic(
 ): void {
   const key = staticKey(account, tag, lsn);
   beginRow().raw(bytes);
+  queue.put(key, endRow(key));
+}
+
+/** @param value Undefined removes the row. */
+export function putAnnotation(
+  queue: WriteQueue,
+  account: AccountId,
+  mailbox: MailboxId,
+  entry: string,
+  value: Uint8Array | undefined,
+): void {
+  const key = annotationKey(account, mailbox, entry);
+  if (value === undefined) return queue.del(key);
+  beginRow().bytes(value);
   queue.put(key, endRow(key));
 }
 

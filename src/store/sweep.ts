@@ -79,7 +79,7 @@ async function sweepMailbox(engine: Engine, account: AccountId, mailbox: Mailbox
   }
   await rows.drained();
   const tables = [table.keywords, table.block, table.fold, table.change, table.vanished];
-  for (const which of [...tables, table.page, table.pages, table.counters]) {
+  for (const which of [...tables, table.page, table.pages, table.annotation, table.counters]) {
     const prefix = mailboxKey(account, which, mailbox);
     for await (const found of rows.range(prefix, afterPrefix(prefix), batchRows)) {
       for (const [key] of found) rows.del(key);

@@ -3,6 +3,7 @@
 
 import { afterAll, beforeAll, describe } from "vitest";
 import { accessTests } from "./mail-store-access.ts";
+import { annotationTests } from "./mail-store-annotations.ts";
 import { changesTests } from "./mail-store-changes.ts";
 import { fetchTests } from "./mail-store-fetch.ts";
 import type { MailStoreFixture } from "./mail-store-kit.ts";
@@ -42,6 +43,7 @@ export function mailStoreConformance(
     accessTests(use);
     mailboxTests(use);
     messageTests(use);
+    annotationTests(use);
     spoolTests(use);
     changesTests(use);
     fetchTests(use);

@@ -11,9 +11,12 @@ import type { SpoolRequest } from "../../src/mail/spool.ts";
 import * as accounts from "./fake/account.ts";
 import type { FakeAccount, NewMessage } from "./fake/account.ts";
 import { FakeAccounts } from "./fake/accounts.ts";
+import { annotate, annotationsOf } from "./fake/annotations.ts";
+import { appendMessages } from "./fake/append.ts";
 import { FakeBlobs } from "./fake/blobs.ts";
 import { EventQueue } from "./fake/event-queue.ts";
 import { fetchChunks } from "./fake/fetch.ts";
+import { holdMaildrop } from "./fake/maildrop.ts";
 import * as tree from "./fake/mailbox-tree.ts";
 import { applyFlags, copyMessages, deliverTo, moveMessages } from "./fake/messages.ts";
 import { Outcomes } from "./fake/outcomes.ts";
@@ -248,19 +251,8 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
     await turn(signal);
     const account = this.accountOf(who);
     return this.#kept.append.once(request, () => {
-      const mailbox = tree.mailboxNamed(account, request.mailbox);
       const news = request.messages.map((each) => this.#newMessage(each));
-      accounts.checkQuota(
-        account,
-        news.map(({ body }) => body.length),
-      );
-      const added = accounts.addMessages(mailbox, news);
-      accounts.tellChange(account, mailbox);
-      return {
-        mailbox: mailbox.id,
-        uidValidity: mailbox.uidValidity,
-        uids: added.map(({ uid }) => uid),
-      };
+      return appendMessages(account, request, news);
     });
   }
 
@@ -333,6 +325,23 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
     return this.#kept.copy.once(request, () => moveMessages(account, request, this.#nowMs()));
   }
 
+  async annotations(
+    who: Mail.Principal,
+    request: { readonly mailbox: string | undefined },
+    signal: AbortSignal,
+  ): Promise<readonly Mail.MailboxAnnotations[]> {
+    await turn(signal);
+    return annotationsOf(this.accountOf(who), request.mailbox);
+  }
+
+  async annotate(
+    who: Mail.Principal,
+    request: Mail.AnnotateRequest,
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#doOnce(who, request, signal, (account) => annotate(account, request));
+  }
+
   async quota(who: Mail.Principal, signal: AbortSignal): Promise<Quota> {
     await turn(signal);
     return accounts.quotaOf(this.accountOf(who));
@@ -345,23 +354,7 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
     name?: OpId,
   ): Promise<void> {
     await turn(signal);
-    const account = this.accountOf(who);
-    const held = account.maildrop;
-    if (held !== undefined && (name === undefined || held.name !== name)) {
-      throw new MailError({ code: "IN_USE" });
-    }
-    const holder: accounts.FakeAccount["maildrop"] = {
-      name,
-      lost: (failure) => {
-        if (account.maildrop === holder) account.maildrop = undefined;
-        onState?.({ kind: "lost", failure });
-      },
-    };
-    account.maildrop = holder;
-    const release = (): void => {
-      if (account.maildrop === holder) account.maildrop = undefined;
-    };
-    signal.addEventListener("abort", release, { once: true });
+    holdMaildrop(this.accountOf(who), signal, onState, name);
   }
 
   async #doOnce(

@@ -152,12 +152,15 @@ export function encodeInfo(info: MailboxInfo): readonly unknown[] {
     info.deleted,
     info.recent,
     info.sizeBytes,
+    info.rights ?? null,
   ];
 }
 
 export function decodeInfo(value: unknown): MailboxInfo {
   const fields = asArray(value, "mailbox");
   const specialUse = asOptional(fields[4], "special use", asText);
+  // Absent in what older nodes send.
+  const rights = asOptional(fields[13], "rights", asText);
   return {
     id: asMailboxId(fields[0]),
     name: asText(fields[1], "name"),
@@ -172,6 +175,7 @@ export function decodeInfo(value: unknown): MailboxInfo {
     deleted: asCount(fields[10], "deleted"),
     recent: asCount(fields[11], "recent"),
     sizeBytes: asCount(fields[12], "size"),
+    ...(rights === undefined ? {} : { rights }),
   };
 }
 
@@ -179,7 +183,9 @@ export function decodeInfo(value: unknown): MailboxInfo {
 export function writeInfo(out: ByteWriter, info: MailboxInfo): void {
   out.varint(info.id);
   out.text(info.name);
-  out.varint((info.selectable ? 1 : 0) + (info.subscribed ? 2 : 0));
+  const { selectable, subscribed, rights } = info;
+  out.varint((selectable ? 1 : 0) + (subscribed ? 2 : 0) + (rights === undefined ? 0 : 4));
+  if (rights !== undefined) out.text(rights);
   out.text(info.specialUse ?? "");
   for (const figure of infoFigures) out.varint(info[figure]);
 }
@@ -188,10 +194,18 @@ export function readInfo(reader: WireReader): MailboxInfo {
   const id = reader.varint();
   const name = reader.text();
   const bits = reader.varint();
+  const rights = (bits & 4) === 0 ? null : reader.text();
   const specialUse = reader.text();
   const figures = infoFigures.map(() => reader.varint());
   const flags = [(bits & 1) === 1, (bits & 2) === 2];
-  return decodeInfo([id, name, ...flags, specialUse === "" ? null : specialUse, ...figures]);
+  return decodeInfo([
+    id,
+    name,
+    ...flags,
+    specialUse === "" ? null : specialUse,
+    ...figures,
+    rights,
+  ]);
 }
 
 const infoFigures = [

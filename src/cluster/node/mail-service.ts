@@ -33,6 +33,7 @@ import {
   searchMethod,
   storeMethod,
 } from "./methods-message.ts";
+import { annotateMethod, annotationsMethod } from "./methods-annotations.ts";
 import { confirmMethod, decodeConfirm, spoolMethod } from "./methods-spool.ts";
 
 /** Streams and uploads, which have no Method. */
@@ -103,6 +104,12 @@ export class MailService {
     );
     this.#add(registry, changesMethod, (who, request, signal) =>
       store.changes(who, request, signal),
+    );
+    this.#add(registry, annotationsMethod, (who, request, signal) =>
+      store.annotations(who, request, signal),
+    );
+    this.#add(registry, annotateMethod, (who, request, signal) =>
+      store.annotate(who, request, signal),
     );
     this.#add(registry, quotaMethod, (who, _request, signal) => store.quota(who, signal));
     this.#add(registry, storeMethod, (who, request, signal) => store.store(who, request, signal));

@@ -3,6 +3,7 @@
 import {
   accountId,
   deliveryId,
+  modSeq,
   opId as makeOpId,
   shardId,
   shardMax,
@@ -73,20 +74,28 @@ export const appendMethod: Method<AppendRequest, AppendOutcome> = {
       message.internalDateZone ?? null,
     ]);
     const body = bodyOf(request.messages.map((message) => message.source));
-    return { args: [...encodeChange(request), request.mailbox, messages], ...body };
+    const { replaces } = request;
+    const old = replaces === undefined ? [] : [[replaces.mailbox, replaces.uid]];
+    return { args: [...encodeChange(request), request.mailbox, messages, ...old], ...body };
   },
   decode: (args, body) => {
     const sources = new SourceReader(body);
     const messages = asListOf(args[3], "messages", (value) => decodeAppended(value, sources));
-    return { ...decodeChange(args), mailbox: asText(args[2], "mailbox"), messages };
+    const replaces = asOptional(args[4], "replaced", decodeReplaced);
+    const request = { ...decodeChange(args), mailbox: asText(args[2], "mailbox"), messages };
+    return replaces === undefined ? request : { ...request, replaces };
   },
-  encodeReply: ({ mailbox, uidValidity: validity, uids }) => ({ head: [mailbox, validity, uids] }),
+  encodeReply: ({ mailbox, uidValidity: validity, uids, highestModSeq }) => ({
+    head: [mailbox, validity, uids, ...(highestModSeq === undefined ? [] : [highestModSeq])],
+  }),
   decodeReply: ({ head }) => {
     const fields = asArray(head, "append outcome");
+    const highest = asOptional(fields[3], "modseq", asCount);
     return {
       mailbox: asMailboxId(fields[0]),
       uidValidity: uidValidity(asCount(fields[1], "uidvalidity", uidMax)),
       uids: asListOf(fields[2], "uids", (value) => asCount(value, "uid", uidMax)),
+      ...(highest === undefined ? {} : { highestModSeq: modSeq(highest) }),
     };
   },
 };
@@ -97,6 +106,11 @@ function bodyOf(sources: readonly MessageSource[]): { readonly body?: Uint8Array
   const [only] = bytes;
   if (only === undefined) return {};
   return { body: bytes.length === 1 ? only : Buffer.concat(bytes) };
+}
+
+function decodeReplaced(value: unknown): NonNullable<AppendRequest["replaces"]> {
+  const fields = asArray(value, "replaced");
+  return { mailbox: asMailboxId(fields[0]), uid: uid(asCount(fields[1], "uid", uidMax)) };
 }
 
 function decodeConfirmed(value: unknown): OpId {

@@ -5,6 +5,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { isMailError, MailError } from "../../mail/errors.ts";
 import type { Epoch, OpId, ShardId } from "../../mail/ids.ts";
 import type {
+  AnnotateRequest,
   AppendOutcome,
   AppendRequest,
   BlobRef,
@@ -16,6 +17,7 @@ import type {
   ExpungeOutcome,
   FetchChunk,
   FetchRequest,
+  MailboxAnnotations,
   MailboxChanges,
   MailboxEvent,
   MailboxInfo,
@@ -36,6 +38,7 @@ import { decodeBlob } from "./codec-values.ts";
 import { headOf, shardPrincipal, streamNames } from "./mail-service.ts";
 import { isTooLong, streamOf } from "./method.ts";
 import type { Method } from "./method.ts";
+import { annotateMethod, annotationsMethod } from "./methods-annotations.ts";
 import { appendMethod, deliverMethod } from "./methods-delivery.ts";
 import * as mailbox from "./methods-mailbox.ts";
 import * as message from "./methods-message.ts";
@@ -232,6 +235,18 @@ export class RoutedMailStore implements MailStore {
 
   move(who: Principal, request: CopyRequest, signal: AbortSignal): Promise<CopyOutcome> {
     return this.#change(message.moveMethod, who, request, signal);
+  }
+
+  annotations(
+    who: Principal,
+    request: { readonly mailbox: string | undefined },
+    signal: AbortSignal,
+  ): Promise<readonly MailboxAnnotations[]> {
+    return this.#ask(annotationsMethod, who, request, signal);
+  }
+
+  annotate(who: Principal, request: AnnotateRequest, signal: AbortSignal): Promise<void> {
+    return this.#change(annotateMethod, who, request, signal);
   }
 
   quota(who: Principal, signal: AbortSignal): Promise<Quota> {

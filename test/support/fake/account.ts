@@ -42,6 +42,7 @@ export interface FakeMailbox {
   /** The first UID that no session has claimed as \Recent. */
   recentFrom: number;
   readonly keywords: string[];
+  readonly annotations: Map<string, Uint8Array>;
 }
 
 export interface FakeAccount {
@@ -52,6 +53,8 @@ export interface FakeAccount {
   readonly mailboxes: Map<MailboxId, FakeMailbox>;
   readonly subscriptions: Set<string>;
   readonly watchers: Set<Watcher>;
+  /** The server's, as this account sees it. */
+  readonly annotations: Map<string, Uint8Array>;
   nextMailboxId: number;
   nextUidValidity: number;
   maildrop:
@@ -79,6 +82,7 @@ export function addMailbox(account: FakeAccount, name: string, specialUse?: stri
     vanished: [],
     recentFrom: 1,
     keywords: [],
+    annotations: new Map(),
     ...(specialUse === undefined ? {} : { specialUse }),
   };
   account.mailboxes.set(mailbox.id, mailbox);

@@ -58,6 +58,7 @@ export class FakeAccounts {
       mailboxes: new Map(),
       subscriptions: new Set(["INBOX", ...specialMailboxes]),
       watchers: new Set(),
+      annotations: new Map(),
       nextMailboxId: 1,
       nextUidValidity: 1_700_000_000 + this.#accountCount,
       maildrop: undefined,
