@@ -7,6 +7,7 @@
 //   S~ pattern                   neighbouring S~ lines must match the next lines in any order
 //   S.. pattern                  skips lines up to and with one that matches
 //   STARTTLS                     turns to TLS; fails if plaintext is still unread
+//   DEFLATE, INFLATED            turns to deflate in both directions, and back
 //   END                          ends our direction
 //   EOF                          the server must close, with nothing more said
 //   CLOSE                        drops the connection
@@ -101,7 +102,7 @@ function parseDialogue(name: string, text: string): readonly Step[] {
   return text.split(/\r?\n/).flatMap((source, index): Step[] => {
     if (source.trim() === "" || source.startsWith("#")) return [];
     const talk = /^([CS])(?:@(\w+))?(:|>|~|\.\.)(?: (.*))?$/.exec(source);
-    const directive = /^(STARTTLS|END|EOF|CLOSE)(?:@(\w+))?$/.exec(source.trim());
+    const directive = /^(STARTTLS|DEFLATE|INFLATED|END|EOF|CLOSE)(?:@(\w+))?$/.exec(source.trim());
     const verb = talk === null ? directive?.[1] : `${talk[1]}${talk[3]}`;
     if (verb === undefined || ["C~", "C..", "S>"].includes(verb)) {
       throw new Error(`${name}:${index + 1}: not a step of a dialogue: ${source}`);
@@ -128,6 +129,12 @@ async function perform(run: Run, step: Step): Promise<void> {
       return skipTo(run, step, client);
     case "STARTTLS":
       return client.startTls().catch(failAt(run, step));
+    case "DEFLATE":
+      client.startDeflate();
+      return;
+    case "INFLATED":
+      client.endDeflate();
+      return;
     case "END":
       return client.end();
     case "EOF":

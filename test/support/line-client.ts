@@ -4,6 +4,7 @@
 import { connect as connectTcp } from "node:net";
 import type { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
+import { constants, createDeflateRaw, createInflateRaw } from "node:zlib";
 
 export interface LineClientOptions {
   readonly port: number;
@@ -19,6 +20,7 @@ const latin1 = "latin1";
 export class LineClient {
   readonly #timeoutMs: number;
   #socket: Socket;
+  #deflate: ReturnType<typeof createDeflateRaw> | undefined;
   #buffer = Buffer.alloc(0);
   #ended = false;
   #failure: Error | undefined;
@@ -43,7 +45,7 @@ export class LineClient {
 
   /** Text goes out as UTF-8, as it stands. */
   send(data: string | Uint8Array): void {
-    this.#socket.write(data);
+    (this.#deflate ?? this.#socket).write(data);
   }
 
   /** The next line without its CRLF (or bare LF), decoded as UTF-8. Rejects at the end or deadline. */
@@ -91,6 +93,29 @@ export class LineClient {
     this.#listen(secure);
   }
 
+  /** Both directions are raw deflate from here on, as RFC 4978 has it. */
+  startDeflate(): void {
+    if (this.#buffer.length > 0) throw new Error(`unread before: ${show(this.#buffer)}`);
+    const deflate = createDeflateRaw({ flush: constants.Z_SYNC_FLUSH });
+    const inflate = createInflateRaw({ finishFlush: constants.Z_SYNC_FLUSH });
+    this.#deflate = deflate;
+    for (const event of ["data", "end", "close"]) this.#socket.removeAllListeners(event);
+    deflate.on("data", (chunk: Buffer) => this.#socket.write(chunk));
+    this.#socket.on("data", (chunk: Buffer) => inflate.write(chunk));
+    inflate.on("data", (chunk: Buffer) => this.#received(chunk));
+    // What came last is read before the end is seen.
+    for (const event of ["end", "close"]) this.#socket.on(event, () => inflate.end());
+    inflate.on("end", () => this.#finish());
+    inflate.on("error", (error: Error) => this.#socket.destroy(error));
+  }
+  /** Plain again. */
+  endDeflate(): void {
+    this.#deflate = undefined;
+    this.#socket.removeAllListeners("data");
+    for (const event of ["end", "close"]) this.#socket.on(event, () => this.#finish());
+    this.#socket.on("data", (chunk: Buffer) => this.#received(chunk));
+  }
+
   /** Ends our direction; the server may still answer. */
   end(): void {
     this.#socket.end();
@@ -106,20 +131,23 @@ export class LineClient {
   }
 
   #listen(socket: Socket): void {
-    socket.on("data", (chunk: Buffer) => {
-      this.#buffer = Buffer.concat([this.#buffer, chunk]);
-      this.#wake();
-    });
-    const finish = (): void => {
-      this.#ended = true;
-      this.#wake();
-    };
-    socket.on("end", finish);
-    socket.on("close", finish);
+    socket.on("data", (chunk: Buffer) => this.#received(chunk));
+    socket.on("end", () => this.#finish());
+    socket.on("close", () => this.#finish());
     socket.on("error", (error: Error) => {
       this.#failure = error;
-      finish();
+      this.#finish();
     });
+  }
+
+  #finish(): void {
+    this.#ended = true;
+    this.#wake();
+  }
+
+  #received(chunk: Buffer): void {
+    this.#buffer = Buffer.concat([this.#buffer, chunk]);
+    this.#wake();
   }
 
   #take(count: number): Buffer {

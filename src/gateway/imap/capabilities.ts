@@ -7,12 +7,14 @@ const always = "IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE SASL-IR";
 const afterLogin =
   "IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE " +
   "CREATE-SPECIAL-USE STATUS=SIZE ESEARCH SEARCHRES WITHIN CONDSTORE QRESYNC QUOTA " +
-  "QUOTA=RES-STORAGE QUOTA=RES-MESSAGE MULTIAPPEND BINARY UTF8=ACCEPT";
+  "QUOTA=RES-STORAGE QUOTA=RES-MESSAGE MULTIAPPEND BINARY UTF8=ACCEPT UNAUTHENTICATE INPROGRESS";
 
 /** The capability list, without the word CAPABILITY. */
 export function capabilities(session: Session): string {
   if (session.user !== undefined) {
-    return `${always} ${afterLogin} APPENDLIMIT=${session.limits.messageBytesMax}`;
+    // RFC 4978 §3: not once it is active.
+    const compress = session.host.compressed() ? "" : " COMPRESS=DEFLATE";
+    return `${always} ${afterLogin}${compress} APPENDLIMIT=${session.limits.messageBytesMax}`;
   }
   const list = [always];
   if (startTlsAvailable(session)) list.push("STARTTLS");

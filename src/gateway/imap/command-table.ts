@@ -5,6 +5,7 @@ import { append } from "./commands/append.ts";
 import { authenticate } from "./commands/authenticate.ts";
 import { capability } from "./commands/capability.ts";
 import { close, unselect } from "./commands/close.ts";
+import { compress } from "./commands/compress.ts";
 import { copy, move, uidCopy, uidMove } from "./commands/copy.ts";
 import { create } from "./commands/create.ts";
 import { remove } from "./commands/delete.ts";
@@ -26,6 +27,7 @@ import { starttls } from "./commands/starttls.ts";
 import { status } from "./commands/status.ts";
 import { store, uidStore } from "./commands/store.ts";
 import { subscribe, unsubscribe } from "./commands/subscribe.ts";
+import { unauthenticate } from "./commands/unauthenticate.ts";
 
 const commands: readonly Command[] = [
   append,
@@ -33,6 +35,7 @@ const commands: readonly Command[] = [
   capability,
   check,
   close,
+  compress,
   copy,
   create,
   enable,
@@ -64,6 +67,7 @@ const commands: readonly Command[] = [
   uidMove,
   uidSearch,
   uidStore,
+  unauthenticate,
   unselect,
   unsubscribe,
 ];

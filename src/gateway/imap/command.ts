@@ -19,6 +19,8 @@ interface CommandSpec<Args> {
   readonly states: readonly SessionState[];
   /** `all` when absent. */
   readonly sync?: SyncKind;
+  /** May take long, and writes nothing before it is done. RFC 9585 */
+  readonly silent?: boolean;
   /** What a missing mailbox is answered with. */
   readonly missing?: "TRYCREATE";
   /** Parses the arguments, from the space behind the name to the end. Faults stay in the cursor. */
@@ -30,6 +32,7 @@ export interface Command {
   readonly name: string;
   readonly states: readonly SessionState[];
   readonly sync: SyncKind;
+  readonly silent: boolean;
   readonly missing: "TRYCREATE" | "NONEXISTENT";
   /** Parses, and gives what is to be run if the cursor has no fault. */
   readonly plan: (cursor: Cursor, session: Session) => () => Promise<Reply>;
@@ -46,6 +49,7 @@ export function command<Args>(spec: CommandSpec<Args>): Command {
     name: spec.name,
     states: spec.states,
     sync: spec.sync ?? "all",
+    silent: spec.silent ?? false,
     missing: spec.missing ?? "NONEXISTENT",
     plan(cursor, session) {
       const args = spec.parse(cursor, session);

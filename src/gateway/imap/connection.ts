@@ -7,6 +7,7 @@ import { AssertionFailure } from "../../lib/assert.ts";
 import type { AccountId } from "../../mail/ids.ts";
 import type { GatewayServices } from "../services.ts";
 import { serveSession } from "./dispatch.ts";
+import { Deflater, Inflater } from "./compression.ts";
 import type { ImapLimits } from "./limits.ts";
 import { Session } from "./session.ts";
 import type { SessionHost } from "./session.ts";
@@ -26,8 +27,17 @@ export class Connection implements SessionHost {
   readonly session: Session;
   readonly #owner: ConnectionOwner;
   readonly #gone = new AbortController();
-  readonly #onData = (chunk: Uint8Array): void => this.session.receive(chunk);
-  readonly #onEnd = (): void => this.session.input.end();
+  readonly #onData = (chunk: Uint8Array): void => {
+    if (this.#inflater === undefined) this.session.receive(chunk);
+    else if (!this.#inflater.push(chunk)) this.#socket.pause();
+  };
+  readonly #onEnd = (): void => {
+    if (this.#inflater === undefined) this.session.input.end();
+    else this.#inflater.end();
+  };
+  /** RFC 4978: both are there, or neither. */
+  #deflater: Deflater | undefined;
+  #inflater: Inflater | undefined;
   #socket: Socket;
   #user: AccountId | undefined;
   #served = false;
@@ -87,6 +97,7 @@ export class Connection implements SessionHost {
     }
     this.#checkProgress(nowMs);
     this.#keepAlive(nowMs);
+    this.session.tick(nowMs);
   }
 
   /** Tells the session to end, and cuts it if it has not by `cutAtMs`. */
@@ -100,7 +111,8 @@ export class Connection implements SessionHost {
   }
 
   write(bytes: Uint8Array): void {
-    if (!this.#socket.destroyed && this.#socket.writable) this.#socket.write(bytes);
+    if (this.#socket.destroyed || !this.#socket.writable) return;
+    this.#socket.write(this.#deflater === undefined ? bytes : this.#deflater.deflate(bytes));
   }
   pendingBytes(): number {
     return this.#socket.writableLength;
@@ -110,9 +122,11 @@ export class Connection implements SessionHost {
     else this.#socket.once("drain", run);
   }
   pause(): void {
+    this.#inflater?.pause();
     this.#socket.pause();
   }
   resume(): void {
+    this.#inflater?.resume();
     this.#socket.resume();
   }
   secure(): boolean {
@@ -123,6 +137,32 @@ export class Connection implements SessionHost {
     this.#user = account;
     this.#owner.services.memory?.leave(this);
     return true;
+  }
+
+  releaseUser(): void {
+    this.#releaseUser();
+    this.#owner.services.memory?.enter(this);
+  }
+
+  compressed(): boolean {
+    return this.#deflater !== undefined;
+  }
+  startCompression(held: Uint8Array): void {
+    const { session } = this;
+    this.#deflater = new Deflater();
+    this.#inflater = new Inflater({
+      data: (bytes) => session.receive(bytes),
+      drain: () => this.#socket.resume(),
+      ended: () => session.input.end(),
+      failed: (why) => session.endWith(why),
+      bounded: () => session.input.streaming,
+    });
+    if (held.length > 0) this.#onData(held);
+  }
+  endCompression(): void {
+    this.#deflater = undefined;
+    this.#inflater?.close();
+    this.#inflater = undefined;
   }
 
   /** Memory is short: nobody is logged in, and the client says nothing. */
@@ -217,6 +257,7 @@ export class Connection implements SessionHost {
     if (this.#closed) return;
     this.#closed = true;
     this.#gone.abort(new Error("connection closed"));
+    this.#inflater?.close();
     this.session.input.end();
     this.#socket.destroy();
     this.#releaseUser();

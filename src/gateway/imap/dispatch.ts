@@ -115,11 +115,13 @@ async function runCommand(session: Session, text: Uint8Array): Promise<Reply> {
   const run = found.plan(cursor, session);
   if (cursor.fault !== undefined) return bad(`${found.name}: ${cursor.fault}`);
   let reply: Reply;
+  if (found.silent) session.silentCommand = true;
   try {
     reply = await run();
   } catch (error) {
     reply = replyToError(session, found, error);
   }
+  session.silentCommand = false;
   return synchronise(session, found, reply);
 }
 

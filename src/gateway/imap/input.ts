@@ -54,6 +54,14 @@ export class Input {
   clear(): void {
     this.#reader.clear();
   }
+  /** Takes out everything that is held and not yet used. RFC 4978 §3 */
+  takeAll(): Uint8Array {
+    return this.#reader.takeAll();
+  }
+  /** True while the bytes that come are those of a streamed literal. */
+  get streaming(): boolean {
+    return this.#reader.streaming > 0;
+  }
   get ended(): boolean {
     return this.#ended;
   }

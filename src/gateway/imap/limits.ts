@@ -34,6 +34,8 @@ export interface ImapLimits {
   readonly autologoutMs: number;
   /** Between two `* OK` lines in IDLE, which keep address translators from forgetting the connection. */
   readonly idleKeepAliveMs: number;
+  /** Between two INPROGRESS lines of a command that takes long. RFC 9585 §4 */
+  readonly inProgressMs: number;
   /** Output without progress. */
   readonly outputStuckMs: number;
   readonly tlsHandshakeMs: number;
@@ -66,6 +68,7 @@ export const defaultImapLimits: ImapLimits = {
   commandReadMs: 5 * 60_000,
   autologoutMs: 30 * 60_000,
   idleKeepAliveMs: 2 * 60_000,
+  inProgressMs: 10_000,
   outputStuckMs: 5 * 60_000,
   tlsHandshakeMs: 10_000,
   resyncMs: 30_000,

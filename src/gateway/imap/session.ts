@@ -34,6 +34,13 @@ export interface SessionHost extends InputGate, ByteSink {
   startTls(): Promise<void>;
   /** Counts a connection of the user; false when there are too many. Given back at the end. */
   claimUser(account: DirectoryRow["account"]): boolean;
+  /** The connection is nobody's again. */
+  releaseUser(): void;
+  /** True while both directions are deflated. */
+  compressed(): boolean;
+  /** Deflates from here on. @param held Bytes that came behind the command: compressed already. */
+  startCompression(held: Uint8Array): void;
+  endCompression(): void;
   /** Cuts the connection without a word. */
   destroy(): void;
 }
@@ -59,6 +66,8 @@ export class Session {
   qresync = false;
   rev2 = false;
   utf8Accept = false;
+  /** RFC 9586: no message numbers in either direction. */
+  uidOnly = false;
   /** The saved search result `$`. RFC 9051 §6.4.4.1 */
   saved: UidSet = noUids;
   /** Set while APPEND runs and a message's literal has been announced. */
@@ -72,6 +81,7 @@ export class Session {
   deadlineMs: number;
   #waiting: WaitKind | "none" = "none";
   #literalBytes = 0;
+  #silentSinceMs: number | undefined;
   #bye: string | undefined;
 
   constructor(
@@ -148,6 +158,15 @@ export class Session {
     this.saved = noUids;
   }
 
+  /** Back to where a connection is before login. RFC 8437 §2 */
+  logOut(): void {
+    this.unselect();
+    this.user = undefined;
+    this.condstore = this.qresync = this.rev2 = this.utf8Accept = this.uidOnly = false;
+    this.host.releaseUser();
+    this.deadlineMs = this.services.clock.monotonicMs() + this.limits.loginMs;
+  }
+
   /** STARTTLS: nothing that was said in the clear counts any more. RFC 9051 §6.2.1 */
   forgetPlaintextState(): void {
     this.loginFailures = 0;
@@ -158,6 +177,20 @@ export class Session {
   working(): void {
     this.#waiting = "none";
     if (this.user !== undefined) this.deadlineMs = Number.POSITIVE_INFINITY;
+  }
+
+  /** A command began or ended that may take long and says nothing before its end. */
+  set silentCommand(running: boolean) {
+    this.#silentSinceMs = running ? this.services.clock.monotonicMs() : undefined;
+  }
+
+  /** Called about once a second: a long command tells that it is still at work. RFC 9585 §4 */
+  tick(nowMs: number): void {
+    if (this.#silentSinceMs === undefined) return;
+    if (nowMs - this.#silentSinceMs < this.limits.inProgressMs) return;
+    this.#silentSinceMs = nowMs;
+    this.out.text('* OK [INPROGRESS ("').text(this.tag.replace(/["\\]/g, "\\$&"));
+    this.out.text('" NIL NIL)] Still at work\r\n').end();
   }
 
   #onWait(kind: WaitKind): void {

@@ -20,6 +20,7 @@ function copying(name: string, verb: "copy" | "move", byUid: boolean): Command {
   return command({
     name,
     states: onlySelected,
+    silent: true,
     missing: "TRYCREATE",
     parse(cursor, session) {
       cursor.space();

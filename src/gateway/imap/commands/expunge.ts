@@ -11,6 +11,7 @@ import type { UidSet } from "../../../mail/uid-set.ts";
 export const expunge = command({
   name: "EXPUNGE",
   states: onlySelected,
+  silent: true,
   parse: noArguments,
   run: (session) => remove(session, undefined),
 });
@@ -18,6 +19,7 @@ export const expunge = command({
 export const uidExpunge = command({
   name: "UID EXPUNGE",
   states: onlySelected,
+  silent: true,
   parse(cursor) {
     cursor.space();
     const set = parseSequenceSet(cursor);

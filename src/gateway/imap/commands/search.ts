@@ -33,6 +33,7 @@ function searching(name: string, byUid: boolean): Command {
   return command({
     name,
     states: onlySelected,
+    silent: true,
     sync: byUid ? "all" : "noExpunge",
     parse: parseSearch,
     async run(session, { returns, program }): Promise<Reply> {

@@ -33,6 +33,7 @@ function storing(name: string, byUid: boolean): Command {
   return command({
     name,
     states: onlySelected,
+    silent: true,
     sync: byUid ? "all" : "noExpunge",
     parse: parseStore,
     async run(session, { set, unchangedSince, mode, silent, flags }): Promise<Reply> {

@@ -83,6 +83,13 @@ export class CommandReader {
     this.#pending = undefined;
   }
 
+  /** Everything that is held, between two commands. The reader is empty afterwards. */
+  takeAll(): Uint8Array {
+    const held = this.#held();
+    this.clear();
+    return held;
+  }
+
   /**
    * The next event, or undefined until more is pushed.
    * @param limitBytes The longest command, kept literals included.
