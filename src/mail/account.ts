@@ -1,6 +1,7 @@
 // Accounts as every layer sees them: the registration (hard state, on the mail nodes, paper DS5)
 // and its summary, the directory row that every gateway holds (paper DS3, DS4).
 
+import type { GroupSettings, Membership } from "./group.ts";
 import type { AccountId, ShardId } from "./ids.ts";
 
 /**
@@ -32,6 +33,12 @@ export interface Registration {
   /** Full name, phone and the like. Stays in the mail tier (paper DS5), never in the directory. */
   readonly profile: Readonly<Record<string, string>>;
   readonly createdMs: number;
+  /** Present: the account is a group; nobody logs in to it. */
+  readonly group?: GroupSettings;
+  /** Groups that the account is a member of; absent: none but the built-in one. */
+  readonly memberships?: readonly Membership[];
+  /** How many ids of views were given out, so that none is used again; absent: none. */
+  readonly viewsGiven?: number;
 }
 
 /** Summary of an account in every gateway's directory. */
@@ -47,6 +54,9 @@ export interface DirectoryRow {
   readonly userVersion: number;
   /** True while the account can take no more mail. */
   readonly overQuota: boolean;
+  /** Present: a group. */
+  readonly group?: GroupSettings;
+  readonly memberships?: readonly Membership[];
 }
 
 /** A directory look-up. `unsure`: the directory can't say no yet (stream not complete and fresh): 451. */

@@ -3,6 +3,7 @@
 
 import type { AccountState as State, Credentials, Registration } from "../mail/account.ts";
 import { MailError } from "../mail/errors.ts";
+import type { GroupSettings } from "../mail/group.ts";
 import { accountId } from "../mail/ids.ts";
 import type { AccountId, ShardId } from "../mail/ids.ts";
 import type { Change } from "../mail/mail-store.ts";
@@ -51,6 +52,8 @@ export interface CreateAccount extends Change {
   readonly mailboxes: readonly FirstMailbox[];
   /** From the claim: UIDVALIDITYs are higher than any an earlier account of this name had. */
   readonly uidValidityFloor: number;
+  /** The account is a group. */
+  readonly group?: GroupSettings;
 }
 
 /**
@@ -74,6 +77,7 @@ export async function createAccount(
     quotaMessages: request.quotaMessages,
     profile: request.profile,
     createdMs: engine.clock.nowMs(),
+    ...(request.group === undefined ? {} : { group: request.group }),
   };
   const ops = firstOps(engine, request, registration);
   return putNewAccount(engine, request, registration, ops, signal);

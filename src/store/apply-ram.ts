@@ -2,6 +2,7 @@
 // state that already has it changes nothing, so loading may overlap with it.
 
 import { assert, unreachable } from "../lib/assert.ts";
+import type { Registration } from "../mail/account.ts";
 import { uidSetFromSorted } from "../mail/uid-set.ts";
 import type { AccountState } from "./account-state.ts";
 import { removeUids, setFlagGroups } from "./blocks.ts";
@@ -57,6 +58,7 @@ export function applyToAccount(account: AccountState, ops: readonly Op[]): void 
       case "registration": {
         const before = account.registration;
         account.registration = op.registration;
+        listChanged = tellMemberships(account, before) || listChanged;
         const { credVersion, state } = op.registration;
         if (credVersion !== before.credVersion || state !== before.state) {
           account.watchers?.revoked();
@@ -66,6 +68,9 @@ export function applyToAccount(account: AccountState, ops: readonly Op[]): void 
       }
       case "annotation":
         break; // Rare, and read from disk.
+      case "readState":
+        account.watchers?.changed(op.mailbox, op.own);
+        break;
       default:
         unreachable(op);
     }
@@ -107,6 +112,16 @@ export function setCounters(mailbox: MailboxState, counters: Counters): void {
 /** How many messages are above `from`, as far as the counters alone can tell. */
 export function recentSince(counters: Counters, from: number): number {
   return Math.min(counters.messages, Math.max(0, counters.uidNext - from), counters.recent);
+}
+
+/** Tells listeners of groups that the account has left; true when it has other groups now. */
+function tellMemberships(account: AccountState, before: Registration): boolean {
+  const had = before.memberships ?? [];
+  const has = account.registration.memberships ?? [];
+  if (had === has) return false;
+  const views = new Set(has.map(({ mailbox }) => mailbox));
+  for (const { mailbox } of had) if (!views.has(mailbox)) account.watchers?.deleted(mailbox);
+  return true;
 }
 
 function putMailbox(account: AccountState, row: Extract<Op, { kind: "mailbox" }>["row"]): void {

@@ -5,13 +5,16 @@ import { unreachable } from "../lib/assert.ts";
 import type { AccountId } from "../mail/ids.ts";
 import { uidSetFromSorted } from "../mail/uid-set.ts";
 import type { ChangePayload, ClaimPayload, DeliverPayload, MessageRow, Op } from "./entry-kind.ts";
-import { writeClaim } from "./entry-codec.ts";
+import { writeClaim } from "./claim-codec.ts";
 import type { Entry } from "./journal.ts";
 import {
   claimKey,
   goneKey,
+  groupKey,
   mailboxKey,
   ownerKey,
+  readStateKey,
+  readerKey,
   shardAccountKey,
   shardKey,
   shardTable,
@@ -151,7 +154,15 @@ function opRows(queue: WriteQueue, entry: Entry, account: AccountId, op: Op): vo
       putRegistration(queue, { shard, lsn, registration: op.registration });
       const key = shardAccountKey(shard, account);
       beginRow().varint(lsn);
-      return queue.put(key, endRow(key));
+      queue.put(key, endRow(key));
+      if (op.registration.group !== undefined) putEmpty(queue, groupKey(shard, account));
+      return;
+    }
+    case "readState": {
+      const key = readStateKey(account, op.group);
+      beginRow().raw(op.state);
+      queue.put(key, endRow(key));
+      return putEmpty(queue, readerKey(entry.shard, op.group, account));
     }
     case "annotation":
       return putAnnotation(queue, account, op.mailbox, op.entry, op.value);

@@ -2,7 +2,7 @@
 // rare and go as msgpack-free records of registration-codec.ts.
 
 import { assert, unreachable } from "../lib/assert.ts";
-import { accountId, deliveryId, mailboxId, opId, shardId } from "../mail/ids.ts";
+import { accountId, deliveryId, mailboxId } from "../mail/ids.ts";
 import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
 import {
@@ -12,12 +12,11 @@ import {
   writeDeliverExtras,
   writePart,
 } from "./delivery-codec.ts";
+import { readClaim, writeClaim } from "./claim-codec.ts";
 import { entryKind } from "./entry-kind.ts";
 import type {
   ChangePayload,
-  Claim,
   ClaimPayload,
-  ClaimState,
   Counters,
   DeliverPayload,
   DeliverTo,
@@ -27,6 +26,13 @@ import type {
   Payload,
   RemovedRow,
 } from "./entry-kind.ts";
+import {
+  hasGroupPart,
+  readGroupPart,
+  readReadStateOp,
+  writeGroupPart,
+  writeReadStateOp,
+} from "./group-codec.ts";
 import { readRegistration, writeRegistration } from "./registration-codec.ts";
 
 const writer = new ByteWriter(64 * 1024);
@@ -45,9 +51,12 @@ const opCode: Readonly<Record<Op["kind"], number>> = {
   account: 10,
   registration: 11,
   annotation: 20,
+  readState: 30,
 };
+/** A registration with what groups need behind it. */
+const groupRegistrationCode = 31;
 const opByCode = new Map(Object.entries(opCode).map(([kind, code]) => [code, kind]));
-const claimStates: readonly ClaimState[] = ["claimed", "confirmed", "released"];
+const noBytes = new Uint8Array(0);
 
 export function encodeDeliver(payload: DeliverPayload): Buffer {
   writer.reset();
@@ -233,7 +242,9 @@ function readRemoved(reader: ByteReader): RemovedRow {
 }
 
 function writeOp(out: ByteWriter, op: Op): void {
-  out.u8(opCode[op.kind]);
+  const grouped = op.kind === "registration" && hasGroupPart(op.registration);
+  out.u8(grouped ? groupRegistrationCode : opCode[op.kind]);
+  if (op.kind === "readState") return writeReadStateOp(out, op);
   switch (op.kind) {
     case "mailbox":
       out.varint(op.row.id);
@@ -285,6 +296,7 @@ function writeOp(out: ByteWriter, op: Op): void {
       return;
     case "registration":
       writeRegistration(out, op.registration);
+      if (grouped) writeGroupPart(out, op.registration);
       return;
     case "annotation":
       out.varint(op.mailbox);
@@ -299,7 +311,10 @@ function writeOp(out: ByteWriter, op: Op): void {
 
 function readOp(reader: ByteReader): Op {
   const code = reader.u8();
-  switch (opByCode.get(code)) {
+  if (code === groupRegistrationCode) return readGroupRegistration(reader);
+  const kind = opByCode.get(code);
+  if (kind === "readState") return readReadStateOp(reader);
+  switch (kind) {
     case "mailbox":
       return {
         kind: "mailbox",
@@ -359,41 +374,13 @@ function readOp(reader: ByteReader): Op {
   }
 }
 
+function readGroupRegistration(reader: ByteReader): Op {
+  return { kind: "registration", registration: readGroupPart(reader, readRegistration(reader)) };
+}
+
 function readTarget(reader: ByteReader): {
   readonly mailbox: ReturnType<typeof mailboxId>;
   readonly modSeq: number;
 } {
   return { mailbox: mailboxId(reader.varint()), modSeq: reader.varint() };
-}
-
-export function writeClaim(out: ByteWriter, claim: Claim): void {
-  out.text(claim.name);
-  out.varint(claim.account);
-  out.varint(claim.target);
-  out.u8(claimStates.indexOf(claim.state));
-  out.varint(claim.uidValidityFloor);
-  out.f64(claim.timeMs);
-  out.text(claim.opId);
-  out.bytes(claim.task ?? noBytes);
-}
-
-const noBytes = new Uint8Array(0);
-
-export function readClaim(reader: ByteReader): Claim {
-  const name = reader.text();
-  const account = accountId(reader.varint());
-  const target = shardId(reader.varint());
-  const state = claimStates[reader.u8()];
-  assert(state !== undefined, "a claim has a known state");
-  const claim = {
-    name,
-    account,
-    target,
-    state,
-    uidValidityFloor: reader.varint(),
-    timeMs: reader.f64(),
-    opId: opId(reader.text()),
-  };
-  const task = reader.bytes();
-  return task.length === 0 ? claim : { ...claim, task: Uint8Array.from(task) };
 }

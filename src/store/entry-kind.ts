@@ -136,6 +136,16 @@ export type Op =
       readonly entry: string;
       /** Undefined: removed. */
       readonly value: Uint8Array | undefined;
+    }
+  | {
+      readonly kind: "readState";
+      readonly group: AccountId;
+      /** The member's id of the view. */
+      readonly mailbox: MailboxId;
+      /** The member's count of changes in `state`. */
+      readonly own: number;
+      /** All of it, see mail/read-state-codec.ts. */
+      readonly state: Uint8Array;
     };
 
 /** Messages that have the same flags number now. */

@@ -62,6 +62,8 @@ export const table = {
   pages: 16,
   /** mailbox (4), or 0 for the server; entry name (UTF-8) → value. RFC 5464 */
   annotation: 20,
+  /** group's account (8) → what this member did with the group's messages. Paper BC5 */
+  readState: 30,
 } as const;
 
 /** Tables of a body: `B`, shard (2), lsn (6), part (2), table (1). */
@@ -81,6 +83,10 @@ export const shardTable = {
   account: 1,
   /** → the counter from which account ids were allotted last. */
   accountCounter: 2,
+  /** group's account (8) → empty: it lives here. Stays when it was deleted. */
+  group: 30,
+  /** group's account (8), member's account (8) → empty: the member has a read state of the group. */
+  reader: 31,
 } as const;
 
 export function accountKey(account: AccountId, which: number, tailBytes = 0): Buffer {
@@ -267,6 +273,26 @@ export function shardAccountKey(shard: ShardId, account: AccountId): Buffer {
   return key;
 }
 
+export function readStateKey(account: AccountId, group: AccountId): Buffer {
+  const key = accountKey(account, table.readState, 8);
+  writeAccountId(key, 10, group);
+  return key;
+}
+
+export function groupKey(shard: ShardId, group: AccountId): Buffer {
+  const key = shardKey(shard, shardTable.group, 8);
+  writeAccountId(key, 4, group);
+  return key;
+}
+
+/** Key of one reader of a group, or without `account` the start of all. */
+export function readerKey(shard: ShardId, group: AccountId, account?: AccountId): Buffer {
+  const key = shardKey(shard, shardTable.reader, account === undefined ? 8 : 16);
+  writeAccountId(key, 4, group);
+  if (account !== undefined) writeAccountId(key, 12, account);
+  return key;
+}
+
 /** The account id at `at` in a key. */
 export function accountInKey(key: Buffer, at: number): number {
   return key.readUInt32BE(at) * 2 ** 32 + key.readUInt32BE(at + 4);
@@ -283,6 +309,11 @@ export function afterPrefix(prefix: Buffer): Buffer {
     }
   }
   return Buffer.from([0xff]);
+}
+
+function writeAccountId(key: Buffer, at: number, account: AccountId): void {
+  key.writeUInt32BE(Math.floor(account / 2 ** 32), at);
+  key.writeUInt32BE(account % 2 ** 32, at + 4);
 }
 
 function writeBodyId(key: Buffer, at: number, tag: number, lsn: number): void {

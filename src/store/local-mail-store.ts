@@ -29,6 +29,12 @@ import type {
   StoreOutcome,
   StoreRequest,
 } from "../mail/mail-store.ts";
+import type {
+  MemberGroups,
+  MemberStates,
+  StateOutcome,
+  StateRequest,
+} from "../mail/member-states.ts";
 import type { Quota } from "../mail/quota.ts";
 import type { SpoolRequest } from "../mail/spool.ts";
 import { quotaOf } from "./account-state.ts";
@@ -49,13 +55,14 @@ import { readMessage } from "./read-message.ts";
 import { searchMessages } from "./search.ts";
 import { spool } from "./spool.ts";
 import { storeFlags } from "./store-flags.ts";
+import { changeReadState, readGroups } from "./group-state.ts";
 import { watchAccount } from "./watch.ts";
 
 type ChangesRequest = Parameters<MailStore["changes"]>[1];
 type ReadRequest = Parameters<MailStore["readMessage"]>[1];
 type WatchRequest = Parameters<MailStore["watch"]>[1];
 
-export class LocalMailStore implements MailStore {
+export class LocalMailStore implements MailStore, MemberStates {
   readonly engine: Engine;
 
   constructor(engine: Engine) {
@@ -191,6 +198,18 @@ export class LocalMailStore implements MailStore {
 
   annotate(who: Principal, request: AnnotateRequest, signal: AbortSignal): Promise<void> {
     return annotate(this.engine, who, request, signal);
+  }
+
+  readGroups(who: Principal, request: { readonly under: string }): Promise<MemberGroups> {
+    return readGroups(this.engine, who, request);
+  }
+
+  changeReadState(
+    who: Principal,
+    request: StateRequest,
+    signal: AbortSignal,
+  ): Promise<StateOutcome> {
+    return changeReadState(this.engine, who, request, signal);
   }
 
   quota(who: Principal): Promise<Quota> {

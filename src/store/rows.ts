@@ -37,6 +37,7 @@ import {
   staticKey,
   table,
 } from "./keyspace.ts";
+import { hasGroupPart, readGroupPart, writeGroupPart } from "./group-codec.ts";
 import { readRegistration, writeRegistration } from "./registration-codec.ts";
 import { beginRow, emptyRow, endRow } from "./row.ts";
 import type { WriteQueue } from "./write-queue.ts";
@@ -54,12 +55,19 @@ export function putRegistration(queue: WriteQueue, row: RegistrationRow): void {
   out.varint(row.shard);
   out.varint(row.lsn);
   writeRegistration(out, row.registration);
+  if (hasGroupPart(row.registration)) writeGroupPart(out, row.registration);
   queue.put(key, endRow(key));
 }
 
 export function readRegistrationRow(reader: ByteReader): RegistrationRow {
   const shard = shardId(reader.varint());
-  return { shard, lsn: reader.varint(), registration: readRegistration(reader) };
+  const lsn = reader.varint();
+  const registration = readRegistration(reader);
+  return {
+    shard,
+    lsn,
+    registration: reader.done ? registration : readGroupPart(reader, registration),
+  };
 }
 
 export function putAccountCounters(

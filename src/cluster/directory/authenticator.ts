@@ -84,8 +84,7 @@ export class DirectoryAuthenticator implements Authenticator {
     if (found?.kind === "unsure") {
       return { kind: "unavailable", why: "the directory is not complete yet" };
     }
-    // A catch-all receives mail; it is nobody's login.
-    const row = found?.kind === "found" && isNamed(found.row, name ?? "") ? found.row : undefined;
+    const row = found?.kind === "found" && mayLogIn(found.row, name ?? "") ? found.row : undefined;
     if (row !== undefined && this.#verified.has(row, password)) return verdictOf(row);
     const attempt = this.#guesses.attempt(row?.name ?? name ?? login.slice(0, 400), address);
     if (attempt === undefined) {
@@ -178,8 +177,9 @@ export class DirectoryAuthenticator implements Authenticator {
   }
 }
 
-function isNamed(row: DirectoryRow, name: string): boolean {
-  return row.name === name || row.aliases.includes(name);
+/** A catch-all receives mail, and so does a group; they are nobody's login. */
+function mayLogIn(row: DirectoryRow, name: string): boolean {
+  return row.group === undefined && (row.name === name || row.aliases.includes(name));
 }
 
 /** After a right password only: who doesn't know it learns nothing of the account. */

@@ -6,11 +6,12 @@ import type { Clock } from "../../lib/clock.ts";
 import type { Registration } from "../../mail/account.ts";
 import { MailError } from "../../mail/errors.ts";
 import type { AccountId, Epoch, Lsn, OpId, ShardId } from "../../mail/ids.ts";
-import { asCount, asListOf, asText } from "../node/decode.ts";
+import { asCount, asListOf, asOptional, asText } from "../node/decode.ts";
 import { untilAnswered } from "./calls.ts";
 import type { ClaimDesk } from "./claim-desk.ts";
 import { claimShard, isHeld } from "./claims.ts";
 import type { Claim } from "./claims.ts";
+import { asGroup } from "./group-wire.ts";
 import { everythingSoFar } from "./row-stream.ts";
 import type { Saga, SagaWork } from "./saga.ts";
 import { decodeSaga, encodeSaga } from "./saga-codec.ts";
@@ -232,6 +233,7 @@ function newRegistration(
   aliases: readonly string[],
   clock: Clock,
 ): Registration {
+  const group = asOptional(fields.get("group"), "group", asGroup);
   return {
     account,
     name,
@@ -244,6 +246,7 @@ function newRegistration(
     quotaMessages: asCount(fields.get("quotaMessages"), "quota"),
     profile: asProfile(fields.get("profile"), "profile"),
     createdMs: clock.nowMs(),
+    ...(group === undefined ? {} : { group }),
   };
 }
 

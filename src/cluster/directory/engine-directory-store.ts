@@ -5,6 +5,7 @@ import type { DirectoryRow, Registration } from "../../mail/account.ts";
 import { accountId, lsn } from "../../mail/ids.ts";
 import type { AccountId, Epoch, Lsn, OpId, ShardId } from "../../mail/ids.ts";
 import { MailError } from "../../mail/errors.ts";
+import { scheduledMailbox } from "../../mail/group.ts";
 import type { Quota } from "../../mail/quota.ts";
 import {
   createAccount,
@@ -17,7 +18,8 @@ import type { FirstMailbox } from "../../store/accounts.ts";
 import { isOverQuota } from "../../store/account-state.ts";
 import { claimOf } from "../../store/claims.ts";
 import type { Engine } from "../../store/engine.ts";
-import { encodeClaims, readClaim } from "../../store/entry-codec.ts";
+import { readClaim } from "../../store/claim-codec.ts";
+import { encodeClaims } from "../../store/entry-codec.ts";
 import { entryKind } from "../../store/entry-kind.ts";
 import type { Claim as StoredClaim } from "../../store/entry-kind.ts";
 import {
@@ -49,6 +51,7 @@ export interface ReplicaView {
 }
 
 const changeMs = 10_000;
+const groupMailboxes: readonly FirstMailbox[] = [{ name: "INBOX" }, { name: scheduledMailbox }];
 
 export class EngineDirectoryStore implements DirectoryStore {
   readonly #engine: Engine;
@@ -153,7 +156,7 @@ export class EngineDirectoryStore implements DirectoryStore {
     registration: Registration,
     uidValidityFloor: number,
   ): Promise<void> {
-    const { account, name, aliases, credentials, quotaBytes, quotaMessages, profile } =
+    const { account, name, aliases, credentials, quotaBytes, quotaMessages, profile, group } =
       registration;
     const made = await createAccount(
       this.#engine,
@@ -168,7 +171,8 @@ export class EngineDirectoryStore implements DirectoryStore {
         quotaBytes,
         quotaMessages,
         profile,
-        mailboxes: this.#mailboxes,
+        mailboxes: group === undefined ? this.#mailboxes : groupMailboxes,
+        ...(group === undefined ? {} : { group }),
         uidValidityFloor,
       },
       AbortSignal.timeout(changeMs),

@@ -3,7 +3,10 @@
 
 import { MailError } from "../../mail/errors.ts";
 import type { AccountState, DirectoryRow, Registration } from "../../mail/account.ts";
-import type { ShardId } from "../../mail/ids.ts";
+import { firstViewId } from "../../mail/group.ts";
+import type { GroupSettings, Membership } from "../../mail/group.ts";
+import { mailboxId } from "../../mail/ids.ts";
+import type { AccountId, ShardId } from "../../mail/ids.ts";
 
 /** Absent fields stay as they are. */
 export interface RegistrationPatch {
@@ -18,7 +21,17 @@ export interface RegistrationPatch {
    * the password was changed meanwhile.
    */
   readonly sameAsHash?: string | undefined;
+  /** Settings of a group; absent ones stay. The floor only rises. */
+  readonly group?: GroupPatch | undefined;
+  /** Makes the account a member; of a group that it is in already nothing changes. */
+  readonly join?: Omit<Membership, "mailbox"> | undefined;
+  readonly leave?: AccountId | undefined;
 }
+
+/** What of a group can be changed. */
+export type GroupPatch = Partial<Omit<GroupSettings, "everyone">>;
+
+const membershipsMax = 1000;
 
 /**
  * The record after the patch. A change of password or state raises `credVersion`, any change `userVersion`.
@@ -44,13 +57,44 @@ export function patched(registration: Registration, patch: RegistrationPatch): R
     quotaBytes: patch.quotaBytes ?? registration.quotaBytes,
     quotaMessages: patch.quotaMessages ?? registration.quotaMessages,
     profile: patch.profile ?? registration.profile,
+    ...groupAfter(registration, patch.group),
+    ...membershipsAfter(registration, patch),
   };
+}
+
+function groupAfter(
+  { group }: Registration,
+  patch: GroupPatch | undefined,
+): { readonly group?: GroupSettings } {
+  if (patch === undefined) return {};
+  if (group === undefined) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
+  const floorModSeq = Math.max(group.floorModSeq, patch.floorModSeq ?? 0);
+  return { group: { ...group, ...patch, floorModSeq } };
+}
+
+function membershipsAfter(
+  { group, memberships = [], viewsGiven = 0 }: Registration,
+  { join, leave }: RegistrationPatch,
+): Pick<Registration, "memberships" | "viewsGiven"> {
+  if (leave !== undefined && memberships.some((one) => one.group === leave)) {
+    return { memberships: memberships.filter((one) => one.group !== leave), viewsGiven };
+  }
+  if (join === undefined || memberships.some((one) => one.group === join.group)) return {};
+  if (group !== undefined)
+    throw new MailError({ code: "INVALID", why: "a group can't be a member" });
+  if (memberships.length >= membershipsMax) {
+    throw new MailError({ code: "LIMIT", limit: "groups of a member", most: membershipsMax });
+  }
+  // The view of the built-in group comes first.
+  const mailbox = mailboxId(firstViewId + viewsGiven + 1);
+  return { memberships: [...memberships, { ...join, mailbox }], viewsGiven: viewsGiven + 1 };
 }
 
 /** What stays of an account: enough for every gateway to forget it, and nothing of the person. */
 export function tombstoneOf(registration: Registration): Registration {
+  const { memberships: _left, ...rest } = registration;
   return {
-    ...registration,
+    ...rest,
     aliases: [],
     state: "deleted",
     credentials: { hash: "" },
@@ -75,6 +119,8 @@ export function directoryRow(
     credVersion: registration.credVersion,
     userVersion: registration.userVersion,
     overQuota,
+    ...(registration.group === undefined ? {} : { group: registration.group }),
+    ...(registration.memberships === undefined ? {} : { memberships: registration.memberships }),
   };
 }
 

@@ -370,6 +370,7 @@ function changeBytes({ rows, claims }: DirectoryChange): number {
 /** About; a character may take three bytes. */
 function rowBytes(row: DirectoryRow): number {
   let bytes = 100 + 3 * row.name.length + row.credentials.hash.length;
+  bytes += 80 * (row.memberships?.length ?? 0) + 1000 * (row.group?.posters.length ?? 0);
   for (const alias of row.aliases) bytes += 3 * alias.length;
   return bytes;
 }

@@ -2,7 +2,7 @@
 // as arrays, everything rare as objects. Leaves frames and failures to link/.
 
 import type { AccountState, DirectoryRow, Registration } from "../../mail/account.ts";
-import { accountId, epoch, lsn, opId, shardId, shardMax } from "../../mail/ids.ts";
+import { epoch, lsn, opId, shardId, shardMax } from "../../mail/ids.ts";
 import type { AccountId, Epoch, Lsn, OpId, ShardId } from "../../mail/ids.ts";
 import type { Quota } from "../../mail/quota.ts";
 import {
@@ -17,6 +17,8 @@ import {
 } from "../node/decode.ts";
 import type { ClaimRow } from "./claims.ts";
 import type { Order } from "./order-guard.ts";
+import { asAccount, asGroup, asGroupPatch, asJoin, asMemberships, fieldsOf } from "./group-wire.ts";
+import type { Fields } from "./group-wire.ts";
 import type { RegistrationPatch } from "./registration-patch.ts";
 
 /** Each is registered on nodes, by directory-service.ts. */
@@ -36,13 +38,8 @@ export const method = {
   seen: "directory.seen",
 } as const;
 
-export type Fields = ReadonlyMap<string, unknown>;
-
-/** The fields of an object head. @throws MailError INVALID */
-export function fieldsOf(value: unknown, what: string): Fields {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed(what);
-  return new Map<string, unknown>(Object.entries(value));
-}
+export { asAccount, fieldsOf } from "./group-wire.ts";
+export type { Fields } from "./group-wire.ts";
 
 export function accountField(fields: Fields): AccountId {
   return asAccount(fields.get("account"), "account");
@@ -64,10 +61,6 @@ export function asName(value: unknown, what: string): string {
   const name = asText(value, what, 400);
   if (name === "") throw malformed(what);
   return name;
-}
-
-export function asAccount(value: unknown, what: string): AccountId {
-  return accountId(asCount(value, what));
 }
 
 export function asShard(value: unknown, what: string): ShardId {
@@ -119,6 +112,10 @@ export function encodeRow(row: DirectoryRow): unknown {
     row.credVersion,
     row.userVersion,
     row.overQuota,
+    // Absent in what older members send and know.
+    ...(row.group === undefined && row.memberships === undefined
+      ? []
+      : [row.group ?? null, row.memberships ?? null]),
   ];
 }
 
@@ -126,6 +123,8 @@ export function decodeRow(value: unknown): DirectoryRow {
   const fields = asArray(value, "row");
   const state = states[asCount(fields[4], "row")];
   if (state === undefined) throw malformed("row");
+  const group = asOptional(fields[9], "group", asGroup);
+  const memberships = asOptional(fields[10], "memberships", asMemberships);
   return {
     account: asAccount(fields[0], "row"),
     shard: asShard(fields[1], "row"),
@@ -136,6 +135,8 @@ export function decodeRow(value: unknown): DirectoryRow {
     credVersion: asCount(fields[6], "row"),
     userVersion: asCount(fields[7], "row"),
     overQuota: asBoolean(fields[8], "row"),
+    ...(group === undefined ? {} : { group }),
+    ...(memberships === undefined ? {} : { memberships }),
   };
 }
 
@@ -160,6 +161,9 @@ export function decodePatch(value: unknown): RegistrationPatch {
     quotaMessages: asOptional(fields.get("quotaMessages"), "quota", asCount),
     profile: asOptional(fields.get("profile"), "profile", asProfile),
     sameAsHash: asOptional(fields.get("sameAsHash"), "hash", asText),
+    group: asOptional(fields.get("group"), "group", asGroupPatch),
+    join: asOptional(fields.get("join"), "membership", asJoin),
+    leave: asOptional(fields.get("leave"), "group", asAccount),
   };
 }
 
@@ -167,6 +171,9 @@ export function decodeRegistration(value: unknown): Registration {
   const fields = fieldsOf(value, "registration");
   const state = states.find((known) => known === fields.get("state"));
   if (state === undefined) throw malformed("registration");
+  const group = asOptional(fields.get("group"), "group", asGroup);
+  const memberships = asOptional(fields.get("memberships"), "memberships", asMemberships);
+  const viewsGiven = asOptional(fields.get("viewsGiven"), "views", asCount);
   return {
     account: accountField(fields),
     name: nameField(fields),
@@ -181,6 +188,9 @@ export function decodeRegistration(value: unknown): Registration {
     quotaMessages: countField(fields, "quotaMessages"),
     profile: asProfile(fields.get("profile"), "profile"),
     createdMs: countField(fields, "createdMs"),
+    ...(group === undefined ? {} : { group }),
+    ...(memberships === undefined ? {} : { memberships }),
+    ...(viewsGiven === undefined ? {} : { viewsGiven }),
   };
 }
 

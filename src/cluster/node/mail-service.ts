@@ -7,6 +7,7 @@ import type { MailFailure } from "../../mail/errors.ts";
 import { epoch as makeEpoch, opId, shardId, shardMax, uid, uidMax } from "../../mail/ids.ts";
 import type { Epoch, ShardId } from "../../mail/ids.ts";
 import type { FetchChunk, MaildropState, MailStore, Principal } from "../../mail/mail-store.ts";
+import type { MemberStates } from "../../mail/member-states.ts";
 import type { RpcRegistry, RpcReply, RpcRequest } from "../link/rpc.ts";
 import { decodeFetch, encodeChunk, itemBytesMax } from "./codec-fetch.ts";
 import { encodeEvent } from "./codec-events.ts";
@@ -34,6 +35,7 @@ import {
   storeMethod,
 } from "./methods-message.ts";
 import { annotateMethod, annotationsMethod } from "./methods-annotations.ts";
+import { changeReadStateMethod, readGroupsMethod } from "./methods-group.ts";
 import { confirmMethod, decodeConfirm, spoolMethod } from "./methods-spool.ts";
 
 /** Streams and uploads, which have no Method. */
@@ -67,10 +69,10 @@ type Asked = { readonly epoch: Epoch; readonly who: Principal; readonly args: re
 
 /** Answers MailStore calls from gateways. Nothing is kept between calls but what the store keeps. */
 export class MailService {
-  readonly #store: MailStore;
+  readonly #store: MailStore & Partial<MemberStates>;
   readonly #test: ServeTest;
 
-  constructor(store: MailStore, test: ServeTest) {
+  constructor(store: MailStore & Partial<MemberStates>, test: ServeTest) {
     this.#store = store;
     this.#test = test;
   }
@@ -127,6 +129,7 @@ export class MailService {
     this.#add(registry, spoolMethod, ({ shard }, request, signal) =>
       store.spool({ ...request, shard }, signal),
     );
+    this.#registerGroups(registry);
     registry.onSend(confirmMethod, ({ head }) => {
       const { shard, deliveries } = decodeConfirm(head);
       store.confirm(shard, deliveries);
@@ -138,6 +141,13 @@ export class MailService {
     registry.onStream(streamNames.watch, (request) => this.#watch(request));
     registry.onStream(streamNames.lock, (request) => this.#lock(request));
     registry.onUpload(streamNames.blob, (request, chunks) => this.#blob(request, chunks));
+  }
+
+  #registerGroups(registry: RpcRegistry): void {
+    const { readGroups, changeReadState } = this.#store;
+    if (readGroups === undefined || changeReadState === undefined) return;
+    this.#add(registry, readGroupsMethod, readGroups.bind(this.#store));
+    this.#add(registry, changeReadStateMethod, changeReadState.bind(this.#store));
   }
 
   /**

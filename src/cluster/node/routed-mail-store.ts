@@ -2,7 +2,7 @@
 // same operation id until it is answered or the deadline is over. Holds no mail.
 
 import type { Clock } from "../../lib/clock.ts";
-import { isMailError, MailError } from "../../mail/errors.ts";
+import { isMailError } from "../../mail/errors.ts";
 import type { Epoch, OpId, ShardId } from "../../mail/ids.ts";
 import type {
   AnnotateRequest,
@@ -31,18 +31,24 @@ import type {
   StoreOutcome,
   StoreRequest,
 } from "../../mail/mail-store.ts";
+import type {
+  MemberGroups,
+  MemberStates,
+  StateOutcome,
+  StateRequest,
+} from "../../mail/member-states.ts";
 import type { Quota } from "../../mail/quota.ts";
 import type { SpoolRequest } from "../../mail/spool.ts";
-import type { Links, Peer, RpcReply } from "../link/rpc.ts";
-import { decodeBlob } from "./codec-values.ts";
-import { headOf, shardPrincipal, streamNames } from "./mail-service.ts";
-import { isTooLong, streamOf } from "./method.ts";
+import type { Links, Peer } from "../link/rpc.ts";
+import { headOf, shardPrincipal } from "./mail-service.ts";
 import type { Method } from "./method.ts";
 import { annotateMethod, annotationsMethod } from "./methods-annotations.ts";
 import { appendMethod, deliverMethod } from "./methods-delivery.ts";
+import { changeReadStateMethod, readGroupsMethod } from "./methods-group.ts";
 import * as mailbox from "./methods-mailbox.ts";
 import * as message from "./methods-message.ts";
 import { RepeatableChunks } from "./repeatable-chunks.ts";
+import { once, send, upload } from "./routed-send.ts";
 import { routedFetch, routedRead } from "./routed-fetch.ts";
 import { routedLock } from "./routed-lock.ts";
 import { routedWatch, StreamEnds, WatchGate } from "./routed-watch.ts";
@@ -63,7 +69,7 @@ export interface RoutedStoreOptions {
 /** Bodies of one APPEND in one frame; more go as blobs. */
 const inlineTotalMax = 768 * 1024;
 
-export class RoutedMailStore implements MailStore {
+export class RoutedMailStore implements MailStore, MemberStates {
   readonly #caller: ShardCaller;
   readonly #spool: SpoolRouter;
   readonly #watching: WatchOptions;
@@ -249,6 +255,22 @@ export class RoutedMailStore implements MailStore {
     return this.#change(annotateMethod, who, request, signal);
   }
 
+  readGroups(
+    who: Principal,
+    request: { readonly under: string },
+    signal: AbortSignal,
+  ): Promise<MemberGroups> {
+    return this.#ask(readGroupsMethod, who, request, signal);
+  }
+
+  changeReadState(
+    who: Principal,
+    request: StateRequest,
+    signal: AbortSignal,
+  ): Promise<StateOutcome> {
+    return this.#change(changeReadStateMethod, who, request, signal);
+  }
+
   quota(who: Principal, signal: AbortSignal): Promise<Quota> {
     return this.#ask(mailbox.quotaMethod, who, undefined, signal);
   }
@@ -334,64 +356,4 @@ export class RoutedMailStore implements MailStore {
     }
     return { ...request, messages };
   }
-}
-
-interface Sent {
-  readonly head: readonly unknown[];
-  /** The same, known to have been asked before. */
-  readonly headAgain: () => readonly unknown[];
-  readonly body: Uint8Array | undefined;
-}
-
-/** By a call; an answer that is too long for one is asked for again, in pieces. */
-function send(
-  peer: Peer,
-  method: { readonly name: string; readonly large: boolean },
-  sent: Sent,
-  signal: AbortSignal,
-  deadlineMs: number,
-): Promise<RpcReply> {
-  const { head, body } = sent;
-  const options = body === undefined ? { signal, deadlineMs } : { body, signal, deadlineMs };
-  const reply = peer.call(method.name, head, options);
-  if (!method.large) return reply;
-  return reply.catch((error: unknown) => {
-    if (!isTooLong(error)) throw error;
-    return inPieces(peer, method, sent, signal);
-  });
-}
-
-/** A long answer, put together from its pieces. */
-async function inPieces(
-  peer: Peer,
-  method: { readonly name: string },
-  { headAgain, body }: Sent,
-  signal: AbortSignal,
-): Promise<RpcReply> {
-  const options = body === undefined ? { signal } : { body, signal };
-  let first: RpcReply | undefined;
-  const bodies: Uint8Array[] = [];
-  for await (const reply of peer.stream(streamOf(method), headAgain(), options)) {
-    first ??= reply;
-    if (reply.body !== undefined) bodies.push(reply.body);
-  }
-  if (first === undefined) throw new MailError({ code: "UNAVAILABLE", why: "no answer" });
-  return bodies.length <= 1 ? first : { head: first.head, body: Buffer.concat(bodies) };
-}
-
-async function upload(
-  peer: Peer,
-  epoch: Epoch,
-  shard: ShardId,
-  id: string,
-  chunks: AsyncIterable<Uint8Array>,
-  signal: AbortSignal,
-): Promise<BlobRef> {
-  const head = headOf(epoch, shardPrincipal(shard), [id]);
-  const reply = await peer.upload(streamNames.blob, head, chunks, { signal });
-  return decodeBlob(reply.head);
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
-  yield bytes;
 }
