@@ -3,7 +3,7 @@
 
 import { fork } from "node:child_process";
 import { availableParallelism } from "node:os";
-import { fileURLToPath } from "node:url";
+import { compiled } from "./compiled.ts";
 import { parseArgs } from "node:util";
 import { makePlan } from "./world/plan.ts";
 import { rules } from "./world/rules.ts";
@@ -117,13 +117,14 @@ function addNews(a: News, b: News): News {
 
 async function runMany(first: number, count: number): Promise<void> {
   const jobs = Math.max(1, Number(values.jobs ?? availableParallelism()));
+  const program = compiled();
   const startMs = performance.now();
   let total = emptyNews();
   let toldMs = startMs;
   const children = Array.from({ length: jobs }, (_, at) => {
     const range = `${first + at},${first + count},${jobs}`;
     const args = ["--child", range, ...(broken === undefined ? [] : ["--break", broken])];
-    return fork(fileURLToPath(import.meta.url), args, { execArgv: process.execArgv });
+    return fork(program, args, { execArgv: [] });
   });
   const ends = children.map(async (child) => {
     child.on("message", (news: News) => {

@@ -156,6 +156,8 @@ export function onAck<R>(
   const { lsn, hash, mark } = message;
   // The secondary was called complete by its own log: its tail, which ends with the epoch, counts no more.
   if (stream.mode === "done") return;
+  // It was told to make its copy anew: what it said before that is void.
+  if (stream.mode === "broken") return;
   if (lsn > tailEnd(state.tail)) return;
   // The hash proves that the secondary's log up to here is this one, not one from an earlier life.
   if (lsn >= state.tail.baseLsn && hashAt(state.tail, lsn) !== hash) return;
@@ -220,6 +222,9 @@ export function onFeedGone<R>(
     return;
   }
   const { to, toInc, tail, epoch } = address(state, stream);
+  // It gives up what it had before it takes the copy: its next life may have nothing.
+  stream.ackedLsn = makeLsn(0);
+  stream.mark = makeLsn(0);
   const message = { kind: "copyNeeded", epoch, fromInc: state.inc, toInc, tail } as const;
   out.push({ kind: "send", to, message });
 }

@@ -6,6 +6,8 @@ import type { ReplicaAlarm } from "../../../src/cluster/protocol/replica-types.t
 import type { ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
 import { entryAt, hashOf } from "./disk.ts";
 import type { ShardImage, SimEntry } from "./disk.ts";
+import type { RingId } from "../../../src/cluster/protocol/ring-types.ts";
+import type { SimGateway } from "./gateway.ts";
 import type { NodeProcess, Shown } from "./node-process.ts";
 import type { World } from "./world.ts";
 
@@ -155,6 +157,34 @@ export class Checker {
         this.#fail("I3", `${process.name} and ${other.name} both serve shard ${shard}`);
       }
     }
+  }
+
+  /** Of one ring there is one token: two that hold it at the same time go by different rings. */
+  holding(gateway: SimGateway, { term, maker }: RingId): void {
+    for (const other of this.#world.gateways) {
+      const state = other === gateway ? undefined : other.process?.ring.state;
+      if (state?.acting !== true || state.ring.term !== term || state.ring.maker !== maker)
+        continue;
+      this.#fail("ring", `${gateway.name} and ${other.name} both hold the token of ring ${term}`);
+    }
+  }
+
+  /** All gateways are on one ring, with one token. */
+  isRingWhole(): boolean {
+    const states = this.#world.gateways.flatMap(({ process }) => process?.ring.state ?? []);
+    const [first] = states;
+    if (first === undefined) return false;
+    const all = this.#world.gateways.map(({ member }) => member).toSorted();
+    const holders = states.filter(({ phase }) => phase === "hold" || phase === "sent");
+    return (
+      holders.length <= 1 &&
+      states.every(
+        ({ ring, order }) =>
+          ring.term === first.ring.term &&
+          ring.maker === first.ring.maker &&
+          order.join() === all.join(),
+      )
+    );
   }
 
   /** I7: the coordinator's history. */

@@ -40,6 +40,12 @@ export class SimCoordinator {
     readonly life: Life;
     readonly tell: (members: readonly Presence[]) => void;
   }[] = [];
+  /** Gateways as they announced themselves: the newest start of each. */
+  readonly #gateways = new Map<MemberId, number>();
+  #gatewayWatchers: {
+    readonly life: Life;
+    readonly tell: (gateways: ReadonlyMap<MemberId, number>) => void;
+  }[] = [];
   #incarnations = 0;
   down = 0;
   faults: CoordinatorFaults;
@@ -116,6 +122,19 @@ export class SimCoordinator {
     if (this.#presence.get(index)?.incarnation !== incarnation) return;
     this.#presence.delete(index);
     this.#tellMembers();
+  }
+
+  announceGateway(member: MemberId, incarnation: number): void {
+    this.#gateways.set(member, incarnation);
+    for (const { life, tell } of this.#gatewayWatchers) {
+      this.#answer(life, () => tell(this.#gateways));
+    }
+  }
+
+  watchGateways(life: Life, tell: (gateways: ReadonlyMap<MemberId, number>) => void): void {
+    this.#gatewayWatchers = this.#gatewayWatchers.filter((watcher) => watcher.life.alive);
+    this.#gatewayWatchers.push({ life, tell });
+    this.#answer(life, () => tell(this.#gateways));
   }
 
   #tellMembers(): void {

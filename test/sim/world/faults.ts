@@ -18,6 +18,7 @@ const lasting: readonly FaultKind[] = [
   "drift",
   "misjudge",
   "crashPoints",
+  "forgeries",
 ];
 
 export class Faults {

@@ -7,6 +7,7 @@ import type { Schedule } from "./schedule.ts";
 export class Lane {
   readonly #life: Life;
   #blocks = 0;
+  #blockedSinceMs = 0;
   #waiting: (() => void)[] = [];
 
   constructor(life: Life) {
@@ -39,7 +40,13 @@ export class Lane {
     });
   }
 
+  /** For how long the thread has stood still. */
+  get blockedMs(): number {
+    return this.blocked ? this.#life.schedule.nowMs - this.#blockedSinceMs : 0;
+  }
+
   block(): void {
+    if (this.#blocks === 0) this.#blockedSinceMs = this.#life.schedule.nowMs;
     this.#blocks += 1;
   }
 

@@ -4,7 +4,7 @@
 import type { MemberId } from "../../../src/mail/ids.ts";
 import { Life } from "./life.ts";
 import type { Station } from "./network.ts";
-import type { SimPulse } from "./pulse.ts";
+import type { SimSocket } from "./socket.ts";
 import type { World } from "./world.ts";
 
 export abstract class Machine implements Station {
@@ -15,6 +15,8 @@ export abstract class Machine implements Station {
   /** Of its monotonic clock against true time. */
   readonly #rate: number;
   life: Life | undefined;
+  /** Of its newest process; 0 before the first one. */
+  incarnation = 0;
   /** Never comes back. */
   gone = false;
 
@@ -26,7 +28,7 @@ export abstract class Machine implements Station {
     this.#rate = rate;
   }
 
-  abstract readonly pulse: SimPulse | undefined;
+  abstract readonly socket: SimSocket | undefined;
   abstract linkChanged(to: Station, up: boolean): void;
   /** A new process: everything volatile begins anew. */
   protected abstract begin(life: Life): void;
@@ -48,6 +50,8 @@ export abstract class Machine implements Station {
     const offsetMs = world.draws.between(0, 1e6);
     const life = new Life(world.schedule, incarnation, this.#rate, offsetMs);
     this.life = life;
+    this.incarnation = incarnation;
+    world.lives += 1;
     world.trace(() => `${this.name} starts, incarnation ${incarnation}`);
     this.begin(life);
   }

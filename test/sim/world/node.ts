@@ -9,7 +9,7 @@ import type { Life } from "./life.ts";
 import { Machine } from "./machine.ts";
 import type { Station } from "./network.ts";
 import { NodeProcess } from "./node-process.ts";
-import type { SimPulse } from "./pulse.ts";
+import type { SimSocket } from "./socket.ts";
 import type { World } from "./world.ts";
 
 export class SimNode extends Machine {
@@ -36,8 +36,8 @@ export class SimNode extends Machine {
     return { node: this.member, store: storeId(String(this.disk.store)) };
   }
 
-  get pulse(): SimPulse | undefined {
-    return this.process?.pulse;
+  get socket(): SimSocket | undefined {
+    return this.process?.pulse.socket;
   }
 
   linkChanged(to: Station, up: boolean): void {

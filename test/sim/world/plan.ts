@@ -36,6 +36,8 @@ export const faultKinds = [
   "offGateways",
   /** A node dies right after one of the moments that matter. */
   "crashPoints",
+  /** Somebody on the wire forges, alters and repeats datagrams. */
+  "forgeries",
 ] as const;
 
 export type FaultKind = (typeof faultKinds)[number];
@@ -58,6 +60,8 @@ export interface Plan {
   readonly wrongMember: number;
   readonly misjudge: number;
   readonly drift: number;
+  /** Share of datagrams to which something is done. */
+  readonly forgeries: number;
   readonly logWindow: number;
   readonly network: NetworkFaults;
   readonly disk: DiskFaults;
@@ -77,12 +81,15 @@ export function makePlan(seed: number, wants: readonly FaultKind[] = []): Plan {
   for (const kind of faultKinds) if (!faultless && draw(kind).chance(share)) faults.add(kind);
   if (!faultless && faults.size === 0) faults.add("kill");
   const has = (kind: FaultKind) => faults.has(kind);
+  // Signing costs more than all the rest of a run.
+  const wanted = wants.includes("forgeries");
+  const gateways = pick("gateways", [1, 2, 2, 3, 3, 5]);
   return {
     seed,
     nodes: pick("nodes", [2, 3, 3, 4, 4, 5]),
-    gateways: pick("gateways", [1, 2, 2, 3]),
+    gateways,
     shards: pick("shards", [1, 2, 4, 6]),
-    clientsPerGateway: pick("clients", [1, 2, 3]),
+    clientsPerGateway: gateways > 3 ? 1 : pick("clients", [1, 2, 3]),
     minCopies: pick("minCopies", [2, 2, 2, 2, 2, 1]),
     faults,
     faultless,
@@ -94,6 +101,7 @@ export function makePlan(seed: number, wants: readonly FaultKind[] = []): Plan {
     wrongMember: pick("wrongMember", [0, 0.1, 0.4]),
     misjudge: has("misjudge") ? 0.1 : 0,
     drift: has("drift") ? 0.05 : 0.001,
+    forgeries: has("forgeries") && (wanted || draw("forgers").chance(0.4)) ? 0.1 : 0,
     logWindow: pick("logWindow", [10, 50, 1000]),
     network: {
       loss: has("loss") ? draw("lossShare").between(0.02, 0.3) : 0,

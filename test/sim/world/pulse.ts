@@ -3,7 +3,11 @@
 
 import type { Epoch, MemberId, ShardId } from "../../../src/mail/ids.ts";
 import { shardId } from "../../../src/mail/ids.ts";
-import { makeHeartbeat, stepHeartbeat } from "../../../src/cluster/protocol/heartbeat.ts";
+import {
+  makeHeartbeat,
+  silentPartners,
+  stepHeartbeat,
+} from "../../../src/cluster/protocol/heartbeat.ts";
 import type {
   Grant,
   HeartbeatEffect,
@@ -14,13 +18,18 @@ import type {
 import type { Life } from "./life.ts";
 import type { World } from "./world.ts";
 import type { Machine } from "./machine.ts";
+import type { PulseMessage } from "../../../src/cluster/pulse/packet-codec.ts";
+import type { RingMessage } from "../../../src/cluster/protocol/ring-types.ts";
+import { SimSocket } from "./socket.ts";
 
 const tickMs = 50;
 const clockGapMs = 100;
 
 export class SimPulse {
+  readonly socket: SimSocket;
+  /** What is the ring's. */
+  onRing: ((from: MemberId, message: RingMessage) => void) | undefined;
   readonly #world: World;
-  readonly #machine: Machine;
   readonly #life: Life;
   readonly #state: ReturnType<typeof makeHeartbeat>;
   readonly #leases = new Map<string, { readonly epoch: Epoch; readonly startMs: number }>();
@@ -39,7 +48,7 @@ export class SimPulse {
     onReach: (member: MemberId, heard: boolean) => void,
   ) {
     this.#world = world;
-    this.#machine = machine;
+    this.socket = new SimSocket(world, machine, life, (from, message) => this.#take(from, message));
     this.#life = life;
     this.#onReach = onReach;
     this.#state = makeHeartbeat(machine.member, life.nowMs);
@@ -91,12 +100,17 @@ export class SimPulse {
     return this.#heard.get(member) ?? -Infinity;
   }
 
-  /** A datagram of `from`, if it is meant for this life and comes from the present one. */
-  receive(from: Machine, fromInc: number, toInc: number, message: HeartbeatMessage): void {
-    if (toInc !== this.#life.incarnation || from.life?.incarnation !== fromInc) return;
-    this.#heard.set(from.member, this.#life.nowMs);
-    const nowMs = this.#life.nowMs;
-    this.#step({ kind: "message", from: from.member, message, nowMs });
+  /** Watched members that have not been heard for SUSPECT. */
+  get silent(): readonly MemberId[] {
+    return silentPartners(this.#state);
+  }
+
+  #take(from: MemberId, message: PulseMessage): void {
+    const { nowMs } = this.#life;
+    this.#heard.set(from, nowMs);
+    if (message.kind === "beat" || message.kind === "beatAck") {
+      this.#step({ kind: "message", from, message, nowMs });
+    } else this.onRing?.(from, message);
   }
 
   #post(event: () => HeartbeatEvent): void {
@@ -150,13 +164,9 @@ export class SimPulse {
     const world = this.#world;
     const peer = world.machineOf(to);
     if (peer === undefined) return;
-    const fromInc = this.#life.incarnation;
-    const toInc = peer.life?.incarnation ?? 0;
     const careless = world.broken === "epochOfHeartbeat" && sent.kind === "beatAck";
     const message = careless ? { ...sent, refused: noShards } : sent;
-    world.network.datagram(this.#machine, peer, () => {
-      peer.pulse?.receive(this.#machine, fromInc, toInc, message);
-    });
+    this.socket.send(peer, message);
   }
 }
 

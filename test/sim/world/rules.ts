@@ -25,6 +25,8 @@ export const rules = [
   "handOverIsFinal",
   "waitAfterRestart",
   "askFreezes",
+  "secretKey",
+  "replayWindow",
 ] as const;
 
 export type Rule = (typeof rules)[number];

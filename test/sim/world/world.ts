@@ -13,6 +13,7 @@ import { Faults } from "./faults.ts";
 import { SimGateway } from "./gateway.ts";
 import type { Machine } from "./machine.ts";
 import { Network } from "./network.ts";
+import { Attacker } from "./socket.ts";
 import { SimNode } from "./node.ts";
 import type { Plan } from "./plan.ts";
 import type { Rule } from "./rules.ts";
@@ -50,6 +51,11 @@ export class World {
   readonly checker: Checker;
   readonly nodes: readonly SimNode[];
   readonly gateways: readonly SimGateway[];
+  readonly attacker: Attacker;
+  /** Processes started so far. */
+  lives = 0;
+  /** No more faults. */
+  healed = false;
   /** Clients begin nothing new. */
   quiet = false;
   readonly #trace: ((line: string) => void) | undefined;
@@ -68,6 +74,7 @@ export class World {
     this.draws = new Draws(plan.seed);
     this.network = new Network(this.schedule, this.draws, plan.network);
     this.checker = new Checker(this, plan.shards);
+    this.attacker = new Attacker(this);
     this.coordinator = new SimCoordinator(
       this.schedule,
       this.draws,
@@ -160,6 +167,7 @@ export class World {
     this.#runTo(this.plan.faultsMs, () => false);
     this.trace(() => "faults end, everything is healed");
     faults.healAll();
+    this.healed = true;
     this.#heal();
   }
 
@@ -199,8 +207,11 @@ export class World {
     };
     let whole = this.#runTo(startMs + 5000, isWhole);
     if (!whole) {
-      this.#forcePromote();
-      whole = this.#runTo(startMs + this.plan.healMsMax, isWhole);
+      const promoted = () => {
+        this.#forcePromote();
+        return isWhole();
+      };
+      whole = this.#runTo(startMs + this.plan.healMsMax, promoted);
     }
     if (!whole) {
       const broken = [...this.coordinator.table.values()].filter(
@@ -216,6 +227,12 @@ export class World {
     whole = this.#runTo(this.schedule.nowMs + 20_000, isWhole);
     if (!whole) this.checker.fail("I9", "a shard that was full is not any more");
     for (let shard = 0; shard < this.plan.shards; shard++) this.checker.atRest(shard);
+    if (!this.#runTo(this.schedule.nowMs + 5000, () => this.checker.isRingWhole())) {
+      this.checker.fail(
+        "ring",
+        this.gateways.map((one) => one.process?.ring.describe()).join("; "),
+      );
+    }
   }
 
   healedMs = 0;
@@ -231,6 +248,7 @@ export class World {
       if ([primary, ...secondaries].some(exists) || to === undefined) continue;
       for (const { process } of this.gateways) {
         if (process?.acts === true) process.order({ kind: "forcePromote", shard, to });
+        else process?.ring.want(true);
       }
     }
   }
