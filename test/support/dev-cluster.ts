@@ -7,12 +7,8 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import {
-  type ClusterStatus,
-  clusterStatus,
-  type ShardList,
-  shardList,
-} from "../../src/cli/commands/cluster.ts";
+import { type ShardList, shardList } from "../../src/cli/commands/cluster.ts";
+import { type ClusterStatus, clusterStatus } from "../../src/cli/commands/cluster-status.ts";
 import type { PortsFile } from "../../src/cli/dev/ports-file.ts";
 import type { ShardMembers } from "./replicas.ts";
 import {
@@ -37,6 +33,8 @@ export interface DevClusterOptions {
   readonly set?: readonly string[];
   /** Default: a fresh folder that goes with the cluster. A given one stays. */
   readonly data?: string;
+  /** Added to the environment of all members. */
+  readonly env?: Readonly<Record<string, string>>;
   /** How long the start may take. Default 45 s. */
   readonly startMs?: number;
 }
@@ -101,7 +99,10 @@ export class DevCluster {
       restartAfter,
       ...settings,
     ];
-    const { child, release } = startGroup(args, this.logFile, this.#environment());
+    const { child, release } = startGroup(args, this.logFile, {
+      ...this.#environment(),
+      ...options.env,
+    });
     this.#child = child;
     this.#release = release;
     this.#ended = new Promise((done) => {
@@ -206,8 +207,9 @@ export class DevCluster {
   }
 
   /** Answer of the admin API to `cluster status`. */
-  async status(): Promise<ClusterStatus> {
-    return clusterStatus.parse(JSON.parse((await this.admin("GET", "/admin/v1/status")).text));
+  async status(gateway = "g1"): Promise<ClusterStatus> {
+    const { text } = await this.admin("GET", "/admin/v1/status", undefined, gateway);
+    return clusterStatus.parse(JSON.parse(text));
   }
 
   /** The shard table, as a live gateway knows it. */

@@ -1,6 +1,6 @@
-// `pabal cluster …`: makes a cluster (certificates, init) and shows it (status, once or as a live view).
+// `pabal cluster …`: makes a cluster (certificates, init) and shows its shards; the status is in
+// cluster-status.ts.
 
-import { setTimeout as wait } from "node:timers/promises";
 import type { Command } from "commander";
 import { z } from "zod";
 import { AdminClient, type AdminOptions, decodeAnswer } from "../admin-client.ts";
@@ -8,74 +8,8 @@ import { parseDuration } from "../config/units.ts";
 import { CommandFailure, exitStatus } from "../failure.ts";
 import { type OutputOptions, print, table } from "../output.ts";
 import { addJoinCommands } from "./cluster-join.ts";
+import { addStatus } from "./cluster-status.ts";
 import { countOption, examples, withAdminOptions } from "./options.ts";
-
-/** What `GET /admin/v1/status` answers. Fields are only ever added. */
-export const clusterStatus = z.looseObject({
-  cluster: z.string(),
-  gateway: z.string(),
-  shards: z.looseObject({
-    total: z.number(),
-    /** Two whole copies on nodes that are up. */
-    full: z.number(),
-    /** The second copy is being made. */
-    sync: z.number().optional(),
-    /** One copy. */
-    solo: z.number().optional(),
-    oneCopy: z.number(),
-    down: z.number(),
-    /** Users whose mail is on one whole copy only. */
-    usersOnOneCopy: z.number().optional(),
-    /** The highest; each change of a shard's members raises it by one. */
-    epoch: z.number().optional(),
-  }),
-  /** The ring of gateways as this one sees it. */
-  ring: z
-    .looseObject({
-      order: z.array(z.string()),
-      /** The gateway that has the token: it manages failures. */
-      holder: z.string().optional(),
-      rotationMs: z.number().optional(),
-      /** Grows with each change of the order. */
-      term: z.number().optional(),
-      /** The holder keeps the token while it manages a failure. */
-      pinned: z.boolean().optional(),
-      /** The asked gateway is the acting manager. */
-      acting: z.boolean().optional(),
-      /** Gateways that can't reach some nodes, and which. */
-      unreachable: z
-        .array(z.looseObject({ gateway: z.string(), nodes: z.array(z.string()) }))
-        .optional(),
-    })
-    .optional(),
-  directory: z.object({ missing: z.number(), stale: z.number() }),
-  members: z.array(
-    z.looseObject({
-      id: z.string(),
-      role: z.string(),
-      up: z.boolean(),
-      draining: z.boolean().optional(),
-      primaries: z.number().optional(),
-      secondaries: z.number().optional(),
-      /** Share of a core, bytes not yet committed, share of the disk; `ageMs`: since the member took them. */
-      load: z
-        .looseObject({
-          cpu: z.number().optional(),
-          queue: z.number().optional(),
-          fsyncP99Ms: z.number().optional(),
-          diskFree: z.number().optional(),
-          users: z.number().optional(),
-          sessions: z.number().optional(),
-          ioPerSecond: z.number().optional(),
-          ageMs: z.number().optional(),
-        })
-        .optional(),
-      /** How long its main thread has been stuck. */
-      loopLagMs: z.number().optional(),
-    }),
-  ),
-});
-export type ClusterStatus = z.infer<typeof clusterStatus>;
 
 const copy = z.looseObject({ node: z.string() });
 
@@ -103,23 +37,6 @@ export function addClusterCommands(program: Command): void {
   addJoinCommands(cluster);
 }
 
-function addStatus(cluster: Command): void {
-  withAdminOptions(cluster.command("status").description("Members, shards, links and load"))
-    .option("--watch", "print it anew every second until interrupted; with --json a line each")
-    .action(async (options: AdminOptions & { json?: boolean; watch?: boolean }) => {
-      const client = new AdminClient(options);
-      if (options.watch !== true) {
-        const status = await readStatus(client);
-        print(options, status, () => lines(status));
-        return;
-      }
-      for (;;) {
-        await showOnce(client, options.json === true);
-        await wait(1000);
-      }
-    });
-}
-
 function addShards(cluster: Command): void {
   withAdminOptions(cluster.command("shards").description("Who holds which shard")).action(
     async (options: AdminOptions & OutputOptions) => {
@@ -139,24 +56,6 @@ function addShards(cluster: Command): void {
       );
     },
   );
-}
-
-async function readStatus(client: AdminClient): Promise<ClusterStatus> {
-  return decodeAnswer(clusterStatus, await client.request("GET", "/admin/v1/status"));
-}
-
-/** A gateway that is away is what one watches for: it is told, and watching goes on. */
-async function showOnce(client: AdminClient, json: boolean): Promise<void> {
-  let shown: readonly string[];
-  try {
-    const status = await readStatus(client);
-    shown = json ? [JSON.stringify(status)] : lines(status);
-  } catch (error) {
-    if (!(error instanceof CommandFailure) || error.status !== exitStatus.unavailable) throw error;
-    shown = json ? [JSON.stringify({ error: error.message })] : [error.message];
-  }
-  const clear = !json && process.stdout.isTTY ? "\u001b[2J\u001b[H" : "";
-  process.stdout.write(`${clear}${shown.join("\n")}\n`);
 }
 
 function addInit(cluster: Command): void {
@@ -220,57 +119,4 @@ function addCertificates(cluster: Command): void {
     ["pabal cluster certificates --cluster example --out tls c1 n1 n2 n3 g1 g2", "the first time"],
     ["pabal cluster certificates --cluster example --out tls n4", "later, for one more"],
   ]);
-}
-
-function lines(status: ClusterStatus): readonly string[] {
-  const { shards, ring } = status;
-  const { sync = 0, solo = 0, usersOnOneCopy = 0 } = shards;
-  return [
-    `cluster ${status.cluster} as seen by ${status.gateway}: ${shards.total} shards, ` +
-      `${shards.full} on two nodes, ${shards.oneCopy} on one, ${shards.down} down`,
-    ...(sync + solo === 0
-      ? []
-      : [`${sync} being copied (SYNC), ${solo} alone (SOLO): ${usersOnOneCopy} users on one copy`]),
-    ...(ring === undefined ? [] : ringLines(ring)),
-    ...(status.directory.missing + status.directory.stale === 0
-      ? []
-      : [`directory: ${status.directory.missing} shards missing, ${status.directory.stale} late`]),
-    "",
-    ...table([
-      ["MEMBER", "ROLE", "LINK", "PRIMARY", "SECONDARY", "CPU", "QUEUE", ...loadHeads],
-      ...status.members.map((member) => [
-        member.id,
-        member.draining === true ? `${member.role} (draining)` : member.role,
-        member.up ? "up" : "DOWN",
-        String(member.primaries ?? "-"),
-        String(member.secondaries ?? "-"),
-        member.load?.cpu === undefined ? "-" : `${Math.round(member.load.cpu * 100)}%`,
-        String(member.load?.queue ?? "-"),
-        ...loadCells(member.load),
-      ]),
-    ]),
-  ];
-}
-
-const loadHeads = ["FSYNC", "DISK", "IO/S", "AGE"];
-
-/** Age: how old the figures are that this gateway has. */
-function loadCells(load: ClusterStatus["members"][number]["load"]): readonly string[] {
-  const { fsyncP99Ms, diskFree, ioPerSecond, ageMs } = load ?? {};
-  return [
-    fsyncP99Ms === undefined ? "-" : `${fsyncP99Ms.toFixed(1)}ms`,
-    diskFree === undefined ? "-" : `${Math.round(diskFree * 100)}% free`,
-    String(ioPerSecond ?? "-"),
-    ageMs === undefined ? "-" : `${(ageMs / 1000).toFixed(1)}s`,
-  ];
-}
-
-function ringLines(ring: NonNullable<ClusterStatus["ring"]>): readonly string[] {
-  const { order, holder, rotationMs, pinned, unreachable = [] } = ring;
-  const round = rotationMs === undefined ? "" : `, ${Math.round(rotationMs)} ms a round`;
-  const token = `token ${pinned === true ? "pinned " : ""}at ${holder ?? "nobody"}`;
-  return [
-    order.length === 0 ? "ring: none yet" : `ring ${order.join(" → ")}, ${token}${round}`,
-    ...unreachable.map(({ gateway, nodes }) => `${gateway} can't reach ${nodes.join(", ")}`),
-  ];
 }

@@ -77,7 +77,8 @@ const cluster = z
       }),
     shardsPerNode: count(16, "Shards per node at `init`; fixed afterwards"),
     allowSameMachine: z.boolean().prefault(false).meta({
-      description: "Let both copies of a shard lie in one failure domain (tests, one machine)",
+      description:
+        "`cluster init` may put both copies of a shard into one failure domain where there is no other (tests, one machine)",
     }),
     coordinator: z
       .strictObject({
@@ -137,7 +138,7 @@ const member = z
     role: z.enum(["gateway", "node", "coordinator"]).meta({ description: "What this process is" }),
     dataDir: text("Folder that this member alone uses"),
     failureDomain: text(
-      "Machine, rack or site; the copies of a shard never share one. The machine's name when absent",
+      "Machine, rack or site. Two copies of a shard never share one while a node in another can take the copy; else they may, which is alarmed. The machine's name when absent",
     ).optional(),
   })
   .meta({ description: "This process" });

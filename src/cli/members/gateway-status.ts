@@ -4,10 +4,11 @@ import type { GatewayDirectory } from "../../cluster/directory/gateway-directory
 import type { ClusterClient } from "../../cluster/node/cluster-client.ts";
 import type { GatewayCluster } from "../../cluster/node/gateway-cluster.ts";
 import type { LoadFigures } from "../../cluster/node/load-figures.ts";
-import { type MemberId, memberId } from "../../mail/ids.ts";
+import { type MemberId, memberId, type ShardId } from "../../mail/ids.ts";
 import type { RingView } from "../../cluster/protocol/ring-types.ts";
 import type { ShardConfig } from "../../cluster/protocol/shard-config.ts";
-import type { ClusterStatus, ShardList } from "../commands/cluster.ts";
+import type { ShardList } from "../commands/cluster.ts";
+import type { ClusterStatus } from "../commands/cluster-status.ts";
 import type { Config } from "../config/schema.ts";
 
 /** n10 comes after n9. */
@@ -16,10 +17,11 @@ const byNumber = new Intl.Collator("en", { numeric: true });
 /** Counts from this gateway's tables; a member is up when our link to it is. */
 export async function gatewayStatus(
   config: Config,
-  { cluster }: GatewayCluster,
+  gateway: GatewayCluster,
   directory: GatewayDirectory,
   loadOf: (node: MemberId) => LoadFigures | undefined,
 ): Promise<ClusterStatus> {
+  const { cluster } = gateway;
   const ring = cluster.pulse?.ring();
   const { kind, member } = config.cluster.coordinator;
   const coordinator = memberId(member);
@@ -28,6 +30,8 @@ export async function gatewayStatus(
     cluster: config.cluster.id,
     gateway: memberId(config.member.id),
     shards: await shardCounts(cluster, directory),
+    ...copiesShown(gateway),
+    ...happened(gateway),
     ...(ring === undefined ? {} : { ring: ringShown(ring, cluster.pulse?.acting() ?? false) }),
     directory: { missing: directory.missing().length, stale: directory.stale().length },
     members: [
@@ -37,10 +41,11 @@ export async function gatewayStatus(
   };
 }
 
-async function shardCounts(
-  cluster: ClusterClient,
-  directory: GatewayDirectory,
-): Promise<ClusterStatus["shards"]> {
+/** How many shards are in which state, as far as the links of this gateway tell. */
+export function shardStates(cluster: ClusterClient): {
+  readonly shards: readonly { readonly state: string; readonly up: number }[];
+  readonly unsafe: readonly ShardId[];
+} {
   const shards = cluster.shards.all().map((config) => ({
     shard: config.shard,
     state: stateOf(config),
@@ -48,6 +53,15 @@ async function shardCounts(
       .length,
   }));
   const unsafe = shards.filter(({ state }) => state !== "FULL").map(({ shard }) => shard);
+  return { shards, unsafe };
+}
+
+async function shardCounts(
+  cluster: ClusterClient,
+  directory: GatewayDirectory,
+): Promise<ClusterStatus["shards"]> {
+  const { shards, unsafe } = shardStates(cluster);
+  const table = cluster.shards.all();
   return {
     total: shards.length,
     full: shards.filter(({ state, up }) => state === "FULL" && up >= 2).length,
@@ -56,7 +70,54 @@ async function shardCounts(
     oneCopy: shards.filter(({ up }) => up === 1).length,
     down: shards.filter(({ up }) => up === 0).length,
     usersOnOneCopy: await directory.accountsIn(unsafe),
-    epoch: Math.max(0, ...cluster.shards.all().map(({ epoch }) => epoch)),
+    epoch: Math.max(0, ...table.map(({ epoch }) => epoch)),
+    sharedDomain: table.filter((config) => sharesDomain(cluster, config)).length,
+  };
+}
+
+/** Two copies of the shard would be lost with one failure domain. */
+function sharesDomain({ members }: ClusterClient, config: ShardConfig): boolean {
+  const domains = [config.primary, ...config.secondaries].flatMap(
+    ({ node }) => members.get(node)?.failureDomain ?? [],
+  );
+  return new Set(domains).size < domains.length;
+}
+
+function copiesShown({
+  copies,
+}: GatewayCluster): Pick<ClusterStatus, "toSafeMs" | "copies" | "copiesWaiting"> {
+  const { toSafeMs } = copies;
+  const shown = [...copies.copies].flatMap(([node, { running }]) =>
+    running.map((copy) => ({ node, ...copy })),
+  );
+  let copiesWaiting = 0;
+  for (const { waiting } of copies.copies.values()) copiesWaiting += waiting;
+  return {
+    ...(toSafeMs === undefined ? {} : { toSafeMs: Math.round(toSafeMs) }),
+    copies: shown,
+    copiesWaiting,
+  };
+}
+
+const shardsNamedMax = 32;
+
+function happened({ manager, cluster }: GatewayCluster): Pick<ClusterStatus, "changes" | "alarms"> {
+  if (manager === undefined) return {};
+  const nowMs = cluster.options.clock.monotonicMs();
+  const { counts, lastFailoverMs } = manager.news;
+  return {
+    changes: {
+      ...counts,
+      ...(lastFailoverMs === undefined
+        ? {}
+        : { lastFailoverAgoMs: Math.round(nowMs - lastFailoverMs) }),
+    },
+    alarms: manager.alarms.raised(nowMs).map(({ why, shards, forMs }) => ({
+      why,
+      forMs: Math.round(forMs),
+      count: shards.length,
+      shards: shards.slice(0, shardsNamedMax),
+    })),
   };
 }
 
@@ -107,18 +168,19 @@ function membersShown(
     .all()
     .filter(({ role }) => role === "node" || role === "gateway")
     .sort((a, b) => a.role.localeCompare(b.role) || byNumber.compare(a.member, b.member))
-    .map(({ member, role, draining }) => {
+    .map(({ member, role, draining, failureDomain }) => {
+      const load = loadShown(member, ring, loadOf);
       // Gateways have no links among each other: the ring says who lives.
       if (role === "gateway") {
         const up = member === options.member || ring === undefined || ring.order.includes(member);
-        return { id: member, role, up };
+        return { id: member, role, up, ...(load === undefined ? {} : { load }) };
       }
-      const load = loadShown(member, ring, loadOf);
       const loopLagMs = pulse?.vitals(member)?.loopLagMs;
       return {
         id: member,
         role,
         up: links.peer(member).up,
+        failureDomain,
         ...(draining === true ? { draining } : {}),
         primaries: table.filter(({ primary }) => primary.node === member).length,
         secondaries: table.filter(({ secondaries }) =>

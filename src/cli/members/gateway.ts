@@ -1,7 +1,7 @@
 // A gateway process: its part of the cluster, the directory replica, authentication, the mail
 // listeners, HTTP with the admin API.
 
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, statfsSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "pino";
@@ -13,9 +13,11 @@ import { GatewayDirectory } from "../../cluster/directory/gateway-directory.ts";
 import { freshLoads, Placement } from "../../cluster/directory/placement.ts";
 import { GatewayCluster } from "../../cluster/node/gateway-cluster.ts";
 import { setDraining } from "../../cluster/node/init-cluster.ts";
-import { type LoadFigures, decodeLoad } from "../../cluster/node/load-figures.ts";
+import { decodeLoad, encodeLoad, LoadMeter } from "../../cluster/node/load-figures.ts";
+import type { LoadFigures } from "../../cluster/node/load-figures.ts";
 import { memberPattern } from "../../cluster/link/hello.ts";
 import { frontEndCounters } from "../../gateway/front-end-counters.ts";
+import type { FrontEndCounters } from "../../gateway/front-end-counters.ts";
 import { startHttp } from "../../gateway/http/server.ts";
 import type { GatewayServices } from "../../gateway/services.ts";
 import { systemClock } from "../../lib/clock.ts";
@@ -32,7 +34,7 @@ import { startFrontEnds } from "./front-ends.ts";
 import { gatewayStatus, shardsShown } from "./gateway-status.ts";
 import { listenFailure } from "./listeners.ts";
 import type { RunningMember } from "./member-base.ts";
-import { addGatewayMetrics, memberMetrics } from "./metrics.ts";
+import { addClusterMetrics, addGatewayMetrics, memberMetrics } from "./metrics.ts";
 import { publicTls } from "./public-tls.ts";
 
 /** Resolves once every listener is bound. @throws FolderInUse, CommandFailure, MailError */
@@ -49,16 +51,22 @@ export async function startGateway(
     process.exit(1);
   };
   const link = config.listen.link ?? { address: "127.0.0.1", port: 0 };
+  const counters = frontEndCounters();
+  const meter = new LoadMeter(systemClock, () => loadSample(counters, dataDir));
   const cluster = await GatewayCluster.start(
-    { ...clusterOptions(config, link, log, fatal), retryMs: config.limits.rpc },
+    {
+      ...clusterOptions(config, link, log, fatal),
+      retryMs: config.limits.rpc,
+      loadFigures: () => encodeLoad(meter.figures()),
+    },
     signal,
   );
   const parts = await startParts(config, cluster, log, signal);
-  const counters = frontEndCounters();
   const listeners = await startFrontEnds(config, parts.services, counters, log);
   const { links, shards } = cluster.cluster;
   const metrics = memberMetrics(config, () => notReady(cluster, parts).length === 0);
   addGatewayMetrics(metrics, counters, parts.directory, links, () => nodesOf(shards).length);
+  addClusterMetrics(metrics, cluster, parts.directory);
   const web = await startWeb(config, cluster, parts, metrics, log);
   return {
     stop: async (limit) => {
@@ -69,6 +77,22 @@ export async function startGateway(
       await cluster.close();
       await lock.release();
     },
+  };
+}
+
+/** A gateway queues and syncs nothing: its load is CPU, sessions and mail. */
+function loadSample(counters: FrontEndCounters, dataDir: string) {
+  const { user, system } = process.cpuUsage();
+  const { bavail, blocks } = statfsSync(dataDir);
+  const all = Object.values(counters);
+  return {
+    cpuMicros: user + system,
+    entries: all.reduce((sum, { messagesStored }) => sum + messagesStored, 0),
+    queueBytes: 0,
+    fsyncP99Micros: 0,
+    diskFreePerMille: blocks === 0 ? 0 : Math.floor((bavail / blocks) * 1000),
+    users: 0,
+    sessions: all.reduce((sum, { connectionsOpen }) => sum + connectionsOpen, 0),
   };
 }
 

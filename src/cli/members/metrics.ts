@@ -3,8 +3,14 @@
 import { collectDefaultMetrics, Registry } from "prom-client";
 import type { LinkManager } from "../../cluster/link/link-manager.ts";
 import type { GatewayDirectory } from "../../cluster/directory/gateway-directory.ts";
+import type { GatewayCluster } from "../../cluster/node/gateway-cluster.ts";
+import type { Pulse } from "../../cluster/pulse/pulse.ts";
 import type { MailNode } from "../../cluster/node/mail-node.ts";
 import type { FrontEndCounters } from "../../gateway/front-end-counters.ts";
+import {
+  registerClusterMetrics,
+  registerPulseMetrics,
+} from "../../gateway/http/cluster-metrics.ts";
 import {
   registerDirectoryMetrics,
   registerFrontEndMetrics,
@@ -17,6 +23,7 @@ import { registerStorageMetrics } from "../../gateway/http/storage-metrics.ts";
 import type { StorageFigures } from "../../gateway/http/storage-metrics.ts";
 import type { Config } from "../config/schema.ts";
 import { programVersion } from "../version.ts";
+import { shardStates } from "./gateway-status.ts";
 
 /** What every member shows: the process, version, readiness. */
 export function memberMetrics(config: Config, ready: () => boolean): Registry {
@@ -50,6 +57,41 @@ export function addGatewayMetrics(
   registerLinkMetrics(registry, () => [dialled(links, nodes() + 1)]);
 }
 
+/** Adds what a gateway knows of the whole cluster: ring, shards, failovers, alarms. */
+export function addClusterMetrics(
+  registry: Registry,
+  { cluster, manager, copies }: GatewayCluster,
+  directory: GatewayDirectory,
+): void {
+  const { clock } = cluster.options;
+  registerClusterMetrics(
+    registry,
+    () => {
+      const { shards } = shardStates(cluster);
+      const { toSafeMs } = copies;
+      const states = ["FULL", "SYNC", "SOLO"].map(
+        (name) => [name, shards.filter(({ state }) => state === name).length] as const,
+      );
+      return {
+        shards: { ...Object.fromEntries(states), down: shards.filter(({ up }) => up === 0).length },
+        epoch: Math.max(0, ...cluster.shards.all().map(({ epoch }) => epoch)),
+        ring: cluster.pulse?.ring(),
+        acting: cluster.pulse?.acting() ?? false,
+        toSafeSeconds: toSafeMs === undefined ? undefined : toSafeMs / 1000,
+        changes: manager?.news.counts,
+        alarms: manager?.alarms.counts ?? new Map(),
+        raised: manager?.alarms.raised(clock.monotonicMs()) ?? [],
+      };
+    },
+    () => directory.accountsIn(shardStates(cluster).unsafe),
+  );
+  addPulse(registry, cluster.pulse);
+}
+
+function addPulse(registry: Registry, pulse: Pulse | undefined): void {
+  if (pulse !== undefined) registerPulseMetrics(registry, () => pulse.counters());
+}
+
 /** Adds a mail node's log, shards, caches and links. */
 export function addNodeMetrics(registry: Registry, node: MailNode): void {
   const { journal, opened, cluster, member } = node;
@@ -72,6 +114,7 @@ export function addNodeMetrics(registry: Registry, node: MailNode): void {
       indexQueueBytes: opened.engine.rows.queuedBytes,
       summaryCacheBytes: opened.engine.accounts.summaryBytes,
       accountsLoaded: opened.engine.accounts.loadedAccounts,
+      alarms: journal.alarms,
     };
   });
   registerStorageMetrics(registry, () => storageFigures(node));
@@ -80,6 +123,7 @@ export function addNodeMetrics(registry: Registry, node: MailNode): void {
     unconfirmed: opened.engine.unconfirmed.size,
   }));
   registerLinkMetrics(registry, () => [dialled(cluster.links, undefined)]);
+  addPulse(registry, cluster.pulse);
 }
 
 function storageFigures({ opened, copies }: MailNode): StorageFigures {

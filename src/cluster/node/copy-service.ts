@@ -33,6 +33,8 @@ export interface CopyFigures {
   readonly finished: number;
   readonly failed: number;
   readonly lostBodies: number;
+  /** Of copies that came in since the start, also of those that failed. */
+  readonly bytesIn: number;
 }
 
 const method = "copy.shard";
@@ -53,6 +55,7 @@ export class CopyService {
   #finished = 0;
   #failed = 0;
   #lostBodies = 0;
+  #bytesIn = 0;
 
   constructor(options: CopyServiceOptions) {
     this.#options = options;
@@ -75,6 +78,7 @@ export class CopyService {
       finished: this.#finished,
       failed: this.#failed,
       lostBodies: this.#lostBodies,
+      bytesIn: this.#bytesIn,
     };
   }
 
@@ -145,7 +149,11 @@ export class CopyService {
     const stream = links.peer(from).stream(method, [shard], { signal });
     let lost = 0;
     for await (const item of stream) {
-      yield decodePiece(item);
+      const piece = decodePiece(item);
+      if (piece.kind !== "begin" && piece.kind !== "end" && piece.kind !== "blob") {
+        this.#bytesIn += piece.bytes.byteLength;
+      }
+      yield piece;
       const now = copies.progress.find((each) => each.shard === shard && each.direction === "in");
       const more = (now?.lostBodies ?? lost) - lost;
       this.#lostBodies += more;

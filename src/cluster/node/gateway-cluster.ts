@@ -4,6 +4,7 @@
 import type { RpcRegistry } from "../link/rpc.ts";
 import { ClusterClient } from "./cluster-client.ts";
 import type { ClusterOptions } from "./cluster-client.ts";
+import { CopyWatch } from "./copy-watch.ts";
 import { ManagerShell } from "./manager-shell.ts";
 import { RoutedMailStore } from "./routed-mail-store.ts";
 
@@ -21,6 +22,7 @@ export class GatewayCluster {
   readonly store: RoutedMailStore;
   /** Only with a pulse. */
   readonly manager: ManagerShell | undefined;
+  readonly copies: CopyWatch;
 
   private constructor(
     cluster: ClusterClient,
@@ -30,6 +32,14 @@ export class GatewayCluster {
     this.cluster = cluster;
     this.store = store;
     this.manager = manager;
+    const { links, members, shards, options } = cluster;
+    this.copies = new CopyWatch({
+      links,
+      clock: options.clock,
+      nodes: () => members.all().flatMap(({ member, role }) => (role === "node" ? [member] : [])),
+      table: () => shards.all(),
+    });
+    this.copies.start();
   }
 
   /** Joins the cluster and reads its tables. Waits for the coordinator until `signal` aborts. */
@@ -40,10 +50,11 @@ export class GatewayCluster {
       await cluster.join(signal);
       options.register?.(cluster.registry, cluster);
       ManagerShell.register(cluster.registry, cluster, () => manager);
-      await cluster.listen(options.loadFigures ?? (() => undefined));
+      const loadFigures = options.loadFigures ?? ((): undefined => undefined);
+      await cluster.listen(loadFigures);
       await cluster.announce({}, signal);
       if (cluster.pulse !== undefined) {
-        manager = new ManagerShell(cluster);
+        manager = new ManagerShell(cluster, loadFigures);
         await manager.start();
       }
     } catch (error) {
@@ -65,6 +76,7 @@ export class GatewayCluster {
 
   /** Sessions have ended by now. */
   close(): Promise<void> {
+    this.copies.close();
     this.manager?.close();
     return this.cluster.close();
   }

@@ -156,7 +156,7 @@ export function planShards(options: InitOptions): readonly ShardConfig[] {
   });
 }
 
-/** Chooses secondaries so that ordered pairs, then nodes, have the same number. */
+/** Chooses secondaries in another failure domain where there is one, so that ordered pairs, then nodes, have the same number. */
 class PairSpread {
   readonly #nodes: readonly InitNode[];
   readonly #pairs = new Map<string, number>();
@@ -180,7 +180,8 @@ class PairSpread {
 
   #cost(primary: InitNode, node: InitNode): number {
     const pairs = this.#pairs.get(`${primary.node} ${node.node}`) ?? 0;
-    return pairs * (shardMax + 1) + (this.#held.get(node.node) ?? 0);
+    const shared = node.failureDomain === primary.failureDomain ? 1 : 0;
+    return (shared * (shardMax + 1) + pairs) * (shardMax + 1) + (this.#held.get(node.node) ?? 0);
   }
 }
 

@@ -7,6 +7,7 @@ import type { OpenedStore } from "../../store/open-store.ts";
 import type { RpcRegistry } from "../link/rpc.ts";
 import { ClusterClient } from "./cluster-client.ts";
 import type { CopyFigures } from "./copy-service.ts";
+import { answerCopyFigures } from "./copy-watch.ts";
 import { DiskLevels } from "./disk-levels.ts";
 import { FailoverMember } from "./failover-member.ts";
 import { Health } from "./health.ts";
@@ -142,6 +143,7 @@ export class MailNode {
     new MailService(opened.store, journal).register(cluster.registry);
     options.register?.(cluster.registry, this);
     this.#failover.register(cluster.registry);
+    answerCopyFigures(cluster.registry, () => this.copies);
     const levels = new DiskLevels(
       {
         room: opened.room,

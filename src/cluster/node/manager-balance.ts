@@ -3,7 +3,8 @@
 // well. Paper §4.1: load is spread over all servers.
 
 import type { MemberId } from "../../mail/ids.ts";
-import { isHere, isLeaving } from "../protocol/manager-state.ts";
+import { sharesDomain } from "../protocol/manager-alarms.ts";
+import { chooseCopy, domainOf, isHere, isLeaving } from "../protocol/manager-state.ts";
 import type { ManagerState } from "../protocol/manager-state.ts";
 import type { ManagerOrder } from "../protocol/manager-types.ts";
 import type { ShardConfig } from "../protocol/shard-config.ts";
@@ -72,35 +73,63 @@ export function nextOrder(state: ManagerState): ManagerOrder | undefined {
     add(primaries, primary.node);
     for (const { node } of [primary, ...secondaries]) add(copies, node);
   }
-  return nextMove(state, configs, copies) ?? nextSwap(configs, primaries);
+  return (
+    nextSpread(state, copies) ??
+    nextMove(state, configs, copies) ??
+    nextSwap(state, configs, primaries)
+  );
 }
 
+/** Copies that came to lie in one failure domain part as soon as another has a node for one of them. */
+function nextSpread(
+  state: ManagerState,
+  copies: ReadonlyMap<MemberId, number>,
+): ManagerOrder | undefined {
+  for (const managed of state.shards.values()) {
+    if (!sharesDomain(state, managed)) continue;
+    const { config } = managed;
+    const { shard, primary, secondaries } = config;
+    const [secondary] = secondaries;
+    if (secondary === undefined) continue;
+    const nodes = [...copies.keys()];
+    const to = chooseCopy(state, config, primary, nodes, [secondary.node]);
+    if (to === undefined || domainOf(state, to.node) === domainOf(state, primary.node)) continue;
+    return { kind: "move", shard, from: secondary.node, to: to.node };
+  }
+  return undefined;
+}
+
+/** Where several would do equally well, from the busiest node to the idlest. */
 function nextSwap(
+  state: ManagerState,
   configs: readonly ShardConfig[],
   primaries: ReadonlyMap<MemberId, number>,
 ): ManagerOrder | undefined {
-  let best: { readonly order: ManagerOrder; readonly gain: number } | undefined;
+  let best: { order: ManagerOrder; gain: number; relief: number } | undefined;
   for (const { shard, primary, secondaries } of configs) {
     const here = primaries.get(primary.node);
     for (const { node } of secondaries) {
       const there = primaries.get(node);
       if (here === undefined || there === undefined || here - there < 2) continue;
       const gain = here - there;
-      if (best === undefined || gain > best.gain) {
-        best = { order: { kind: "swap", shard, to: node }, gain };
+      const relief = loadOf(state, primary.node) - loadOf(state, node);
+      if (best === undefined || gain > best.gain || (gain === best.gain && relief > best.relief)) {
+        best = { order: { kind: "swap", shard, to: node }, gain, relief };
       }
     }
   }
   return best?.order;
 }
 
-/** From the fullest node to the emptiest, never two copies on one node or into one failure domain. */
+/** From the fullest node to the emptiest (of equals the busiest, the idlest), never two copies on one node or into one failure domain. */
 function nextMove(
   state: ManagerState,
   configs: readonly ShardConfig[],
   copies: ReadonlyMap<MemberId, number>,
 ): ManagerOrder | undefined {
-  const nodes = [...copies.keys()].toSorted((a, b) => (copies.get(a) ?? 0) - (copies.get(b) ?? 0));
+  const nodes = [...copies.keys()].toSorted(
+    (a, b) => (copies.get(a) ?? 0) - (copies.get(b) ?? 0) || loadOf(state, a) - loadOf(state, b),
+  );
   const [to] = nodes;
   if (to === undefined) return undefined;
   for (const from of nodes.toReversed()) {
@@ -119,11 +148,15 @@ function nextMove(
 function fits(state: ManagerState, config: ShardConfig, from: MemberId, to: MemberId): boolean {
   const nodes = [config.primary, ...config.secondaries].map(({ node }) => node);
   if (!nodes.includes(from) || nodes.includes(to)) return false;
-  const domainOf = (node: MemberId) => state.nodes.get(node)?.facts.failureDomain;
   const staying = nodes.filter((node) => node !== from);
   // Where both share a domain already (one machine), a move makes nothing worse.
-  const shares = staying.some((node) => domainOf(node) === domainOf(from));
-  return shares || staying.every((node) => domainOf(node) !== domainOf(to));
+  const shares = staying.some((node) => domainOf(state, node) === domainOf(state, from));
+  return shares || staying.every((node) => domainOf(state, node) !== domainOf(state, to));
+}
+
+/** 0 idle … 1 busy. */
+function loadOf(state: ManagerState, node: MemberId): number {
+  return state.nodes.get(node)?.facts.load ?? 0;
 }
 
 function add(counts: Map<MemberId, number>, node: MemberId): void {

@@ -23,6 +23,7 @@ const membersEveryMs = 1000;
 export class ManagerFeed {
   readonly #cluster: ClusterClient;
   readonly #step: (event: ManagerEvent) => void;
+  readonly #ownLoad: () => unknown;
   readonly #degradedMs = new Map<MemberId, number>();
   /** Nodes whose link is watched. */
   readonly #linked = new Map<MemberId, () => void>();
@@ -31,9 +32,11 @@ export class ManagerFeed {
   #timer: Timer | undefined;
   #order = "";
 
-  constructor(cluster: ClusterClient, step: (event: ManagerEvent) => void) {
+  /** `ownLoad`: this gateway's figures, as they go out with replies; undefined: it has none. */
+  constructor(cluster: ClusterClient, step: (event: ManagerEvent) => void, ownLoad: () => unknown) {
     this.#cluster = cluster;
     this.#step = step;
+    this.#ownLoad = ownLoad;
   }
 
   /** @throws {MailError} UNAVAILABLE */
@@ -130,7 +133,9 @@ export class ManagerFeed {
 
   /** What came with replies goes round the ring, to gateways that have not asked these nodes lately. */
   #shareLoads(): void {
-    const { links, members, pulse } = this.#cluster;
+    const { links, members, pulse, options, incarnation } = this.#cluster;
+    const own = this.#decoded(this.#ownLoad());
+    if (own !== undefined) pulse?.setLoad({ member: options.member, boot: incarnation, ...own });
     for (const [node, figures] of links.loads()) {
       const boot = members.get(node)?.incarnation;
       const load = this.#decoded(figures);

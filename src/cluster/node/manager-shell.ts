@@ -7,16 +7,13 @@ import { unreachable } from "../../lib/assert.ts";
 import { isMailError } from "../../mail/errors.ts";
 import type { MemberId } from "../../mail/ids.ts";
 import type { RpcRegistry, RpcReply } from "../link/rpc.ts";
+import { standingAlarms } from "../protocol/manager-alarms.ts";
 import { makeManager } from "../protocol/manager-state.ts";
 import type { ManagerState } from "../protocol/manager-state.ts";
 import { stepManager } from "../protocol/manager.ts";
-import type {
-  ManagerAlarm,
-  ManagerEffect,
-  ManagerEvent,
-  ManagerOrder,
-} from "../protocol/manager-types.ts";
+import type { ManagerEffect, ManagerEvent, ManagerOrder } from "../protocol/manager-types.ts";
 import type { ShardConfig } from "../protocol/shard-config.ts";
+import { AlarmBoard } from "./alarm-board.ts";
 import type { ClusterClient } from "./cluster-client.ts";
 import {
   decodeLinked,
@@ -33,18 +30,20 @@ import { ManagerBalance } from "./manager-balance.ts";
 import { ManagerFeed } from "./manager-feed.ts";
 import { hasWork } from "./manager-work.ts";
 import { ManagerWrites } from "./manager-writes.ts";
+import { TableNews } from "./table-news.ts";
 
 type EffectOf<K extends ManagerEffect["kind"]> = Extract<ManagerEffect, { kind: K }>;
 
 const tickMs = 50;
+const alarmsEveryMs = 500;
 const sealMs = 2000;
 /** The machine gives a handover up after less. */
 const handOverMs = 5000;
 const graftMs = 5000;
 
 export class ManagerShell {
-  /** Alarms raised so far, by kind; for metrics. */
-  readonly alarms = new Map<ManagerAlarm, number>();
+  readonly alarms: AlarmBoard;
+  readonly news = new TableNews();
   readonly #cluster: ClusterClient;
   readonly #state: ManagerState;
   readonly #feed: ManagerFeed;
@@ -53,14 +52,16 @@ export class ManagerShell {
   #timer: Timer | undefined;
   #wanted = false;
   #closed = false;
+  #alarmsDueMs = 0;
 
-  /** The cluster's tables are open by now. */
-  constructor(cluster: ClusterClient) {
+  /** The cluster's tables are open by now. `ownLoad`: this gateway's figures, for the ring. */
+  constructor(cluster: ClusterClient, ownLoad: () => unknown) {
     const { coordinator, shards: table, options } = cluster;
     const { random, clock, logger } = options;
     this.#cluster = cluster;
     this.#state = makeManager(options.member);
-    this.#feed = new ManagerFeed(cluster, (event) => this.step(event));
+    this.alarms = new AlarmBoard(logger);
+    this.#feed = new ManagerFeed(cluster, (event) => this.step(event), ownLoad);
     this.#balance = new ManagerBalance(this.#state);
     this.#writes = new ManagerWrites({
       coordinator,
@@ -117,6 +118,7 @@ export class ManagerShell {
 
   step(event: ManagerEvent): void {
     if (this.#closed) return;
+    if (event.kind === "table") this.news.note(event.config, event.nowMs);
     const effects: ManagerEffect[] = [];
     stepManager(this.#state, event, effects);
     for (const effect of effects) this.#perform(effect);
@@ -127,6 +129,10 @@ export class ManagerShell {
     const { clock, logger } = this.#cluster.options;
     this.#timer = clock.after(tickMs, () => this.#tick());
     this.step({ kind: "tick", nowMs: this.#nowMs });
+    if (this.#nowMs >= this.#alarmsDueMs) {
+      this.#alarmsDueMs = this.#nowMs + alarmsEveryMs;
+      this.alarms.update(standingAlarms(this.#state), this.#nowMs);
+    }
     for (const order of this.#balance.orders(this.#nowMs)) {
       logger.info({ ...order }, "a shard moves for balance");
       this.order(order);
@@ -156,7 +162,7 @@ export class ManagerShell {
       case "push":
         return this.#push(effect);
       case "alarm":
-        return this.#alarm(effect);
+        return this.alarms.happened(effect.why, effect.shard, effect.node);
       default:
         return unreachable(effect);
     }
@@ -225,11 +231,6 @@ export class ManagerShell {
     for (const member of new Set([...to, ...gateways])) {
       if (member !== options.member) links.peer(member).send(failoverMethods.table, head);
     }
-  }
-
-  #alarm({ why, shard, node }: EffectOf<"alarm">): void {
-    this.alarms.set(why, (this.alarms.get(why) ?? 0) + 1);
-    this.#cluster.options.logger.error({ why, shard, node }, "the manager needs an operator");
   }
 
   get #nowMs(): number {

@@ -68,6 +68,8 @@ export interface ShellContext {
   failed(shard: ShardId, error: unknown): void;
   /** What a copy wishes has changed. */
   reportChanged(): void;
+  /** Something that an operator should look into was logged. */
+  alarmed(why: string): void;
   readonly pendingBytes: PendingBytes;
   /** This copy takes up or gives up the part of primary: what was proposed here may never be committed. */
   roleChanged(shard: ShardId): void;
@@ -325,7 +327,7 @@ export class ReplicaShell {
         return this.#context.refreshTable();
       case "alarm":
         logger.error({ shard, why: effect.why }, "replica alarm");
-        return;
+        return this.#context.alarmed(effect.why);
       default:
         return unreachable(effect);
     }

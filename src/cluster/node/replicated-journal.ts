@@ -31,6 +31,8 @@ const tickMs = 50;
 const uncommittedBytesMaxDefault = 128 * 1024 * 1024;
 
 export class ReplicatedJournal implements Journal, FailoverTarget {
+  /** Alarms of replicas since the start, by kind. */
+  readonly alarms = new Map<string, number>();
   readonly #options: JournalOptions;
   readonly #shells = new Map<ShardId, ReplicaShell>();
   readonly #outboxes = new Map<MemberId, { readonly outbox: Outbox; readonly off: () => void }>();
@@ -72,6 +74,7 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
         if (!isMailError(error, "UNAVAILABLE")) options.onFatal?.(error);
       },
       reportChanged: () => this.#reportChanged(),
+      alarmed: (why) => this.alarms.set(why, (this.alarms.get(why) ?? 0) + 1),
       pendingBytes: this.#pendingBytes,
     };
   }

@@ -91,10 +91,8 @@ function takeOver(
     start(state, shard, { ...seal, copies: [...tails, ...others] }, out);
     return;
   }
+  // Nobody is left: manager-alarms.ts tells it.
   shard.restUntilMs = state.nowMs + state.times.retryMs;
-  if (shard.alarmed) return;
-  shard.alarmed = true;
-  out.push({ kind: "alarm", why: "noPromotableCopy", shard: config.shard });
 }
 
 /**

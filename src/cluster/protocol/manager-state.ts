@@ -88,7 +88,6 @@ export interface ManagedShard {
   order: ManagerOrder | undefined;
   /** Nothing is planned before (nobody answered, no node had room). */
   restUntilMs: number;
-  alarmed: boolean;
 }
 
 export interface KnownNode {
@@ -160,6 +159,11 @@ export function isWiped(state: ManagerState, copy: Copy): boolean {
   return known !== undefined && known.facts.store !== copy.store;
 }
 
+/** The failure domain that the node is in, or was when it was last registered. */
+export function domainOf(state: ManagerState, node: MemberId): string | undefined {
+  return (state.nodes.get(node) ?? state.gone.get(node))?.facts.failureDomain;
+}
+
 /** A node that an operator or the node itself wants rid of its primaries. */
 export function isLeaving(state: ManagerState, node: MemberId): boolean {
   const facts = state.nodes.get(node)?.facts;
@@ -186,8 +190,9 @@ export function heardOf<K extends ShardReport["kind"]>(
 }
 
 /**
- * The best node for another copy of this shard: a former member first, then by deaths, failure
- * domain, copies held and load. `linked`: nodes that the primary reaches.
+ * The best node for another copy of this shard. One in the failure domain of a copy that stays is taken
+ * only when no other domain has a node for it. Then by deaths, health, whether it is a former member,
+ * copies held and load. `linked`: nodes that the primary reaches.
  */
 export function chooseCopy(
   state: ManagerState,
@@ -197,7 +202,9 @@ export function chooseCopy(
   except: readonly MemberId[],
 ): Copy | undefined {
   const members = [primary, ...config.secondaries].map(({ node }) => node);
-  const domain = state.nodes.get(primary.node)?.facts.failureDomain;
+  const domains = members
+    .filter((node) => !except.includes(node) && (node === primary.node || !isDraining(state, node)))
+    .map((node) => domainOf(state, node));
   let best: { readonly copy: Copy; readonly costs: readonly number[] } | undefined;
   for (const { facts, deathsMs } of state.nodes.values()) {
     const { node, store, failureDomain, load } = facts;
@@ -209,10 +216,10 @@ export function chooseCopy(
     if (facts.crowded === true && !former) continue;
     const deaths = deathsMs.filter((at) => state.nowMs - at < state.times.deathsWithinMs).length;
     const costs = [
+      domains.includes(failureDomain) ? 1 : 0,
       deaths >= state.times.deathsMax ? 1 : 0,
       facts.degraded ? 1 : 0,
       former ? 0 : 1,
-      failureDomain === domain ? 1 : 0,
       copiesAt(state, node),
       load,
     ];

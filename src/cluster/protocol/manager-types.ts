@@ -222,11 +222,16 @@ export type ManagerEffect =
       readonly node?: MemberId;
     };
 
+/** Things that happened, and that an operator should look into. */
 export type ManagerAlarm =
+  /** A sealed copy ends below what is known to have been durable on it. */
+  "copyBehind" | "orderRefused";
+
+/** Conditions that an operator should know of as long as they last: see manager-alarms.ts. */
+export type StandingAlarm =
   /** No copy that may be promoted can be reached: the shard waits for one to come back. */
   | "noPromotableCopy"
-  /** Fewer nodes than minCopies can take a copy. */
+  /** The shard has fewer copies than it should, and no node can take another one. */
   | "noRoomForCopy"
-  /** A sealed copy ends below what is known to have been durable on it. */
-  | "copyBehind"
-  | "orderRefused";
+  /** Two copies lie in one failure domain, though the cluster has several. */
+  | "sharedDomain";

@@ -105,7 +105,6 @@ function onTable(state: ManagerState, config: ShardConfig, out: ManagerEffect[])
     unfitUntilMs: 0,
     order: known?.order,
     restUntilMs: 0,
-    alarmed: false,
   };
   state.shards.set(config.shard, shard);
   considerShard(state, shard, out);

@@ -50,6 +50,19 @@ export function registerFamilies<F>(
   }
 }
 
+/** A gauge whose number must be looked up: `read` is called at each scrape, and awaited. */
+export function registerLookedUp(
+  registry: Registry,
+  { name, help, read }: { name: string; help: string; read: () => Promise<number> },
+): void {
+  const gauge: Gauge = new Gauge({
+    name,
+    help,
+    registers: [registry],
+    collect: async (): Promise<void> => gauge.set(await read()),
+  });
+}
+
 /** A histogram whose buckets are counted elsewhere: `counts` has one more than `bounds`, for what is above. */
 export interface BucketCounts {
   readonly labels: Readonly<Record<string, string>>;

@@ -46,6 +46,8 @@ export interface NodeFigures {
   readonly indexQueueBytes: number;
   readonly summaryCacheBytes: number;
   readonly accountsLoaded: number;
+  /** Alarms of copies since the start, by kind. */
+  readonly alarms: ReadonlyMap<string, number>;
 }
 
 /** A gateway's directory and its logins. */
@@ -296,6 +298,13 @@ const nodeFamilies: readonly Family<NodeFigures>[] = [
     (of) => of.summaryCacheBytes,
   ),
   simple("pabal_accounts_loaded", "Accounts in memory", "gauge", (of) => of.accountsLoaded),
+  {
+    name: "pabal_replica_alarms_total",
+    help: "Alarms of this node's copies since the start",
+    kind: "counter",
+    labels: ["why"],
+    read: ({ alarms }) => [...alarms].map(([why, value]) => ({ labels: { why }, value })),
+  },
 ];
 
 const directoryFamilies: readonly Family<DirectoryFigures>[] = [

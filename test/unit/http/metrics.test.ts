@@ -45,6 +45,7 @@ function everything(): Registry {
     fsyncP99Seconds: 0.004,
     indexQueueBytes: 6,
     summaryCacheBytes: 7,
+    alarms: new Map([["damaged", 1]]),
     accountsLoaded: 8,
   }));
   registerDirectoryMetrics(registry, () => ({

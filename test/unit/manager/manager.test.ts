@@ -2,6 +2,7 @@
 // must not be done. Whole clusters with it run in test/sim.
 
 import { describe, expect, test } from "vitest";
+import { standingAlarms } from "../../../src/cluster/protocol/manager-alarms.ts";
 import { makeManager } from "../../../src/cluster/protocol/manager-state.ts";
 import type { ManagerState } from "../../../src/cluster/protocol/manager-state.ts";
 import { stepManager } from "../../../src/cluster/protocol/manager.ts";
@@ -145,7 +146,8 @@ describe("a manager", () => {
 
   test("never promotes a copy that is not complete", () => {
     const gateway = new Gateway({ secondaries: [tail("n2")] });
-    expect(gateway.tell(reset("n1"))).toMatchObject([{ kind: "alarm", why: "noPromotableCopy" }]);
+    expect(gateway.tell(reset("n1"))).toEqual([]);
+    expect(standingAlarms(gateway.state)).toEqual(new Map([["noPromotableCopy", [shard]]]));
     const behind = new Gateway();
     behind.tell(reset("n1"));
     const effects = behind.sealed("n2", false);
@@ -175,7 +177,8 @@ describe("a manager", () => {
     } as const;
     expect(written(gateway.tell(answer))?.primary).toEqual(copy("n3"));
     const late = new Gateway({ secondaries: [{ ...tail("n2"), late: true }], former });
-    expect(late.tell(reset("n1"))).toMatchObject([{ kind: "alarm" }]);
+    expect(late.tell(reset("n1"))).toEqual([]);
+    expect([...standingAlarms(late.state).keys()]).toEqual(["noPromotableCopy"]);
   });
 
   test("replaces a removed secondary by a node that the primary reaches", () => {
@@ -197,6 +200,35 @@ describe("a manager", () => {
     const former = new Gateway({ former: [copy("n3")] }, { n3: { crowded: true } });
     const again = written(former.report("n1", removal("n2"), ["n3"]));
     expect(again?.secondaries).toMatchObject([{ node: "n3" }]);
+  });
+
+  test("puts two copies into one failure domain only when no other has a node for one", () => {
+    const domains = { n1: { failureDomain: "a" }, n2: { failureDomain: "b" } };
+    const worse = { failureDomain: "b", degraded: true, load: 1 };
+    const gateway = new Gateway({}, { ...domains, n3: { failureDomain: "a" }, n4: worse });
+    const linked = ["n3", "n4"];
+    const plan = written(gateway.report("n1", removal("n2"), linked));
+    expect(plan?.secondaries).toMatchObject([{ node: "n4" }]);
+    const full = new Gateway(
+      { former: [copy("n3")] },
+      { ...domains, n3: { failureDomain: "a" }, n4: { ...worse, crowded: true } },
+    );
+    const shared = written(full.report("n1", removal("n2"), linked));
+    expect(shared?.secondaries).toMatchObject([{ node: "n3" }]);
+    expect(standingAlarms(full.state).has("sharedDomain")).toBe(false);
+    full.table({ ...base, epoch: epoch(4), secondaries: shared?.secondaries ?? [] });
+    expect(standingAlarms(full.state).get("sharedDomain")).toEqual([shard]);
+  });
+
+  test("tells that no node can take a second copy, also while it does not act", () => {
+    const gateway = new Gateway(
+      { secondaries: [] },
+      { n2: { draining: true }, n3: { crowded: true } },
+    );
+    gateway.tell({ kind: "acting", acting: false });
+    expect(standingAlarms(gateway.state)).toEqual(new Map([["noRoomForCopy", [shard]]]));
+    const whole = new Gateway();
+    expect(standingAlarms(whole.state)).toEqual(new Map());
   });
 
   test("removes nothing for anyone but the primary, nor in another epoch", () => {

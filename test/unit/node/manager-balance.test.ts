@@ -57,7 +57,6 @@ function put(state: ManagerState, index: number, { primary, secondary }: Holder)
     unfitUntilMs: 0,
     order: undefined,
     restUntilMs: 0,
-    alarmed: false,
   });
 }
 
@@ -142,6 +141,46 @@ test("no move puts both copies into one failure domain", () => {
     const [primary, secondary] = [config.primary.node, config.secondaries[0]?.node ?? ""];
     expect(domains.get(primary)).not.toBe(domains.get(secondary));
   }
+});
+
+test("copies that came to share a failure domain part again", () => {
+  const shards = Array.from({ length: 4 }, () => ({ primary: "n1", secondary: "n2" }));
+  const state = stateOf(["n1", "n2", "n3"], shards, (node) => (node === "n3" ? "b" : "a"));
+  evenOut(state);
+  for (const { config } of state.shards.values()) {
+    expect([config.primary.node, config.secondaries[0]?.node]).toContain("n3");
+  }
+});
+
+test("of nodes with as many copies and primaries, the busiest gives and the idlest gets", () => {
+  const shards = [
+    ...["n1", "n2"].flatMap((primary) => [
+      { primary, secondary: "n5" },
+      { primary, secondary: "n6" },
+    ]),
+    { primary: "n5", secondary: "n6" },
+    { primary: "n6", secondary: "n5" },
+  ];
+  const state = stateOf(["n1", "n2", "n3", "n4", "n5", "n6"], shards);
+  const setLoad = (name: string, load: number): void => {
+    const known = state.nodes.get(memberId(name));
+    if (known === undefined) throw new Error("no such node");
+    state.nodes.set(known.facts.node, { ...known, facts: { ...known.facts, load } });
+  };
+  setLoad("n6", 0.9);
+  setLoad("n3", 0.5);
+  expect(nextOrder(state)).toMatchObject({ kind: "move", from: "n6", to: "n4" });
+});
+
+test("of primaries that are as uneven, the busiest node's goes", () => {
+  const pairs = (primary: string, secondary: string) =>
+    Array.from({ length: 2 }, () => ({ primary, secondary }));
+  const state = stateOf(["n1", "n2", "n3", "n4"], [...pairs("n1", "n3"), ...pairs("n2", "n4")]);
+  expect(nextOrder(state)).toMatchObject({ kind: "swap", to: "n3" });
+  const busy = state.nodes.get(memberId("n2"));
+  if (busy === undefined) throw new Error("no such node");
+  state.nodes.set(busy.facts.node, { ...busy, facts: { ...busy.facts, load: 1 } });
+  expect(nextOrder(state)).toMatchObject({ kind: "swap", to: "n4" });
 });
 
 test("nothing is evened out while a node is away, or before it has been calm for a while", () => {

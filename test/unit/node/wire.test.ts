@@ -207,6 +207,15 @@ describe("the first shard table", () => {
     const options = { clusterId: "c", nodes: together, nonce: "x" };
     expect(() => planShards(options)).toThrow("another failure domain");
     expect(planShards({ ...options, sameDomainAllowed: true })).toHaveLength(32);
+    // Allowed is not wanted: where there is another one, it is taken.
+    for (const { primary, secondaries } of planShards({
+      ...options,
+      nodes,
+      sameDomainAllowed: true,
+    })) {
+      const inB = [primary, ...secondaries].filter((copy) => copy.node === "n3");
+      expect(inB).toHaveLength(1);
+    }
   });
 
   test("one node alone needs minCopies 1", () => {
