@@ -10,7 +10,9 @@ import type { OpenedStore, OpenStoreOptions, StoreParts } from "../../store/open
 import { RepairGiver } from "../../store/repair-source.ts";
 import type { Limits } from "../protocol/replica-state.ts";
 import { BlobShelf } from "./blob-shelf.ts";
-import type { ClusterClient, ClusterOptions } from "./cluster-client.ts";
+import type { Links, RpcRegistry } from "../link/rpc.ts";
+import type { ClusterOptions } from "./cluster-client.ts";
+import type { LeaseSource } from "./lease-source.ts";
 import { CopyService } from "./copy-service.ts";
 import { NodeRepairs } from "./copy-repair.ts";
 import type { PendingEntry } from "./pending-entries.ts";
@@ -29,6 +31,20 @@ export interface NodeStoreOptions
   readonly copyBytesPerSecondMax?: number;
 }
 
+/** What a store needs to know of its member. */
+export type StoreOptions = Omit<
+  NodeStoreOptions,
+  Exclude<keyof ClusterOptions, "clock" | "random" | "logger" | "member">
+>;
+
+/** What a store needs of the cluster that its member has joined. */
+export interface JoinedCluster {
+  readonly links: Links;
+  readonly registry: RpcRegistry;
+  readonly incarnation: number;
+  readonly pulse: LeaseSource | undefined;
+}
+
 /** Mail comes first: one copy takes no more of disk and network. */
 const copyBytesPerSecondMax = 32 * 1024 * 1024;
 
@@ -43,8 +59,8 @@ export interface NodeStore {
 
 /** Opens log, index and blobs; the cluster is joined. @throws what openStore throws */
 export async function openNodeStore(
-  options: NodeStoreOptions,
-  cluster: ClusterClient,
+  options: StoreOptions,
+  cluster: JoinedCluster,
 ): Promise<NodeStore> {
   const { disk, index, clock, random, limits, logSizes, checkpointEveryMs, onFatal } = options;
   const { diskLimits, scrub, logger } = options;
@@ -101,8 +117,8 @@ export async function openNodeStore(
 
 /** Damaged bytes are asked for at the shard's other members, and given to them. */
 function openRepairs(
-  { clock, member }: NodeStoreOptions,
-  cluster: ClusterClient,
+  { clock, member }: StoreOptions,
+  cluster: JoinedCluster,
   { engine, log, blobs, repairs }: OpenedStore,
   journal: ReplicatedJournal,
 ): NodeRepairs {
@@ -129,8 +145,8 @@ interface Made {
 }
 
 function openJournal(
-  options: NodeStoreOptions,
-  cluster: ClusterClient,
+  options: StoreOptions,
+  cluster: JoinedCluster,
   parts: StoreParts,
   shelf: BlobShelf,
   made: Made,

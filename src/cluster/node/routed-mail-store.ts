@@ -46,6 +46,7 @@ import { annotateMethod, annotationsMethod } from "./methods-annotations.ts";
 import { appendMethod, deliverMethod } from "./methods-delivery.ts";
 import { changeReadStateMethod, readGroupsMethod } from "./methods-group.ts";
 import * as mailbox from "./methods-mailbox.ts";
+import { searchMethod } from "./method-search.ts";
 import * as message from "./methods-message.ts";
 import { RepeatableChunks } from "./repeatable-chunks.ts";
 import { once, send, upload } from "./routed-send.ts";
@@ -55,11 +56,11 @@ import { routedWatch, StreamEnds, WatchGate } from "./routed-watch.ts";
 import type { WatchOptions } from "./routed-watch.ts";
 import { ShardCaller } from "./shard-caller.ts";
 import type { Attempt } from "./shard-caller.ts";
-import type { ShardTable } from "./shard-table.ts";
+import type { KnownShards } from "./shard-table.ts";
 import { SpoolRouter } from "./spool-router.ts";
 
 export interface RoutedStoreOptions {
-  readonly table: ShardTable;
+  readonly table: KnownShards;
   readonly links: Links;
   readonly clock: Clock;
   /** How long a call is tried again while its primary is away, 30 s by default. */
@@ -211,7 +212,7 @@ export class RoutedMailStore implements MailStore, MemberStates {
   }
 
   search(who: Principal, request: SearchRequest, signal: AbortSignal): Promise<SearchOutcome> {
-    return this.#ask(message.searchMethod, who, request, signal);
+    return this.#ask(searchMethod, who, request, signal);
   }
 
   async append(

@@ -10,7 +10,7 @@ import type { Links, RpcReply } from "../link/rpc.ts";
 import { decodeEvent } from "./codec-events.ts";
 import { headOf, streamNames } from "./mail-service.ts";
 import type { Budget, ShardCaller } from "./shard-caller.ts";
-import type { ShardTable } from "./shard-table.ts";
+import type { KnownShards } from "./shard-table.ts";
 
 /** Watches of one shard that are being made again at the same time. */
 const returningMax = 16;
@@ -73,7 +73,7 @@ export class WatchGate {
 
 export interface WatchOptions {
   readonly caller: ShardCaller;
-  readonly table: ShardTable;
+  readonly table: KnownShards;
   readonly links: Links;
   readonly gate: WatchGate;
   readonly ends: StreamEnds;
@@ -143,7 +143,7 @@ async function begin(
 export class StreamEnds {
   readonly #shards = new Map<ShardId, Map<AsyncIterator<RpcReply>, Epoch>>();
 
-  constructor(table: ShardTable) {
+  constructor(table: KnownShards) {
     table.onChange(({ shard, epoch }) => {
       for (const [items, began] of this.#shards.get(shard) ?? []) {
         if (began < epoch) this.end(shard, items);

@@ -6,10 +6,10 @@ import { MailError } from "../../mail/errors.ts";
 import type { Epoch, ShardId } from "../../mail/ids.ts";
 import type { Links, Peer } from "../link/rpc.ts";
 import { ServingWatch } from "./serving-watch.ts";
-import type { ShardTable } from "./shard-table.ts";
+import type { KnownShards } from "./shard-table.ts";
 
 export interface ShardCallerOptions {
-  readonly table: ShardTable;
+  readonly table: KnownShards;
   readonly links: Links;
   readonly clock: Clock;
   /** How long a request is tried, 30 s by default. */

@@ -18,6 +18,9 @@ export interface TableOptions {
   readonly logger: Logger;
 }
 
+/** What those who route by the table ask of it. */
+export type KnownShards = Pick<ShardTable, "get" | "all" | "onChange" | "refresh">;
+
 export class ShardTable {
   readonly #options: TableOptions;
   readonly #configs = new Map<ShardId, ShardConfig>();

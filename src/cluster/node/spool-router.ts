@@ -9,10 +9,10 @@ import type { Links, Peer } from "../link/rpc.ts";
 import type { ShardConfig } from "../protocol/shard-config.ts";
 import { headOf, shardPrincipal } from "./mail-service.ts";
 import { confirmMethod, spoolMethod } from "./methods-spool.ts";
-import type { ShardTable } from "./shard-table.ts";
+import type { KnownShards } from "./shard-table.ts";
 
 export interface SpoolRouterOptions {
-  readonly table: ShardTable;
+  readonly table: KnownShards;
   readonly links: Links;
   readonly clock: Clock;
 }
