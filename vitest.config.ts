@@ -12,6 +12,7 @@ const kinds = [
   // These start real clusters of processes; one file at a time keeps two cores enough for them.
   { name: "integration", testTimeout: 90_000, alone: true },
   { name: "interop", testTimeout: 120_000, alone: true },
+  { name: "chaos", testTimeout: 420_000, alone: true },
 ];
 
 export default defineConfig({

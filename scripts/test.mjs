@@ -1,5 +1,5 @@
-// `npm test [-- kind… | file…]`: runs the tests of the named kinds (default: all) in one vitest
-// process. The last line is always `N passed, N failed`, even when vitest itself dies; the exit
+// `npm test [-- kind… | file…]`: runs the tests of the named kinds (default: all but chaos, which CI has
+// as a stage of its own) in one vitest process. The last line is always `N passed, N failed`, even when vitest itself dies; the exit
 // status is not 0 when a test failed or none ran. `--long` asks tests for their long form
 // (they look at PABAL_TEST_LONG). Leaves packages and dist/ to scripts/set-up.mjs.
 
@@ -12,13 +12,15 @@ import { ensureTestPackages } from "./test-packages.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const kinds = ["unit", "conformance", "sim", "fuzz", "security", "integration", "interop"];
-const needPackages = ["conformance", "integration", "interop"];
+const kindsOnDemand = ["chaos"];
+const needPackages = ["conformance", "integration", "interop", "chaos"];
 
 const args = process.argv.slice(2);
 const long = args.includes("--long");
-const wanted = args.filter((arg) => kinds.includes(arg));
-const rest = args.filter((arg) => !kinds.includes(arg) && arg !== "--long");
-const chosen = kinds.filter((kind) => wanted.includes(kind) || wanted.length === 0);
+const known = [...kinds, ...kindsOnDemand];
+const wanted = args.filter((arg) => known.includes(arg));
+const rest = args.filter((arg) => !known.includes(arg) && arg !== "--long");
+const chosen = wanted.length === 0 ? kinds : known.filter((kind) => wanted.includes(kind));
 
 const { passed, failed, skipped, status } = await runTests();
 const total = `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`;

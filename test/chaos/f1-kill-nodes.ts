@@ -1,6 +1,6 @@
 // F1: kill -9 of a random mail node every 5 s; it is back after 2 s.
 
-import type { Scenario } from "../support/chaos-run.ts";
+import type { Scenario } from "../support/chaos-context.ts";
 import { killMember, oneOf, pauseUntil } from "./faults.ts";
 
 const everyMs = 5000;

@@ -2,7 +2,7 @@
 // error. Its primaries are handed over; where it is a secondary, changes wait until it is replaced.
 
 import { setTimeout as wait } from "node:timers/promises";
-import type { Scenario } from "../support/chaos-run.ts";
+import type { Scenario } from "../support/chaos-context.ts";
 import { untilBack, signalMember } from "./faults.ts";
 
 export const rollingRestart: Scenario = {

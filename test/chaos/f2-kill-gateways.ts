@@ -1,6 +1,6 @@
 // F2: kill -9 of a random gateway every 5 s. Sessions of other gateways notice nothing.
 
-import type { Scenario } from "../support/chaos-run.ts";
+import type { Scenario } from "../support/chaos-context.ts";
 import { killMember, oneOf, pauseUntil } from "./faults.ts";
 
 const everyMs = 5000;

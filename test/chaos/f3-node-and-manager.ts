@@ -1,6 +1,6 @@
 // F3: a node and the gateway that is the manager die at the same moment.
 
-import type { ChaosContext, Scenario } from "../support/chaos-run.ts";
+import type { ChaosContext, Scenario } from "../support/chaos-context.ts";
 import { killMember, oneOf, pauseUntil } from "./faults.ts";
 
 const everyMs = 6000;

@@ -2,7 +2,7 @@
 // serve what it no longer may.
 
 import { setTimeout as wait } from "node:timers/promises";
-import type { Scenario } from "../support/chaos-run.ts";
+import type { Scenario } from "../support/chaos-context.ts";
 import { oneOf, signalMember } from "./faults.ts";
 
 export const stopProcesses: Scenario = {

@@ -1,7 +1,7 @@
 // What scenarios are made of: members killed or stopped, noted with the users whom that concerns.
 
 import { setTimeout as wait } from "node:timers/promises";
-import type { ChaosContext } from "../support/chaos-run.ts";
+import type { ChaosContext } from "../support/chaos-context.ts";
 import { isAlive, signalPid, until } from "../support/processes.ts";
 
 /** kill -9; `pabal dev` starts the member again after its `restartAfter`. */
@@ -15,7 +15,7 @@ export async function signalMember(
   member: string,
   signal: NodeJS.Signals,
 ): Promise<number> {
-  await context.fault(`${signal} ${member}`, member);
+  await context.fault(`${signal} ${member}`, [member]);
   const pid = context.cluster.pid(member);
   signalPid(pid, signal);
   return pid;
@@ -40,4 +40,36 @@ export function oneOf<T>(from: readonly T[], random: () => number): T {
   const chosen = from[Math.floor(random() * from.length)];
   if (chosen === undefined) throw new Error("nothing to choose from");
   return chosen;
+}
+
+/** In another order. */
+export function shuffled<T>(values: readonly T[], random: () => number): readonly T[] {
+  return values
+    .map((value) => ({ value, at: random() }))
+    .toSorted((a, b) => a.at - b.at)
+    .map(({ value }) => value);
+}
+
+/** Ids of all members; `all` has the coordinator, too. */
+export function membersOf({ cluster }: ChaosContext): {
+  readonly nodes: readonly string[];
+  readonly gateways: readonly string[];
+  readonly members: readonly string[];
+  readonly all: readonly string[];
+} {
+  const nodes = cluster.ports.nodes.map(({ id }) => id);
+  const gateways = cluster.ports.gateways.map(({ id }) => id);
+  const members = [...nodes, ...gateways];
+  return { nodes, gateways, members, all: [...members, "c1"] };
+}
+
+/** Sum of a member's metric over all samples, or those with this label. */
+export async function metric(http: number, name: string, label = ""): Promise<number> {
+  const answer = await fetch(`http://127.0.0.1:${http}/metrics`, {
+    signal: AbortSignal.timeout(5000),
+  });
+  const lines = (await answer.text())
+    .split("\n")
+    .filter((line) => /^[^{ ]*/.exec(line)?.[0] === name && line.includes(label));
+  return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
 }

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { crashFolder } from "../../src/cli/crash-points.ts";
 import { checkByImap } from "../support/check-ledger.ts";
 import { DevCluster } from "../support/dev-cluster.ts";
+import { tellFigures } from "../support/figures.ts";
 import { hashOf, Ledger, ledgerMessage } from "../support/ledger.ts";
 import { SmtpClient } from "../support/smtp-client.ts";
 
@@ -93,5 +94,8 @@ test("a death at any point loses nothing and stores nothing twice", {
   expect(missing(), `${ledger.accepted.size} messages`).toEqual([]);
   await cluster.ready();
   expect(await checkByImap(cluster, ledger)).toEqual([]);
+  const points = Object.values(plan).flat().length;
+  const { size } = ledger.accepted;
+  tellFigures(`F5: died at ${points} points, ${size} acknowledged, 0 lost, 0 duplicated`);
   ledger.close();
 });

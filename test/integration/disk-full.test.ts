@@ -17,6 +17,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { DevCluster } from "../support/dev-cluster.ts";
 import { checkByImap, checkReplicas } from "../support/check-ledger.ts";
+import { tellFigures } from "../support/figures.ts";
 import { hashOf, Ledger, ledgerMessage } from "../support/ledger.ts";
 import { ImapClient } from "../support/imap-client.ts";
 import { isAlive, until } from "../support/processes.ts";
@@ -138,9 +139,9 @@ test.skipIf(!mounted)(
     expect((await cluster.stop()).status).toBe(0);
     expect(await checkReplicas(folders, ledger, shards)).toEqual([]);
     ledger.close();
-    process.stdout.write(
-      `disk-full: ${ledger.accepted.size} acknowledged; refused with ${[...refusals].join("; ")}\n`,
-    );
+    const { size } = ledger.accepted;
+    const how = [...refusals].join("; ");
+    tellFigures(`F11: ${size} acknowledged, 0 lost, 0 duplicated, refused with ${how}`);
   },
 );
 

@@ -1,11 +1,11 @@
 // A disk on which fsync fails: the node acknowledges nothing more, ends at once and never tries the same
 // file again; users go on, and nothing acknowledged is lost. Needs strace and the right to trace.
 
-import { execFileSync, spawn } from "node:child_process";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { checkByImap, checkReplicas } from "../support/check-ledger.ts";
 import { DevCluster } from "../support/dev-cluster.ts";
+import { canTrace, failSyncs } from "../support/failing-sync.ts";
 import { hashOf, Ledger, ledgerMessage } from "../support/ledger.ts";
 import { isAlive, until } from "../support/processes.ts";
 import { SmtpClient } from "../support/smtp-client.ts";
@@ -37,24 +37,18 @@ test.skipIf(!canTrace())(
     };
     for (let n = 0; n < 20; n++) expect(await send()).toBe("accepted");
     const pid = cluster.pid("n1");
-    const trace = spawn(
-      "strace",
-      ["-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO", "-p", `${pid}`],
-      { stdio: ["ignore", "ignore", "pipe"] },
-    );
-    cleanUp.push(() => trace.kill("SIGKILL"));
-    let calls = "";
-    trace.stderr.on("data", (bytes: Buffer) => {
-      calls += bytes.toString("latin1");
-    });
+    const failing = failSyncs(pid);
+    cleanUp.push(() => failing.end());
     await until("the node to end", 30_000, async () => {
       await send();
       return isAlive(pid) ? undefined : true;
     });
     expect(cluster.log()).toContain("this node can't go on; the process ends");
     // The log's file is never synced again: it may say yes to what is lost.
-    expect(calls.split("INJECTED").length - 1).toBeLessThanOrEqual(3);
-    const syncs = [...calls.matchAll(/fdatasync\((\d+)\)/g)].map(([, descriptor]) => descriptor);
+    expect(failing.calls().split("INJECTED").length - 1).toBeLessThanOrEqual(3);
+    const syncs = [...failing.calls().matchAll(/fdatasync\((\d+)\)/g)].map(
+      ([, descriptor]) => descriptor,
+    );
     expect(new Set(syncs).size).toBe(syncs.length);
     await until("mail to be taken again", 30_000, async () =>
       (await send()) === "accepted" ? true : undefined,
@@ -68,16 +62,3 @@ test.skipIf(!canTrace())(
   },
   120_000,
 );
-
-/** strace may be missing, or not allowed to attach. */
-function canTrace(): boolean {
-  try {
-    execFileSync("strace", ["-qq", "-e", "inject=fdatasync:error=EIO", "true"], {
-      stdio: "ignore",
-      timeout: 10_000,
-    });
-    return true;
-  } catch {
-    return false;
-  }
-}

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { checkByImap } from "../support/check-ledger.ts";
 import { DevCluster } from "../support/dev-cluster.ts";
+import { tellFigures } from "../support/figures.ts";
 import { hashOf, Ledger, ledgerMessage } from "../support/ledger.ts";
 import { until } from "../support/processes.ts";
 import { SmtpClient } from "../support/smtp-client.ts";
@@ -75,6 +76,8 @@ test("a connection that is reset behind the final dot: the retry is no second co
     }),
   );
   expect(await checkByImap(cluster, ledger)).toEqual([]);
+  const { size } = ledger.accepted;
+  tellFigures(`F17: ${size} resets, ${size} acknowledged, 0 lost, 0 duplicated`);
 });
 
 test("with both nodes of some shards away all mail is accepted, and there when they are back", {

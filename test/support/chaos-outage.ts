@@ -8,7 +8,11 @@ export interface Percentiles {
   readonly max: number;
 }
 
+/** What users wait for: to be served in spite of a fault, or again after a heal. */
+export type OutageKind = "fault" | "heal";
+
 interface Fault {
+  readonly kind: OutageKind;
   readonly atMs: number;
   readonly what: string;
   readonly concerned: ReadonlySet<string>;
@@ -25,8 +29,8 @@ export class Outages {
   #others = 0;
 
   /** A fault happens now. `concerned`: users with a copy on the member that is hit. */
-  fault(what: string, concerned: ReadonlySet<string>): void {
-    this.#faults.push({ atMs: performance.now(), what, concerned, waits: new Map() });
+  fault(what: string, concerned: ReadonlySet<string>, kind: OutageKind = "fault"): void {
+    this.#faults.push({ kind, atMs: performance.now(), what, concerned, waits: new Map() });
   }
 
   /** An operation of `user` has succeeded now, at last. Tries that were refused belong to it. */
@@ -45,12 +49,13 @@ export class Outages {
   }
 
   get faults(): number {
-    return this.#faults.length;
+    return this.#faults.filter(({ kind }) => kind === "fault").length;
   }
 
   /** Unavailability over all pairs of a fault and a user whom it concerned, ms. */
-  get unavailability(): Percentiles {
-    return percentiles(this.#faults.flatMap(({ waits }) => [...waits.values()]));
+  unavailability(kind: OutageKind = "fault"): Percentiles {
+    const some = this.#faults.filter((fault) => fault.kind === kind);
+    return percentiles(some.flatMap(({ waits }) => [...waits.values()]));
   }
 
   /** The longest wait of a user whom no fault concerned, ms. */
@@ -59,8 +64,9 @@ export class Outages {
   }
 
   /** The longest waits with what caused them, for a report. */
-  worst(count: number): readonly string[] {
+  worst(count: number, kind: OutageKind = "fault"): readonly string[] {
     return this.#faults
+      .filter((fault) => fault.kind === kind)
       .flatMap(({ what, waits }) => [...waits].map(([user, ms]) => ({ what, user, ms })))
       .toSorted((a, b) => b.ms - a.ms)
       .slice(0, count)

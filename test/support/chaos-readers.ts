@@ -2,7 +2,7 @@
 // flags, idles, and watches that UIDs, counters and acknowledged mail are what they must be.
 
 import { setTimeout as wait } from "node:timers/promises";
-import type { ChaosContext } from "./chaos-run.ts";
+import type { ChaosContext } from "./chaos-context.ts";
 import { seeded } from "./chaos.ts";
 import { fetchNumber, ImapClient, type ImapLine } from "./imap-client.ts";
 
@@ -14,7 +14,9 @@ const toldWithinMs = 10_000;
 export async function runReader(context: ChaosContext, number: number, over: AbortSignal) {
   const { cluster, options } = context;
   const { gateways, users } = cluster.ports;
-  const home = gateways[number % gateways.length]?.id ?? "g1";
+  // With more readers than users the same mailbox is read through several gateways.
+  const round = Math.floor(number / users.length);
+  const home = gateways[(number + round) % gateways.length]?.id ?? "g1";
   const reader = new Reader(context, home, users[number % users.length] ?? "");
   const random = seeded(options.seed * 2000 + number);
   // Readers don't begin all at once: logins cost a hash each.

@@ -2,7 +2,7 @@
 // drawn at random, with a ledger; a message that is refused or left unanswered is sent again at once.
 
 import { setTimeout as wait } from "node:timers/promises";
-import type { ChaosContext } from "./chaos-run.ts";
+import type { ChaosContext } from "./chaos-context.ts";
 import { seeded } from "./chaos.ts";
 import { hashOf, ledgerMessage } from "./ledger.ts";
 import { SmtpClient } from "./smtp-client.ts";
@@ -44,7 +44,7 @@ class Sender {
 
   /** Tries until one copy is acknowledged; each try is a message of its own. */
   async deliver(user: string, name: string, random: () => number): Promise<void> {
-    const { ledger, outages, counts, giveUpMs } = this.#context;
+    const { ledger, counts, giveUpMs } = this.#context;
     const startedMs = performance.now();
     const text = words.repeat(Math.floor(random() * 60));
     for (let tries = 0; performance.now() < startedMs + giveUpMs; tries++) {
@@ -59,7 +59,7 @@ class Sender {
       if (outcome.kind === "accepted") {
         const endedMs = performance.now();
         ledger.accept(sent, endedMs - sentMs);
-        outages.operation(user, startedMs, endedMs);
+        this.#context.outages.operation(user, startedMs, endedMs);
         return;
       }
       if (outcome.kind === "unknown") ledger.unknown.set(id, sent);

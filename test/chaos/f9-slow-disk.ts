@@ -1,0 +1,83 @@
+// F9: every fdatasync of one node takes 200 ms to 3 s longer. Where that is more than the half second
+// that counts as unwell, its primaries are moved away; mail goes on anyhow.
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import type { ChaosContext, Scenario } from "../support/chaos-context.ts";
+import { until } from "../support/processes.ts";
+import { membersOf, oneOf, pauseUntil } from "./faults.ts";
+
+const movedWithinMs = 10_000;
+/** As `healthLimits`: what takes longer is unwell; a little more, as other work adds to it. */
+const unwellMs = 600;
+/** A node that is barely well is only slow, for so long. */
+const slowForMs = 5000;
+
+const preload = fileURLToPath(new URL("../support/slow-sync.mjs", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "pabal-slow-"));
+process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+
+export const slowDisk: Scenario = {
+  name: "F9",
+  about: "fsync takes 200 ms to 3 s longer on a random node",
+  limits: {
+    sessionsClosed: 0,
+    // A primary waits for its slow secondary until that has moved, too.
+    unavailableP99Ms: 12_000,
+    unavailableMaxMs: 15_000,
+    fullWithinMs: 90_000,
+  },
+  cluster: {
+    env: { NODE_OPTIONS: `--import ${preload}`, PABAL_TEST_SLOW_SYNC: folder },
+  },
+  async run(context, over) {
+    // In turns, so that a short run has one that must move.
+    for (let turn = 0; !over.aborted; turn++) {
+      const { random, cluster } = context;
+      const longer =
+        turn % 3 === 2 ? 200 + random() * 250 : unwellMs * (3000 / unwellMs) ** random();
+      await cluster.settled(120_000);
+      await slowOnce(context, oneOf(await holders(context), random), Math.round(longer), over);
+    }
+  },
+};
+
+async function slowOnce(
+  context: ChaosContext,
+  node: string,
+  delayMs: number,
+  over: AbortSignal,
+): Promise<void> {
+  const file = join(folder, node);
+  await context.fault(`fsync of ${node} takes ${delayMs} ms longer`, [node]);
+  const startMs = performance.now();
+  writeFileSync(file, `${delayMs}`);
+  try {
+    if (delayMs < unwellMs) {
+      await pauseUntil(startMs + slowForMs, over);
+      return;
+    }
+    await until(`${node} to have no primaries`, 60_000, async () => {
+      const shards = await context.cluster.shards();
+      return shards.every(({ primary }) => primary.node !== node) ? true : undefined;
+    });
+    context.figure("primaries moved after ms", performance.now() - startMs, movedWithinMs);
+  } finally {
+    rmSync(file, { force: true });
+  }
+  await wait(1000, undefined, { signal: over }).catch(() => undefined);
+}
+
+/** Nodes that have primaries: one that was slow a moment ago has none for a while. */
+async function holders(context: ChaosContext): Promise<readonly string[]> {
+  return until("nodes with primaries", 60_000, async () => {
+    const shards = await context.cluster.shards();
+    const nodes = membersOf(context).nodes.filter((node) =>
+      shards.some(({ primary }) => primary.node === node),
+    );
+    return nodes.length > 1 ? nodes : undefined;
+  });
+}
