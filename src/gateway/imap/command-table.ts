@@ -21,6 +21,7 @@ import { namespace } from "./commands/namespace.ts";
 import { check, noop } from "./commands/noop.ts";
 import { getQuota, getQuotaRoot } from "./commands/quota.ts";
 import { rename } from "./commands/rename.ts";
+import { replace, uidReplace } from "./commands/replace.ts";
 import { search, uidSearch } from "./commands/search.ts";
 import { examine, select } from "./commands/select.ts";
 import { starttls } from "./commands/starttls.ts";
@@ -55,6 +56,7 @@ const commands: readonly Command[] = [
   noop,
   remove,
   rename,
+  replace,
   search,
   select,
   starttls,
@@ -65,6 +67,7 @@ const commands: readonly Command[] = [
   uidExpunge,
   uidFetch,
   uidMove,
+  uidReplace,
   uidSearch,
   uidStore,
   unauthenticate,

@@ -6,7 +6,7 @@ import { isMailError } from "../../mail/errors.ts";
 import { capabilities } from "./capabilities.ts";
 import type { Command } from "./command.ts";
 import { commandTable } from "./command-table.ts";
-import { skipRestOfAppend } from "./commands/append.ts";
+import { skipRestOfAppend } from "./appending.ts";
 import { InputEnded } from "./input.ts";
 import { decideLiteral } from "./literal-policy.ts";
 import { bad, failureReply, no } from "./reply.ts";

@@ -81,6 +81,17 @@ export class Cursor {
     if (!this.atEnd) this.fail("unexpected characters at the end");
   }
 
+  /** True when nothing but spaces is left. */
+  get atRest(): boolean {
+    let at = this.#at;
+    while (this.bytes[at] === SP) at++;
+    return at >= this.bytes.length;
+  }
+  /** A parenthesis that was opened before these bytes. */
+  reopen(): void {
+    this.#depth++;
+  }
+
   open(): boolean {
     if (this.peek() !== openParen) return false;
     if (++this.#depth > this.#nestingMax) {
