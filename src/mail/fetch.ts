@@ -35,7 +35,10 @@ export interface FetchItems {
   readonly saveDate?: boolean;
   readonly emailId?: boolean;
   readonly threadId?: boolean;
+  /** The beginning of the text, at most 200 characters. RFC 8970 §3 */
   readonly preview?: boolean;
+  /** With `preview`: NIL where it can't be had at once. RFC 8970 §4.1 */
+  readonly previewLazy?: boolean;
   readonly sections?: readonly FetchSection[];
 }
 

@@ -9,7 +9,7 @@ import type { MailboxAnnotations } from "./annotation.ts";
 import type { BlobRef, DeliverOutcome, DeliverRequest, MessageSource } from "./delivery.ts";
 import type { FetchChunk, FetchRequest } from "./fetch.ts";
 import type { Quota } from "./quota.ts";
-import type { SearchKey } from "./search-key.ts";
+import type { SearchOutcome, SearchRequest } from "./search.ts";
 import type { SpoolRequest } from "./spool.ts";
 import type { UidSet } from "./uid-set.ts";
 
@@ -28,6 +28,7 @@ export interface Change {
   readonly retry: boolean;
 }
 
+export type { SearchOutcome, SearchRequest } from "./search.ts";
 export type {
   BlobRef,
   DeliverOutcome,
@@ -170,18 +171,6 @@ export interface AnnotateRequest extends Change {
   readonly mailbox: string;
   /** Undefined removes. */
   readonly entries: readonly { readonly entry: string; readonly value: Uint8Array | undefined }[];
-}
-
-export interface SearchRequest {
-  readonly mailbox: MailboxId;
-  readonly key: SearchKey;
-  /** Ask for the highest MODSEQ among the results. RFC 7162 §3.1.5 */
-  readonly wantModSeq?: boolean;
-}
-export interface SearchOutcome {
-  /** Ascending. */
-  readonly uids: Uint32Array;
-  readonly highestModSeqOfResults?: number;
 }
 
 /** Something changed; the listener asks for details with `changes` or `listMailboxes`. */

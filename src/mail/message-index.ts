@@ -36,6 +36,11 @@ export interface MessageIndex {
   readonly sentZone?: number;
   /** Message-ID with its angle brackets, when there is one. */
   readonly messageId?: string;
+  /**
+   * References as one line, bounded (see boundedReferences); empty when the message has none. Absent
+   * in an index of an older member: not known.
+   */
+  readonly references?: string;
   /** True when NUL or 8-bit bytes outside UTF-8 make the message `binary` or `8bit`; informative. */
   readonly has8bit?: boolean;
 }

@@ -33,4 +33,7 @@ export type SearchKey =
       readonly seconds: number;
       readonly nowMs: number;
     }
-  | { readonly kind: "modseq"; readonly least: number };
+  | { readonly kind: "modseq"; readonly least: number }
+  /** Exactly this object id. RFC 8474 §6 */
+  | { readonly kind: "emailId"; readonly id: string }
+  | { readonly kind: "threadId"; readonly id: string };

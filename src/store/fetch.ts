@@ -16,6 +16,8 @@ import type { Engine } from "./engine.ts";
 import { streamBlobSections } from "./fetch-blob.ts";
 import { FlagTexts } from "./flag-texts.ts";
 import { MailboxSummary } from "./mailbox-state.ts";
+import { emailIdOf, threadIdOf } from "./object-ids.ts";
+import { messagePreview } from "./preview.ts";
 import { isWholeMessage, planSection, writeSection } from "./sections.ts";
 import { ListingCursor, readParts, staticAt } from "./static-row.ts";
 import type { StaticRow } from "./static-row.ts";
@@ -143,6 +145,9 @@ async function* renderAll(job: Job, batch: Batch, signal: AbortSignal): AsyncGen
   let index = 0;
   for (let i = 0; i < batch.uids.length; i++) {
     const uid = batch.uids[i] ?? 0;
+    const body = batch.bodies?.[i];
+    const preview = body === undefined ? undefined : previewOf(job, body, batch.statics, i);
+    const shown = preview instanceof Promise ? await preview : preview;
     // The mailbox may have changed since the last chunk: look from where the message was before.
     if (columns.uid[index] !== uid || index >= columns.count) index = columns.indexOf(uid);
     if (index < 0) {
@@ -151,8 +156,11 @@ async function* renderAll(job: Job, batch: Batch, signal: AbortSignal): AsyncGen
     }
     out.begin(uid);
     renderItems(job, index, batch.statics, i);
-    const body = batch.bodies?.[i];
-    if (body !== undefined) {
+    if (shown !== undefined) {
+      out.ascii(" PREVIEW ");
+      out.bytes(shown);
+    }
+    if (body !== undefined && sections.length > 0) {
       out.beginSections();
       const fixed = needsStatics ? staticOf(batch.statics, i) : undefined;
       if (body.kind === "bytes") renderSections(job, body.bytes, fixed);
@@ -196,13 +204,26 @@ function renderItems(job: Job, at: number, statics: Statics | undefined, i: numb
   if (items.saveDate === true) {
     out.ascii(` SAVEDATE "${formatDateTime((columns.saved[at] ?? 0) * 1000)}"`);
   }
-  if (items.emailId === true) {
-    // RFC 8474 §5.1: the same for all copies, which share the body.
-    const tag = columns.bodyTag[at] ?? 0;
-    out.ascii(` EMAILID (M${tag >>> 16}-${columns.bodyLsn[at] ?? 0}-${tag & 0xffff})`);
+  if (items.emailId === true) out.ascii(` EMAILID (${emailIdOf(columns, at)})`);
+  if (items.threadId === true && row !== undefined) {
+    const fixed = staticAt(row, statics?.starts[i] ?? 0);
+    out.ascii(` THREADID (${threadIdOf(fixed, columns, at)})`);
   }
-  if (items.threadId === true) out.ascii(" THREADID NIL");
-  if (items.preview === true) out.ascii(" PREVIEW NIL");
+}
+
+const nil = Buffer.from("NIL");
+
+/** RFC 8970 §4.1: with LAZY, nothing is read that is not at hand. */
+function previewOf(
+  { engine, request: { items } }: Job,
+  body: Body,
+  statics: Statics | undefined,
+  i: number,
+): Buffer | Promise<Buffer> | undefined {
+  if (items.preview !== true) return undefined;
+  if (items.previewLazy === true && body.kind === "blob") return nil;
+  const fixed = staticOf(statics, i);
+  return fixed === undefined ? nil : messagePreview(engine, body, readParts(fixed.parts));
 }
 
 /** ENVELOPE and BODYSTRUCTURE, copied as they were rendered at delivery. */
@@ -245,9 +266,11 @@ interface Needs {
 function needsOf(items: FetchItems): Needs {
   const sections = items.sections ?? [];
   const listing = items.envelope === true || items.bodyStructure === true || items.body === true;
+  const preview = items.preview === true;
+  const ofParts = preview || items.threadId === true;
   return {
-    statics: listing || sections.some((section) => !isWholeMessage(section)),
-    bodies: sections.length > 0,
+    statics: listing || ofParts || sections.some((section) => !isWholeMessage(section)),
+    bodies: preview || sections.length > 0,
   };
 }
 

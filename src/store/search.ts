@@ -14,10 +14,15 @@ import type { Engine } from "./engine.ts";
 import { systemBit } from "./flags.ts";
 import type { MailboxSummary } from "./mailbox-state.ts";
 import { MessageText } from "./message-text.ts";
+import { emailIdOf, threadIdOf } from "./object-ids.ts";
+import type { Hint } from "./search-hints.ts";
+import type { Listing } from "./sort.ts";
+import { sortMessages } from "./sort.ts";
 import { staticAt } from "./static-row.ts";
 import type { StaticRow } from "./static-row.ts";
 import { StaticReader } from "./statics.ts";
 import type { Statics } from "./statics.ts";
+import { threadMessages } from "./thread.ts";
 
 const batchMessages = 256;
 const batchBytes = 1024 * 1024;
@@ -36,11 +41,24 @@ export function searchMessages(
     const mailbox = account.mailbox(request.mailbox);
     return engine.withSummary(account, mailbox, async (summary) => {
       const statics = new StaticReader(engine.rows, account.id, mailbox.id, summary);
-      const uids = await new Search(engine, statics, summary, signal).run(prepare(request.key));
+      const key = prepare(request.key);
+      const place = { account: account.id, mailbox: mailbox.id };
+      const all = summary.columns.uids();
+      const hint = await engine.searchHints?.narrow(place, summary.columns, all, key);
+      const found = await new Search(engine, statics, summary, signal).run(key, all, hint);
+      const listing: Listing = { engine, statics, summary, signal };
+      const uids =
+        request.sort === undefined ? found : await sortMessages(listing, found, request.sort);
+      const threads =
+        request.thread === undefined
+          ? undefined
+          : await threadMessages(listing, found, request.thread);
       engine.check(account, who);
-      if (request.wantModSeq !== true) return { uids };
-      const highest = highestModSeq(summary, uids);
-      return highest === 0 ? { uids } : { uids, highestModSeqOfResults: highest };
+      return {
+        uids,
+        ...(request.wantModSeq === true ? modSeqsOf(summary, uids) : {}),
+        ...(threads === undefined ? {} : { threads }),
+      };
     });
   });
 }
@@ -78,9 +96,11 @@ class Search {
     this.#sliceEndMs = engine.clock.monotonicMs() + sliceMs;
   }
 
-  async run(key: SearchKey): Promise<Uint32Array> {
-    // The mailbox may change while we wait: the list is of now, messages that go are passed over.
-    const all = this.#summary.columns.uids();
+  /**
+   * @param all the messages to look at: the mailbox may change while we wait, the list is of the
+   * beginning, messages that go are passed over.
+   */
+  async run(key: SearchKey, all: Uint32Array, hint: Hint | undefined): Promise<Uint32Array> {
     const found = new Uint32Array(all.length);
     let count = 0;
     const needs = needsOf(key);
@@ -92,7 +112,7 @@ class Search {
       for (let size = 0; at < end && unsure.length < batchMessages; at++) {
         const uid = all[at] ?? 0;
         const index = this.#summary.columns.indexOf(uid);
-        const verdict = index < 0 ? false : quickTest(key, this.#summary, index);
+        const verdict = index < 0 ? false : quickTest(key, this.#summary, index, hint, at);
         if (verdict === true) found[count++] = uid;
         else if (verdict === undefined) {
           unsure.push(uid);
@@ -205,31 +225,42 @@ function needsOf(key: SearchKey): Needs {
   }
 }
 
-/** What the columns alone can say; undefined: more has to be read. */
-function quickTest(key: SearchKey, summary: MailboxSummary, at: number): boolean | undefined {
+/**
+ * What the columns and the search index can say; undefined: more has to be read.
+ * @param spot the message's place in the list that the hint is about.
+ */
+function quickTest(
+  key: SearchKey,
+  summary: MailboxSummary,
+  at: number,
+  hint: Hint | undefined,
+  spot: number,
+): boolean | undefined {
   switch (key.kind) {
     case "and": {
       let verdict: boolean | undefined = true;
       for (const each of key.keys) {
-        const one = quickTest(each, summary, at);
+        const one = quickTest(each, summary, at, hint, spot);
         if (one === false) return false;
         if (one === undefined) verdict = undefined;
       }
       return verdict;
     }
     case "or": {
-      const a = quickTest(key.a, summary, at);
+      const a = quickTest(key.a, summary, at, hint, spot);
       if (a === true) return true;
-      const b = quickTest(key.b, summary, at);
+      const b = quickTest(key.b, summary, at, hint, spot);
       return b === true ? true : a === undefined || b === undefined ? undefined : false;
     }
     case "not": {
-      const inner = quickTest(key.key, summary, at);
+      const inner = quickTest(key.key, summary, at, hint, spot);
       return inner === undefined ? undefined : !inner;
     }
     case "header":
     case "body":
     case "text":
+      return hint?.rulesOut(key, spot) === true ? false : undefined;
+    case "threadId":
       return undefined;
     case "date":
       return key.of === "sent" ? undefined : dayMatches(key, columnDay(summary, at, key.of));
@@ -240,7 +271,7 @@ function quickTest(key: SearchKey, summary: MailboxSummary, at: number): boolean
 
 type ColumnKey = Exclude<
   SearchKey,
-  { kind: "and" | "or" | "not" | "header" | "body" | "text" | "date" }
+  { kind: "and" | "or" | "not" | "header" | "body" | "text" | "date" | "threadId" }
 >;
 
 function columnTest(key: ColumnKey, summary: MailboxSummary, at: number): boolean {
@@ -267,6 +298,8 @@ function columnTest(key: ColumnKey, summary: MailboxSummary, at: number): boolea
     }
     case "modseq":
       return (columns.modSeq[at] ?? 0) >= key.least;
+    case "emailId":
+      return emailIdOf(columns, at) === key.id;
     default:
       return unreachable(key);
   }
@@ -293,6 +326,8 @@ function fullTest(
       return text?.bodyHas(key.text) ?? false;
     case "text":
       return text?.textHas(key.text) ?? false;
+    case "threadId":
+      return threadIdOf(fixed, summary.columns, at) === key.id;
     case "date": {
       // RFC 9051 §6.4.4: the day that the Date: header names, whatever day it was elsewhere; without
       // one the internal date has to do.
@@ -319,11 +354,19 @@ function dayMatches(key: Extract<SearchKey, { kind: "date" }>, day: number): boo
   return key.op === "before" ? day < key.day : day >= key.day;
 }
 
-function highestModSeq(summary: MailboxSummary, uids: Uint32Array): number {
+/** RFC 7162 §3.1.5, RFC 4731 §3.2 */
+function modSeqsOf(summary: MailboxSummary, uids: Uint32Array): Omit<SearchOutcome, "uids"> {
+  const { columns } = summary;
   let highest = 0;
   for (const uid of uids) {
-    const at = summary.columns.indexOf(uid);
-    if (at >= 0) highest = Math.max(highest, summary.columns.modSeq[at] ?? 0);
+    const at = columns.indexOf(uid);
+    if (at >= 0) highest = Math.max(highest, columns.modSeq[at] ?? 0);
   }
-  return highest;
+  if (highest === 0) return {};
+  // One that was expunged meanwhile has none.
+  const modSeqOf = (uid: number): number => columns.modSeq[columns.indexOf(uid)] ?? highest;
+  return {
+    highestModSeqOfResults: highest,
+    endModSeqs: [modSeqOf(uids[0] ?? 0), modSeqOf(uids.at(-1) ?? 0)],
+  };
 }

@@ -10,6 +10,10 @@ const writer = new ByteWriter(16 * 1024);
 /** More than any zone that a header can name (`-9959`). */
 const zoneBias = 6000;
 
+/** What a row says of itself; rows from before References were kept have the first mark at most. */
+const has8bitMark = 1;
+const referencesMark = 2;
+
 /** What a static row holds; byte fields are views into the row. */
 export interface StaticRow {
   readonly sizeBytes: number;
@@ -20,6 +24,8 @@ export interface StaticRow {
   /** Its zone, minutes east of UTC. */
   readonly sentZone: number;
   readonly messageId: string;
+  /** As in the index; undefined in rows from before it was kept. */
+  readonly references: string | undefined;
   readonly has8bit: boolean;
   /** Part offsets, decoded by `readParts` when a section asks for them. */
   readonly parts: ByteReader;
@@ -34,7 +40,11 @@ export function encodeStatic(index: MessageIndex): Buffer {
   writer.f64(index.sentMs ?? Number.NaN);
   writer.varint(zoneBias + (index.sentZone ?? 0));
   writer.text(index.messageId ?? "");
-  writer.u8(index.has8bit === true ? 1 : 0);
+  const { references } = index;
+  writer.u8(
+    (index.has8bit === true ? has8bitMark : 0) | (references === undefined ? 0 : referencesMark),
+  );
+  if (references !== undefined) writer.text(references);
   writePart(index.root);
   return writer.take();
 }
@@ -44,7 +54,7 @@ export function staticAt(bytes: Buffer, start: number): StaticRow {
   return readStatic(new ByteReader(bytes, start));
 }
 
-/** Where a payload's ENVELOPE and BODYSTRUCTURE lie, without making an object for it. */
+/** Where a payload's ENVELOPE, BODYSTRUCTURE and date lie, without making an object for it. */
 export class ListingCursor {
   envelopeStart = 0;
   envelopeEnd = 0;
@@ -64,6 +74,11 @@ export class ListingCursor {
     this.bodyStructureStart = this.#at;
     this.bodyStructureEnd = this.#at + bodyStructureBytes;
     assert(this.bodyStructureEnd <= bytes.length, "a row has all its bytes");
+  }
+
+  /** Date: header in milliseconds UTC, behind the BODYSTRUCTURE; NaN when there is none. */
+  sentMs(bytes: Buffer): number {
+    return bytes.readDoubleBE(this.bodyStructureEnd);
   }
 
   #varint(bytes: Buffer): number {
@@ -86,7 +101,7 @@ export function readStatic(reader: ByteReader): StaticRow {
   const sentMs = reader.f64();
   const sentZone = reader.varint() - zoneBias;
   const messageId = reader.text();
-  const has8bit = reader.u8() === 1;
+  const marks = reader.u8();
   return {
     sizeBytes,
     envelope,
@@ -94,7 +109,8 @@ export function readStatic(reader: ByteReader): StaticRow {
     sentMs: Number.isNaN(sentMs) ? undefined : sentMs,
     sentZone,
     messageId,
-    has8bit,
+    references: (marks & referencesMark) === 0 ? undefined : reader.text(),
+    has8bit: (marks & has8bitMark) !== 0,
     parts: reader,
   };
 }

@@ -11,6 +11,7 @@ import { mailboxTests } from "./mail-store-mailboxes.ts";
 import { messageTests } from "./mail-store-messages.ts";
 import { modelTests } from "./mail-store-model.ts";
 import { searchTests } from "./mail-store-search.ts";
+import { sortTests } from "./mail-store-sort.ts";
 import { spoolTests } from "./mail-store-spool.ts";
 import { transferTests } from "./mail-store-transfer.ts";
 
@@ -49,6 +50,7 @@ export function mailStoreConformance(
     fetchTests(use);
     transferTests(use);
     searchTests(use);
+    sortTests(use);
     modelTests(use, options.modelRuns ?? 100);
   });
 }

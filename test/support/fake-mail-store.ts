@@ -21,7 +21,7 @@ import * as tree from "./fake/mailbox-tree.ts";
 import { applyFlags, copyMessages, deliverTo, moveMessages } from "./fake/messages.ts";
 import { Outcomes } from "./fake/outcomes.ts";
 import { FakeUnconfirmed } from "./fake/unconfirmed.ts";
-import { matches } from "./fake/search.ts";
+import { searchOutcome } from "./fake/search.ts";
 
 const pieceBytesMax = 64 * 1024;
 
@@ -237,10 +237,7 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
   ): Promise<Mail.SearchOutcome> {
     await turn(signal);
     const mailbox = tree.mailboxById(this.accountOf(who), request.mailbox);
-    const found = mailbox.messages.filter((message) => matches(message, request.key));
-    const uids = Uint32Array.from(found, ({ uid }) => uid);
-    if (request.wantModSeq !== true || found.length === 0) return { uids };
-    return { uids, highestModSeqOfResults: Math.max(...found.map((message) => message.modSeq)) };
+    return searchOutcome(mailbox.messages, request);
   }
 
   async append(

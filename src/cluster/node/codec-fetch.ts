@@ -19,6 +19,7 @@ const itemNames = [
   "emailId",
   "threadId",
   "preview",
+  "previewLazy",
 ] as const;
 const sectionKinds: readonly FetchSection["kind"][] = [
   "body",

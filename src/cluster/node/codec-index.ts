@@ -16,18 +16,26 @@ const zoneMinutesMax = 99 * 60 + 59;
 const partDepthMax = 200;
 
 /** Which optional fields follow. */
-const has = { sentMs: 1, sentZone: 2, messageId: 4, has8bit: 8, is8bit: 16 } as const;
+const has = {
+  sentMs: 1,
+  sentZone: 2,
+  messageId: 4,
+  has8bit: 8,
+  is8bit: 16,
+  references: 32,
+} as const;
 const partHas = { charset: 1, children: 2, message: 4 } as const;
 
 export function encodeIndex(index: MessageIndex): Uint8Array {
   return packed((out) => {
-    const { sentMs, sentZone, messageId, has8bit } = index;
+    const { sentMs, sentZone, messageId, has8bit, references } = index;
     out.varint(
       (sentMs === undefined ? 0 : has.sentMs) |
         (sentZone === undefined ? 0 : has.sentZone) |
         (messageId === undefined ? 0 : has.messageId) |
         (has8bit === undefined ? 0 : has.has8bit) |
-        (has8bit === true ? has.is8bit : 0),
+        (has8bit === true ? has.is8bit : 0) |
+        (references === undefined ? 0 : has.references),
     );
     out.varint(index.sizeBytes);
     out.bytes(index.envelope);
@@ -35,6 +43,7 @@ export function encodeIndex(index: MessageIndex): Uint8Array {
     if (sentMs !== undefined) out.f64(sentMs);
     if (sentZone !== undefined) out.varint(sentZone + zoneMinutesMax);
     if (messageId !== undefined) out.text(messageId);
+    if (references !== undefined) out.text(references);
     writePart(out, index.root);
   });
 }
@@ -50,12 +59,14 @@ export function decodeIndex(value: unknown): MessageIndex {
   const sentZone = (bits & has.sentZone) === 0 ? undefined : reader.varint() - zoneMinutesMax;
   if (sentZone !== undefined && sentZone > zoneMinutesMax) throw malformed("zone");
   const messageId = (bits & has.messageId) === 0 ? undefined : reader.text();
+  const references = (bits & has.references) === 0 ? undefined : reader.text();
   const root = readPart(reader, 0);
   reader.end();
   const index: Mutable<MessageIndex> = { sizeBytes, envelope, bodyStructure, root };
   if (sentMs !== undefined) index.sentMs = sentMs;
   if (sentZone !== undefined) index.sentZone = sentZone;
   if (messageId !== undefined) index.messageId = messageId;
+  if (references !== undefined) index.references = references;
   if ((bits & has.has8bit) !== 0) index.has8bit = (bits & has.is8bit) !== 0;
   return index;
 }

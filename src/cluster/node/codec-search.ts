@@ -19,6 +19,8 @@ const kinds: readonly SearchKey["kind"][] = [
   "size",
   "age",
   "modseq",
+  "emailId",
+  "threadId",
 ];
 const dateOf = ["internal", "sent", "saved"] as const;
 const dateOp = ["before", "on", "since"] as const;
@@ -55,6 +57,9 @@ export function encodeSearchKey(key: SearchKey): readonly unknown[] {
       return [code, ageOp.indexOf(key.op), key.seconds, key.nowMs];
     case "modseq":
       return [code, key.least];
+    case "emailId":
+    case "threadId":
+      return [code, key.id];
     default:
       return unreachable(key);
   }
@@ -96,6 +101,9 @@ export function decodeSearchKey(value: unknown, depth = 0): SearchKey {
     }
     case "modseq":
       return { kind, least: asCount(args[1], "modseq") };
+    case "emailId":
+    case "threadId":
+      return { kind, id: asText(args[1], "object id") };
     case undefined:
       throw malformed("search key");
     default:

@@ -27,13 +27,8 @@ import {
   statusMethod,
   subscribeMethod,
 } from "./methods-mailbox.ts";
-import {
-  copyMethod,
-  expungeMethod,
-  moveMethod,
-  searchMethod,
-  storeMethod,
-} from "./methods-message.ts";
+import { copyMethod, expungeMethod, moveMethod, storeMethod } from "./methods-message.ts";
+import { searchMethod } from "./method-search.ts";
 import { annotateMethod, annotationsMethod } from "./methods-annotations.ts";
 import { changeReadStateMethod, readGroupsMethod } from "./methods-group.ts";
 import { confirmMethod, decodeConfirm, spoolMethod } from "./methods-spool.ts";

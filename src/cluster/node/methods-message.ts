@@ -1,4 +1,5 @@
-// Calls about messages on the wire: STORE, EXPUNGE, COPY, MOVE, SEARCH. Streams are in mail-service.ts.
+// Calls about messages on the wire: STORE, EXPUNGE, COPY, MOVE. SEARCH is in method-search.ts, streams
+// are in mail-service.ts.
 
 import { modSeq, opId, uidMax, uidValidity } from "../../mail/ids.ts";
 import type { MailboxId, OpId } from "../../mail/ids.ts";
@@ -7,13 +8,10 @@ import type {
   CopyOutcome,
   CopyRequest,
   ExpungeOutcome,
-  SearchOutcome,
-  SearchRequest,
   StoreOutcome,
   StoreRequest,
 } from "../../mail/mail-store.ts";
 import type { UidSet } from "../../mail/uid-set.ts";
-import { decodeSearchKey, encodeSearchKey } from "./codec-search.ts";
 import {
   asMailboxId,
   decodeUidSet,
@@ -152,30 +150,3 @@ function copyOrMove(name: string): Method<CopyRequest, CopyOutcome> {
     },
   };
 }
-
-export const searchMethod: Method<SearchRequest, SearchOutcome> = {
-  name: "mail.search",
-  large: true,
-  encode: ({ mailbox, key, wantModSeq }) => ({
-    args: [mailbox, encodeSearchKey(key), wantModSeq ?? null],
-  }),
-  decode: (args) => {
-    const wantModSeq = asOptional(args[2], "modseq", asBoolean);
-    return {
-      mailbox: asMailboxId(args[0]),
-      key: decodeSearchKey(args[1]),
-      ...(wantModSeq === undefined ? {} : { wantModSeq }),
-    };
-  },
-  encodeReply: ({ uids, highestModSeqOfResults }) => ({
-    head: [highestModSeqOfResults ?? null],
-    body: packed((out) => writeAscending(out, uids)),
-  }),
-  decodeReply: ({ head, body }) => {
-    const highest = asOptional(asArray(head, "search outcome")[0], "modseq", asCount);
-    return {
-      uids: readAscending(new WireReader(body)),
-      ...(highest === undefined ? {} : { highestModSeqOfResults: highest }),
-    };
-  },
-};

@@ -17,6 +17,7 @@ export interface HeaderValues {
   readonly bcc?: string;
   readonly inReplyTo?: string;
   readonly messageId?: string;
+  readonly references?: string;
   readonly contentType?: string;
   readonly contentTransferEncoding?: string;
   readonly contentId?: string;
@@ -52,6 +53,7 @@ const wanted: readonly WantedField[] = (
     ["bcc", "bcc"],
     ["inReplyTo", "in-reply-to"],
     ["messageId", "message-id"],
+    ["references", "references"],
     ["contentType", "content-type"],
     ["contentTransferEncoding", "content-transfer-encoding"],
     ["contentId", "content-id"],

@@ -4,6 +4,7 @@
 
 import { Buffer, isAscii } from "node:buffer";
 import { parseMessageDate } from "../dates.ts";
+import { boundedReferences } from "../message-ids.ts";
 import type { MessageIndex } from "../message-index.ts";
 import { writeBodyStructure } from "./body-structure.ts";
 import { ByteWindow, countLf, cr, dash, indexOfLf, isTrailing, lf } from "./byte-window.ts";
@@ -91,6 +92,7 @@ export class MessageIndexer {
       root: partIndex(this.#root),
       ...(sent === undefined ? {} : { sentMs: sent.ms, sentZone: sent.zoneMinutes }),
       ...(messageId === undefined ? {} : { messageId }),
+      references: boundedReferences(oneLine(this.#rootHeader.references ?? "")),
       ...(this.#has8bit ? { has8bit: true } : {}),
     };
   }

@@ -8,7 +8,11 @@ import type {
   FetchRequest,
   FetchSection,
 } from "../../../src/mail/mail-store.ts";
+import type { PartIndex } from "../../../src/mail/message-index.ts";
+import { decodedPartText } from "../../../src/mail/mime/text.ts";
+import { previewText } from "../../../src/mail/preview-text.ts";
 import type { FakeMailbox, FakeMessage } from "./account.ts";
+import { threadIdOf } from "./search.ts";
 import { isDecodable, sectionBytes } from "./sections.ts";
 
 const pieceBytesMax = 64 * 1024;
@@ -68,8 +72,8 @@ function renderMessage(message: FakeMessage, items: FetchItems, recent: boolean)
   if (items.body === true) out.push(" BODY ", plainBody(message));
   if (items.saveDate === true) out.push(` SAVEDATE "${imapDate(message.savedMs, 0)}"`);
   if (items.emailId === true) out.push(` EMAILID (${message.emailId})`);
-  if (items.threadId === true) out.push(" THREADID NIL");
-  if (items.preview === true) out.push(" PREVIEW NIL");
+  if (items.threadId === true) out.push(` THREADID (${threadIdOf(message)})`);
+  if (items.preview === true) out.push(` PREVIEW ${preview(message)}`);
   for (const section of items.sections ?? []) out.push(...renderSection(message, section));
   return Buffer.concat(out.map((part) => (typeof part === "string" ? Buffer.from(part) : part)));
 }
@@ -83,6 +87,25 @@ function renderSection(message: FakeMessage, section: FetchSection): (string | U
   // RFC 3516 §4.2: literal8 only where there is a NUL.
   const mark = section.kind === "binary" && cut.includes(0) ? "~" : "";
   return [` ${section.label} ${mark}{${cut.length}}\r\n`, cut];
+}
+
+/** RFC 8970: the text of the first text part, blanks squeezed, at most 200 characters. */
+function preview(message: FakeMessage): string {
+  const part = firstText(message.index.root);
+  if (part === undefined) return '""';
+  const bytes = message.body.subarray(part.bodyStart, part.bodyEnd);
+  const text = previewText(decodedPartText(bytes, part));
+  if (/^[ -~]*$/.test(text)) return `"${text.replaceAll(/["\\]/g, "\\$&")}"`;
+  return `{${Buffer.byteLength(text)}}\r\n${text}`;
+}
+
+function firstText(part: PartIndex): PartIndex | undefined {
+  if (part.type.startsWith("text/")) return part;
+  for (const child of part.children ?? []) {
+    const found = firstText(child);
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 /** BODYSTRUCTURE without extension data, cut out of the full one by its parentheses. */

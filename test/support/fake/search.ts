@@ -5,13 +5,36 @@ import iconv from "iconv-lite";
 import { unreachable } from "../../../src/lib/assert.ts";
 import { uidSetHas } from "../../../src/mail/uid-set.ts";
 import type { PartIndex } from "../../../src/mail/message-index.ts";
+import type { SearchOutcome, SearchRequest } from "../../../src/mail/search.ts";
 import type { SearchKey } from "../../../src/mail/search-key.ts";
+import { messageIdsIn } from "../../../src/mail/message-ids.ts";
 import type { FakeMessage } from "./account.ts";
 import { decodedBody, fieldName, headerLines } from "./sections.ts";
+import { ancestors, field, sorted, threaded } from "./sort.ts";
 
 const dayMs = 86_400_000;
 
-export function matches(message: FakeMessage, key: SearchKey): boolean {
+/** What a SEARCH, SORT or THREAD finds. */
+export function searchOutcome(
+  messages: readonly FakeMessage[],
+  { key, sort, thread, wantModSeq }: SearchRequest,
+): SearchOutcome {
+  const matched = messages.filter((message) => matches(message, key));
+  const found = sort === undefined ? matched : sorted(matched, sort);
+  const [first, last] = [found[0], found.at(-1)];
+  return {
+    uids: Uint32Array.from(found, ({ uid }) => uid),
+    ...(thread === undefined ? {} : { threads: threaded(found, thread) }),
+    ...(wantModSeq !== true || first === undefined || last === undefined
+      ? {}
+      : {
+          highestModSeqOfResults: Math.max(...found.map((message) => message.modSeq)),
+          endModSeqs: [first.modSeq, last.modSeq],
+        }),
+  };
+}
+
+function matches(message: FakeMessage, key: SearchKey): boolean {
   switch (key.kind) {
     case "all":
       return true;
@@ -50,9 +73,21 @@ export function matches(message: FakeMessage, key: SearchKey): boolean {
     }
     case "modseq":
       return message.modSeq >= key.least;
+    case "emailId":
+      return message.emailId === key.id;
+    case "threadId":
+      return threadIdOf(message) === key.id;
     default:
       return unreachable(key);
   }
+}
+
+/** RFC 8474 §5.2: a name of the oldest message that this one says it belongs to. */
+export function threadIdOf(message: FakeMessage): string {
+  const root = ancestors(message)[0] ?? messageIdsIn(field(message, "message-id"))[0];
+  return `Tid-${Buffer.from(root ?? message.emailId)
+    .toString("hex")
+    .slice(0, 200)}`;
 }
 
 function dateMatches(message: FakeMessage, key: Extract<SearchKey, { kind: "date" }>): boolean {

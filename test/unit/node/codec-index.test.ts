@@ -32,6 +32,7 @@ const index = fc.record(
     sentMs: fc.maxSafeInteger(),
     sentZone: fc.integer({ min: -5999, max: 5999 }),
     messageId: text,
+    references: text,
     has8bit: fc.boolean(),
   },
   { requiredKeys: ["sizeBytes", "envelope", "bodyStructure", "root"] },
