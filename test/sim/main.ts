@@ -9,7 +9,7 @@ import { makePlan } from "./world/plan.ts";
 import { rules } from "./world/rules.ts";
 import type { Rule } from "./world/rules.ts";
 import { runSeed } from "./world/world.ts";
-import type { RunResult } from "./world/world.ts";
+import type { RunResult } from "./world/cluster.ts";
 
 const { values } = parseArgs({
   options: {

@@ -3,23 +3,11 @@
 
 import type { MemberId } from "../../../src/mail/ids.ts";
 import type { ReplicaAlarm } from "../../../src/cluster/protocol/replica-types.ts";
-import type { ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
 import { entryAt, hashOf } from "./disk.ts";
 import type { ShardImage, SimEntry } from "./disk.ts";
-import type { RingId } from "../../../src/cluster/protocol/ring-types.ts";
-import type { SimGateway } from "./gateway.ts";
 import type { NodeProcess, Shown } from "./node-process.ts";
+import { InvariantViolation } from "./violation.ts";
 import type { World } from "./world.ts";
-
-export class InvariantViolation extends Error {
-  override readonly name = "InvariantViolation";
-  readonly invariant: string;
-
-  constructor(invariant: string, what: string) {
-    super(`${invariant}: ${what}`);
-    this.invariant = invariant;
-  }
-}
 
 interface ShardFacts {
   /** Committed content, by lsn: the first copy to apply it says what it is. */
@@ -29,7 +17,6 @@ interface ShardFacts {
   acked: Shown;
   /** Acknowledged operations: where they are. */
   readonly ackedOps: Map<number, Shown>;
-  epoch: number;
   /** Committed up to here, each entry on enough disks at that time. */
   safeLsn: number;
 }
@@ -39,7 +26,6 @@ export class Checker {
   readonly #shards: ShardFacts[] = [];
   acks = 0;
   reads = 0;
-  configs = 0;
   slowestMs = 0;
 
   constructor(world: World, shards: number) {
@@ -50,7 +36,6 @@ export class Checker {
         lsnOf: new Map(),
         acked: { lsn: 0, hash: 0 },
         ackedOps: new Map(),
-        epoch: 1,
         safeLsn: 0,
       });
     }
@@ -159,45 +144,6 @@ export class Checker {
     }
   }
 
-  /** Of one ring there is one token: two that hold it at the same time go by different rings. */
-  holding(gateway: SimGateway, { term, maker }: RingId): void {
-    for (const other of this.#world.gateways) {
-      const state = other === gateway ? undefined : other.process?.ring.state;
-      if (state?.acting !== true || state.ring.term !== term || state.ring.maker !== maker)
-        continue;
-      this.#fail("ring", `${gateway.name} and ${other.name} both hold the token of ring ${term}`);
-    }
-  }
-
-  /** All gateways are on one ring, with one token. */
-  isRingWhole(): boolean {
-    const states = this.#world.gateways.flatMap(({ process }) => process?.ring.state ?? []);
-    const [first] = states;
-    if (first === undefined) return false;
-    const all = this.#world.gateways.map(({ member }) => member).toSorted();
-    const holders = states.filter(({ phase }) => phase === "hold" || phase === "sent");
-    return (
-      holders.length <= 1 &&
-      states.every(
-        ({ ring, order }) =>
-          ring.term === first.ring.term &&
-          ring.maker === first.ring.maker &&
-          order.join() === all.join(),
-      )
-    );
-  }
-
-  /** I7: the coordinator's history. */
-  history(before: ShardConfig | undefined, after: ShardConfig): void {
-    const facts = this.#facts(after.shard);
-    this.configs += 1;
-    this.#world.trace(() => `table ${describe(after)}`);
-    if (after.epoch !== (before?.epoch ?? 0) + 1 || after.epoch <= facts.epoch) {
-      this.#fail("I7", `epoch ${after.epoch} of shard ${after.shard} follows ${facts.epoch}`);
-    }
-    facts.epoch = after.epoch;
-  }
-
   /** I13: a request of a run without faults. */
   request(shard: number, tookMs: number, answered: boolean): void {
     this.slowestMs = Math.max(this.slowestMs, tookMs);
@@ -266,13 +212,4 @@ function holds(image: ShardImage | undefined, lsn: number, hash: number): boolea
   if (image === undefined) return false;
   const inTail = image.tail !== undefined && hashOf(image.tail, lsn) === hash;
   return inTail || hashOf(image.main, lsn) === hash;
-}
-
-export function describe(config: ShardConfig): string {
-  const { shard, epoch, primary, secondaries, former = [] } = config;
-  const members = secondaries.map(
-    ({ node, full, fromLsn }) => `${node}${full ? "" : `(${fromLsn}…)`}`,
-  );
-  const gone = former.length === 0 ? "" : ` former ${former.map(({ node }) => node).join()}`;
-  return `shard ${shard} epoch ${epoch}: ${primary.node} + ${members.join(", ") || "nobody"}${gone}`;
 }

@@ -2,9 +2,11 @@
 // with the same number through right and wrong members until it is answered or given up.
 
 import type { Lsn } from "../../../src/mail/ids.ts";
+import type { Client } from "./cluster.ts";
 import type { GatewayProcess } from "./gateway.ts";
 import type { NodeProcess, Shown } from "./node-process.ts";
 import type { SimNode } from "./node.ts";
+import type { World } from "./world.ts";
 
 const tryMs = 700;
 const giveUpMs = 12_000;
@@ -15,13 +17,15 @@ type Answer =
   | { readonly kind: "refused" }
   | { readonly kind: "unknown" };
 
-export class SimClient {
+export class SimClient implements Client {
+  readonly #world: World;
   readonly #gateway: GatewayProcess;
   /** Of the try under way: answers of earlier ones are void. */
   #attempt = 0;
   #abandoned = false;
 
-  constructor(gateway: GatewayProcess) {
+  constructor(world: World, gateway: GatewayProcess) {
+    this.#world = world;
     this.#gateway = gateway;
   }
 
@@ -31,7 +35,8 @@ export class SimClient {
   }
 
   next(): void {
-    const { world, life } = this.#gateway;
+    const { life } = this.#gateway;
+    const world = this.#world;
     if (this.#abandoned || world.quiet) return;
     const shard = world.draws.below(world.plan.shards);
     const isWrite = world.draws.chance(0.65);
@@ -46,7 +51,8 @@ export class SimClient {
   }
 
   #try(shard: number, op: number, atMs: number, done: (answered: boolean) => void): void {
-    const { world, life } = this.#gateway;
+    const { life } = this.#gateway;
+    const world = this.#world;
     if (this.#abandoned) return;
     if (world.schedule.nowMs - atMs > giveUpMs) {
       done(false);
@@ -98,7 +104,7 @@ export class SimClient {
   }
 
   #choose(shard: number): SimNode | undefined {
-    const { world } = this.#gateway;
+    const world = this.#world;
     if (world.draws.chance(world.plan.wrongMember)) return world.draws.pick(world.nodes);
     const config = this.#gateway.configOf(shard);
     return config === undefined ? undefined : world.nodeOf(config.primary.node);

@@ -3,10 +3,9 @@
 
 import type { SimGateway } from "./gateway.ts";
 import type { Machine } from "./machine.ts";
-import type { SimNode } from "./node.ts";
 import { faultKinds } from "./plan.ts";
 import type { FaultKind } from "./plan.ts";
-import type { World } from "./world.ts";
+import type { Cluster, NodeMachine } from "./cluster.ts";
 
 /** Faults of the network, disk or coordinator that are there all the time are no events. */
 const lasting: readonly FaultKind[] = [
@@ -22,12 +21,12 @@ const lasting: readonly FaultKind[] = [
 ];
 
 export class Faults {
-  readonly #world: World;
+  readonly #world: Cluster;
   readonly #kinds: readonly FaultKind[];
   readonly #frozen = new Map<Machine, () => void>();
   #over = false;
 
-  constructor(world: World) {
+  constructor(world: Cluster) {
     this.#world = world;
     this.#kinds = faultKinds.filter(
       (kind) => world.plan.faults.has(kind) && !lasting.includes(kind),
@@ -46,7 +45,7 @@ export class Faults {
   }
 
   /** One of the moments after which a crash is most telling. */
-  point(node: SimNode): void {
+  point(node: NodeMachine): void {
     const { plan, draws } = this.#world;
     if (this.#over || !plan.faults.has("crashPoints") || !draws.chance(0.1)) return;
     const lastsMs = draws.skewed(10, 1000);
@@ -63,8 +62,7 @@ export class Faults {
     coordinator.faults = { ...plan.coordinator, unknown: 0, watchMsMax: 20 };
     coordinator.down = 0;
     for (const node of nodes) {
-      node.disk.sickUntilMs = 0;
-      node.disk.faults = { ...node.disk.faults, slow: 0 };
+      node.heal();
       node.draining = false;
       node.start();
     }
@@ -106,7 +104,7 @@ export class Faults {
         return;
       }
       case "slowDisk":
-        node.disk.sickUntilMs = this.#world.schedule.nowMs + lastsMs;
+        node.sicken(this.#world.schedule.nowMs + lastsMs);
         return;
       case "coordinatorOut":
         coordinator.down += 1;
@@ -119,7 +117,7 @@ export class Faults {
     }
   }
 
-  #operate(kind: FaultKind, node: SimNode, gateway: SimGateway, lastsMs: number): void {
+  #operate(kind: FaultKind, node: NodeMachine, gateway: SimGateway, lastsMs: number): void {
     const { draws, coordinator } = this.#world;
     const config = draws.pick([...coordinator.table.values()]);
     if (config === undefined) return;
@@ -152,7 +150,7 @@ export class Faults {
     this.#later(lastsMs, () => machine.start());
   }
 
-  #wipe(node: SimNode, lastsMs: number): void {
+  #wipe(node: NodeMachine, lastsMs: number): void {
     if (!node.alive || !this.#isSpare(node)) return;
     this.#frozen.get(node)?.();
     node.kill(this.#world.draws.chance(0.5));
@@ -161,7 +159,7 @@ export class Faults {
   }
 
   /** Never comes back; only while enough others are left. */
-  #loseForGood(node: SimNode): void {
+  #loseForGood(node: NodeMachine): void {
     const left = this.#world.nodes.filter((one) => one !== node && !one.gone);
     if (left.length < 2 || !node.alive || !this.#isSpare(node)) return;
     this.#frozen.get(node)?.();
@@ -171,7 +169,7 @@ export class Faults {
   }
 
   /** Each shard has another complete copy, by the table, on a disk that is what the table says. */
-  #isSpare(node: SimNode): boolean {
+  #isSpare(node: NodeMachine): boolean {
     for (const { primary, secondaries } of this.#world.coordinator.table.values()) {
       const complete = [primary, ...secondaries.filter((one) => one.full)];
       const others = complete.filter((one) => {
@@ -201,7 +199,7 @@ export class Faults {
     this.#world.schedule.after(lastsMs, end);
   }
 
-  #partition(kind: FaultKind, node: SimNode, lastsMs: number): void {
+  #partition(kind: FaultKind, node: NodeMachine, lastsMs: number): void {
     const { nodes, gateways, draws } = this.#world;
     const everyone: readonly Machine[] = [...nodes, ...gateways];
     const others = everyone.filter((one) => one !== node);

@@ -10,21 +10,25 @@ import type {
   ManagerEffect,
   ManagerEvent,
   ManagerOrder,
+  ShardReport,
 } from "../../../src/cluster/protocol/manager-types.ts";
 import type { RingView } from "../../../src/cluster/protocol/ring-types.ts";
 import { hasWork } from "../../../src/cluster/node/manager-work.ts";
 import type { Copy, ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
-import { SimClient } from "./client.ts";
 import type { Presence } from "./coordinator.ts";
 import type { Life } from "./life.ts";
 import { Machine } from "./machine.ts";
 import type { Station } from "./network.ts";
-import type { NodeProcess, NodeReport } from "./node-process.ts";
-import type { SimNode } from "./node.ts";
 import { SimPulse } from "./pulse.ts";
 import { SimRing } from "./ring.ts";
 import type { SimSocket } from "./socket.ts";
-import type { World } from "./world.ts";
+import type { Client, Cluster, ManagedNode, NodeMachine } from "./cluster.ts";
+
+/** What a gateway hears of a node. */
+export interface NodeReport {
+  readonly linked: readonly MemberId[];
+  readonly reports: readonly ShardReport[];
+}
 
 type EffectOf<K extends ManagerEffect["kind"]> = Extract<ManagerEffect, { kind: K }>;
 
@@ -58,11 +62,11 @@ export class SimGateway extends Machine {
 export class GatewayProcess {
   readonly machine: SimGateway;
   readonly life: Life;
-  readonly world: World;
+  readonly world: Cluster;
   readonly pulse: SimPulse;
   readonly ring: SimRing;
   readonly #manager;
-  readonly #clients: SimClient[] = [];
+  readonly #clients: Client[] = [];
   readonly #linksDown = new Set<MemberId>();
   #wanted = false;
   #order = "";
@@ -111,7 +115,7 @@ export class GatewayProcess {
       this.#judge();
     });
     for (let at = 0; at < world.plan.clientsPerGateway; at++) {
-      const client = new SimClient(this);
+      const client = world.makeClient(this);
       this.#clients.push(client);
       life.main.after(world.draws.between(50, 300), () => client.next());
     }
@@ -248,7 +252,7 @@ export class GatewayProcess {
   }
 
   /** Runs at the node if its store is the one meant; then `back` runs here, if the link holds. */
-  #call(to: MemberId, run: (node: NodeProcess) => void): void {
+  #call(to: MemberId, run: (node: ManagedNode) => void): void {
     const node = this.world.nodeOf(to);
     if (node === undefined) return;
     this.world.network.send(this.machine, node, () => {
@@ -256,7 +260,7 @@ export class GatewayProcess {
     });
   }
 
-  #back(node: NodeProcess, event: ManagerEvent): void {
+  #back(node: ManagedNode, event: ManagerEvent): void {
     this.world.network.send(node.machine, this.machine, () => {
       this.#step({ ...event, nowMs: this.nowMs });
     });
@@ -293,7 +297,7 @@ export class GatewayProcess {
   #graft(effect: EffectOf<"graft">): void {
     const { to, shard, epoch } = effect;
     this.#call(to.node, (node) => {
-      node.graft(shard, { ...effect, from: effect.from.node }, (position) => {
+      node.graft(shard, effect, (position) => {
         this.#back(node, { kind: "graftAnswer", shard, epoch, from: to, position, nowMs: 0 });
       });
     });
@@ -324,7 +328,12 @@ export class GatewayProcess {
   }
 }
 
-function factsOf(machine: SimNode, node: MemberId, store: StoreId, incarnation: number): MailNode {
+function factsOf(
+  machine: NodeMachine,
+  node: MemberId,
+  store: StoreId,
+  incarnation: number,
+): MailNode {
   const { draining, index } = machine;
   const failureDomain = String(index % 2);
   return { node, store, incarnation, failureDomain, draining, degraded: false, load: 0 };

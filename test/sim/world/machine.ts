@@ -5,10 +5,10 @@ import type { MemberId } from "../../../src/mail/ids.ts";
 import { Life } from "./life.ts";
 import type { Station } from "./network.ts";
 import type { SimSocket } from "./socket.ts";
-import type { World } from "./world.ts";
+import type { Cluster } from "./cluster.ts";
 
 export abstract class Machine implements Station {
-  readonly world: World;
+  readonly world: Cluster;
   readonly index: number;
   readonly name: string;
   readonly member: MemberId;
@@ -20,7 +20,7 @@ export abstract class Machine implements Station {
   /** Never comes back. */
   gone = false;
 
-  constructor(world: World, index: number, member: MemberId, rate: number) {
+  constructor(world: Cluster, index: number, member: MemberId, rate: number) {
     this.world = world;
     this.index = index;
     this.name = member;

@@ -14,6 +14,7 @@ import { defaultLimits } from "../../../src/cluster/protocol/replica-state.ts";
 import type { ReplicaAlarm, ReplicaMessage } from "../../../src/cluster/protocol/replica-types.ts";
 import { roleOf } from "../../../src/cluster/protocol/shard-config.ts";
 import type { ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
+import type { GraftOrder, ManagedNode } from "./cluster.ts";
 import { copyShard, recover } from "./copy.ts";
 import { SimLog, endOf, hashOf } from "./disk.ts";
 import type { Disk } from "./disk.ts";
@@ -35,13 +36,7 @@ export interface Shown {
   readonly hash: number;
 }
 
-/** What a gateway hears of a node. */
-export interface NodeReport {
-  readonly linked: readonly MemberId[];
-  readonly reports: readonly ShardReport[];
-}
-
-export class NodeProcess {
+export class NodeProcess implements ManagedNode {
   readonly machine: SimNode;
   readonly life: Life;
   readonly world: World;
@@ -258,16 +253,7 @@ export class NodeProcess {
     return positionOf(state);
   }
 
-  graft(
-    shard: number,
-    at: {
-      readonly epoch: Epoch;
-      readonly from: MemberId;
-      readonly throughLsn: number;
-      readonly throughHash: number;
-    },
-    answer: (at: Position | undefined) => void,
-  ): void {
+  graft(shard: number, at: GraftOrder, answer: (at: Position | undefined) => void): void {
     const shell = this.#shells.get(shard);
     if (shell === undefined) {
       answer(undefined);
@@ -278,7 +264,7 @@ export class NodeProcess {
     const event = {
       kind: "graft",
       epoch,
-      from,
+      from: from.node,
       throughLsn,
       throughHash,
       nowMs: this.nowMs,

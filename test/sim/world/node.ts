@@ -6,18 +6,18 @@ import type { Copy } from "../../../src/cluster/protocol/shard-config.ts";
 import { Disk } from "./disk.ts";
 import type { DiskFaults } from "./disk.ts";
 import type { Life } from "./life.ts";
-import { Machine } from "./machine.ts";
+import { NodeMachine } from "./cluster.ts";
 import type { Station } from "./network.ts";
 import { NodeProcess } from "./node-process.ts";
 import type { SimSocket } from "./socket.ts";
 import type { World } from "./world.ts";
 
-export class SimNode extends Machine {
+export class SimNode extends NodeMachine {
+  declare readonly world: World;
   readonly disk: Disk;
   /** So many entries below the applied one can still be fed from the log. */
   readonly logWindow: number;
   process: NodeProcess | undefined;
-  draining = false;
 
   constructor(
     world: World,
@@ -52,6 +52,15 @@ export class SimNode extends Machine {
   protected end(): void {
     this.process?.log.crash();
     this.process = undefined;
+  }
+
+  sicken(untilMs: number): void {
+    this.disk.sickUntilMs = untilMs;
+  }
+
+  heal(): void {
+    this.disk.sickUntilMs = 0;
+    this.disk.faults = { ...this.disk.faults, slow: 0 };
   }
 
   /** Its data folder is lost while it is down. */

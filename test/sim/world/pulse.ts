@@ -16,7 +16,7 @@ import type {
   Hold,
 } from "../../../src/cluster/protocol/heartbeat-types.ts";
 import type { Life } from "./life.ts";
-import type { World } from "./world.ts";
+import type { Cluster } from "./cluster.ts";
 import type { Machine } from "./machine.ts";
 import type { PulseMessage } from "../../../src/cluster/pulse/packet-codec.ts";
 import type { RingMessage } from "../../../src/cluster/protocol/ring-types.ts";
@@ -29,7 +29,7 @@ export class SimPulse {
   readonly socket: SimSocket;
   /** What is the ring's. */
   onRing: ((from: MemberId, message: RingMessage) => void) | undefined;
-  readonly #world: World;
+  readonly #world: Cluster;
   readonly #life: Life;
   readonly #state: ReturnType<typeof makeHeartbeat>;
   readonly #leases = new Map<string, { readonly epoch: Epoch; readonly startMs: number }>();
@@ -42,7 +42,7 @@ export class SimPulse {
   #lastMs: number;
 
   constructor(
-    world: World,
+    world: Cluster,
     machine: Machine,
     life: Life,
     onReach: (member: MemberId, heard: boolean) => void,

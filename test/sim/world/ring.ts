@@ -11,9 +11,10 @@ import type {
   RingView,
 } from "../../../src/cluster/protocol/ring-types.ts";
 import type { Life } from "./life.ts";
+import { checkHolder } from "./ring-checker.ts";
 import type { SimSocket } from "./socket.ts";
 import type { SimGateway } from "./gateway.ts";
-import type { World } from "./world.ts";
+import type { Cluster } from "./cluster.ts";
 
 /** A message from one thread to the other. */
 const betweenThreadsMs = 0.05;
@@ -28,7 +29,7 @@ export interface RingEars {
 
 export class SimRing {
   readonly state: RingState;
-  readonly #world: World;
+  readonly #world: Cluster;
   readonly #machine: SimGateway;
   readonly #life: Life;
   readonly #socket: SimSocket;
@@ -101,7 +102,7 @@ export class SimRing {
         return;
       }
       case "acting":
-        if (effect.acting) this.#world.checker.holding(this.#machine, this.state.ring);
+        if (effect.acting) checkHolder(this.#machine, this.state.ring);
         this.#life.main.after(betweenThreadsMs, () => this.#ears.acting(this.state.acting));
         return;
       case "order":

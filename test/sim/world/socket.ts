@@ -7,7 +7,7 @@ import type { PulseMessage } from "../../../src/cluster/pulse/packet-codec.ts";
 import { PacketSeal } from "../../../src/cluster/pulse/packet-seal.ts";
 import type { Life } from "./life.ts";
 import type { Machine } from "./machine.ts";
-import type { World } from "./world.ts";
+import type { Cluster } from "./cluster.ts";
 
 /** Signed bytes on their way, or in the attacker's hands. */
 interface Packet {
@@ -27,7 +27,7 @@ const keptMax = 40;
 const repeatAfterMsMax = 3000;
 
 export class SimSocket {
-  readonly #world: World;
+  readonly #world: Cluster;
   readonly #machine: Machine;
   readonly #life: Life;
   readonly #take: Take;
@@ -36,7 +36,7 @@ export class SimSocket {
   readonly #taken = new Set<number>();
   #knownLives = 0;
 
-  constructor(world: World, machine: Machine, life: Life, take: Take) {
+  constructor(world: Cluster, machine: Machine, life: Life, take: Take) {
     this.#world = world;
     this.#machine = machine;
     this.#life = life;
@@ -76,8 +76,8 @@ export class SimSocket {
     const opened = seal.open(Buffer.from(packet.bytes));
     if (!opened.ok) return;
     const what = `${this.#machine.name} takes a ${opened.message.kind} of ${opened.from}`;
-    if (!packet.genuine) this.#world.checker.fail("I12", `${what} that was forged`);
-    if (this.#taken.has(packet.number)) this.#world.checker.fail("I12", `${what} twice`);
+    if (!packet.genuine) this.#world.fail("I12", `${what} that was forged`);
+    if (this.#taken.has(packet.number)) this.#world.fail("I12", `${what} twice`);
     this.#taken.add(packet.number);
     this.#take(opened.from, opened.message);
   }
@@ -97,11 +97,11 @@ export class SimSocket {
 
 /** Somebody on the wire who sees every packet, and has no key. */
 export class Attacker {
-  readonly #world: World;
+  readonly #world: Cluster;
   readonly #kept: Packet[] = [];
   #packets = 0;
 
-  constructor(world: World) {
+  constructor(world: Cluster) {
     this.#world = world;
   }
 
