@@ -22,6 +22,7 @@ import { RecentRemovals } from "./recent-removals.ts";
 import type { DiskRoom } from "./disk-room.ts";
 import type { RegistrationFeed } from "./registration-feed.ts";
 import { SpoolUsage } from "./spool-usage.ts";
+import type { SearchHints } from "./search-hints.ts";
 import { spoolRows, unspoolRows } from "./spool-rows.ts";
 import { UnconfirmedDeliveries } from "./unconfirmed.ts";
 import type { Repairs } from "./repairs.ts";
@@ -57,6 +58,8 @@ export class Engine {
   readonly spoolUsage: SpoolUsage;
   readonly pending = new PendingOps();
   readonly removals = new RecentRemovals();
+  /** The search index; absent: every message is read through. */
+  searchHints: SearchHints | undefined;
   /** One change of a shard's names or account list at a time. */
   readonly #shardLocks = new Map<ShardId, AccountLock>();
   /** Time of the newest entry, by shard. */
@@ -120,6 +123,7 @@ export class Engine {
           op.kind === "add" ? { ...op, messages: addedRows(entry, op.messages) } : op,
         );
         this.#applyOps(entry, payload.change.account, ops);
+        this.#tellIndex(payload.change.account, ops);
         break;
       }
       case "claim":
@@ -284,8 +288,19 @@ export class Engine {
     this.feed.restart(shard);
   }
 
+  #tellIndex(account: AccountId, ops: readonly Op[]): void {
+    if (this.searchHints === undefined) return;
+    for (const op of ops) {
+      if (op.kind === "gone") this.searchHints.gone(account, op.mailbox);
+      if (op.kind !== "add") continue;
+      const bytes = op.messages.reduce((sum, { size }) => sum + size, 0);
+      this.searchHints.added(account, op.mailbox, op.messages.length, bytes);
+    }
+  }
+
   #applyDelivery(entry: Entry, payload: DeliverPayload): void {
     for (const to of payload.recipients) {
+      this.searchHints?.added(to.account, to.mailbox, 1, payload.size);
       // Nearly always so on a secondary: its rows are all that there is to change.
       if (!this.accounts.holds(to.account)) continue;
       this.#applyOps(entry, to.account, [

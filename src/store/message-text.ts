@@ -5,14 +5,12 @@ import { isAscii } from "node:buffer";
 import { asBuffer } from "../lib/bytes.ts";
 import { searchNormalise } from "../mail/charset/unicode.ts";
 import type { PartIndex } from "../mail/message-index.ts";
-import { decodedHeaderText, decodedPartText } from "../mail/mime/text.ts";
+import { decodedHeaderText } from "../mail/mime/text.ts";
 import type { Body } from "./bodies.ts";
 import type { Engine } from "./engine.ts";
+import { forPieces, pieceText } from "./message-pieces.ts";
 import { readParts } from "./static-row.ts";
 import type { StaticRow } from "./static-row.ts";
-
-/** Of a larger text part only the beginning is searched. */
-const partBytesMax = 16 * 1024 * 1024;
 
 /** A header, or with `part` the body of a text part; its text once it was needed. */
 interface Piece {
@@ -93,32 +91,13 @@ export class MessageText {
   }
 }
 
-type UsePiece = (start: number, end: number, part: PartIndex | undefined) => void;
-
-/** The headers of inner parts and the bodies of text parts, in order. */
-function forPieces(part: PartIndex, use: UsePiece): void {
-  const inner = part.children ?? (part.message === undefined ? undefined : [part.message]);
-  if (inner !== undefined) {
-    for (const child of inner) {
-      use(child.headerStart, child.bodyStart, undefined);
-      forPieces(child, use);
-    }
-  } else if (part.type.startsWith("text/")) {
-    use(part.bodyStart, Math.min(part.bodyEnd, part.bodyStart + partBytesMax), part);
-  }
-}
-
 function pieceHas(piece: Piece, text: string): boolean {
   if (piece.text === undefined && isWord.test(text) && lacksWord(piece, text)) return false;
   return textOf(piece).includes(text);
 }
 
 function textOf(piece: Piece): string {
-  piece.text ??= searchNormalise(
-    piece.part === undefined
-      ? (decodedHeaderText(piece.bytes) ?? "")
-      : decodedPartText(piece.bytes, piece.part),
-  );
+  piece.text ??= pieceText(piece.bytes, piece.part);
   return piece.text;
 }
 

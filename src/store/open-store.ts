@@ -31,6 +31,9 @@ import { defaultScrubLimits, Scrubber } from "./scrubber.ts";
 import type { ScrubLimits } from "./scrubber.ts";
 import { StoreCopies } from "./store-copies.ts";
 import { RegistrationFeed } from "./registration-feed.ts";
+import { disposableAt } from "./search-index/index-rows.ts";
+import { SearchIndex } from "./search-index/search-index.ts";
+import type { SearchIndexOptions } from "./search-index/search-index.ts";
 import { SpoolDrain } from "./spool-drain.ts";
 import { beginRow, endRow, openRow } from "./row.ts";
 import { Upkeep } from "./upkeep.ts";
@@ -80,6 +83,8 @@ export interface OpenStoreOptions {
   readonly scrub?: Partial<ScrubLimits>;
   /** Hears of each damaged row, body or blob that a read or the scrubber found. */
   readonly onDamage?: (kind: DamageKind, what: string, outcome: Mended) => void;
+  /** Where the search index lies; absent: none is kept, searches read every message. */
+  readonly searchIndex?: SearchIndexOptions;
   /** Time between checkpoints, 5 s by default; one is made at every new segment, too. */
   readonly checkpointEveryMs?: number;
 }
@@ -92,10 +97,27 @@ export interface OpenedStore extends StoreParts {
   readonly garbage: BodyGarbage;
   /** Reads everything through, once a week. */
   readonly scrubber: Scrubber;
+  readonly searchIndex: SearchIndex | undefined;
   /** Makes everything applied durable in the index and moves CHECKPOINT. */
   checkpoint(): Promise<void>;
   /** Waits for what is under way, writes a last checkpoint, closes log and index. */
   close(): Promise<void>;
+}
+
+/** The search index in the folder `path`, in blocks of the size in which its rows are read. */
+export function searchIndexAt(path: string): SearchIndexOptions {
+  const open = (): Promise<Database> => {
+    const db = new Level<Buffer, Buffer>(path, {
+      keyEncoding: "buffer",
+      valueEncoding: "buffer",
+      writeBufferSize: 8 * 1024 * 1024,
+      maxFileSize: 16 * 1024 * 1024,
+      cacheSize: 16 * 1024 * 1024,
+      blockSize: 16 * 1024,
+    });
+    return db.open().then(() => db);
+  };
+  return { database: disposableAt(path, open) };
 }
 
 /** Opens LevelDB with the settings that were measured. */
@@ -152,6 +174,8 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
   const scrubLimits = { ...defaultScrubLimits, ...options.scrub };
   const scrubber = new Scrubber({ engine, log, blobs, repairs, disk, clock }, scrubLimits);
   if (options.scrub !== undefined) await scrubber.start();
+  const mayBuild = (): boolean => room.level === "ample" && !upkeep.held;
+  const searchIndex = await openSearchIndex(options, engine, mayBuild);
   upkeep.start();
   room.start();
   return {
@@ -162,12 +186,14 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
     upkeep,
     garbage,
     scrubber,
+    searchIndex,
     checkpoint: async () => {
       await log.checkpoint();
     },
     close: async () => {
       await drain?.stop();
       await scrubber.stop();
+      await searchIndex?.stop();
       await upkeep.stop();
       await room.stop();
       await engine.accounts.stop();
@@ -177,6 +203,18 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
       await index.close();
     },
   };
+}
+
+async function openSearchIndex(
+  { searchIndex, random }: OpenStoreOptions,
+  engine: Engine,
+  mayBuild: () => boolean,
+): Promise<SearchIndex | undefined> {
+  if (searchIndex === undefined) return undefined;
+  const index = await SearchIndex.open({ ...searchIndex, engine, random, mayBuild });
+  engine.searchHints = index;
+  index.start();
+  return index;
 }
 
 /** The spool of a store without a cluster; there the node has its own. */

@@ -78,6 +78,11 @@ export class Upkeep {
     await this.#running;
   }
 
+  /** True while a copy of a shard is being read or made. */
+  get held(): boolean {
+    return this.#holds > 0;
+  }
+
   /**
    * Once this resolves nothing is removed, rewritten or swept until what it gives is called:
    * a copy of a shard is being read or made. Checkpoints go on.

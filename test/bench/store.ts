@@ -3,9 +3,10 @@
 // after a reopen (nothing of the mailbox in RAM), `best` the best of a few. An argument picks operations.
 
 import { setMaxListeners } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { systemClock } from "../../src/lib/clock.ts";
 import { systemRandom } from "../../src/lib/random.ts";
 import { realDisk } from "../../src/lib/real-disk.ts";
@@ -15,7 +16,7 @@ import { indexMessage } from "../../src/mail/mime/indexer.ts";
 import type { SearchKey } from "../../src/mail/search-key.ts";
 import { allUids } from "../../src/mail/uid-set.ts";
 import { createAccount, firstMailboxes } from "../../src/store/accounts.ts";
-import { openIndex, openStore } from "../../src/store/open-store.ts";
+import { openIndex, openStore, searchIndexAt } from "../../src/store/open-store.ts";
 import type { OpenedStore } from "../../src/store/open-store.ts";
 
 const messages = 10_000;
@@ -32,6 +33,8 @@ interface Task {
   readonly rate?: boolean;
   /** Times it can be done on one mailbox. */
   readonly times: number;
+  /** With the search index, built before. */
+  readonly index?: boolean;
 }
 
 const listing = { flags: true, size: true, envelope: true, bodyStructure: true } as const;
@@ -42,13 +45,19 @@ const tasks: readonly Task[] = [
   { name: "listing", run: fetching(listing), times: 10 },
   { name: "bodies", run: fetching({ sections }), times: 5, rate: true },
   { name: "one-body", run: oneByOne, times: 2 },
-  { name: "search-body", run: searching({ kind: "body", text: "needle42" }), times: 3 },
-  { name: "search-text", run: searching({ kind: "text", text: "한글 조각" }), times: 2 },
-  {
-    name: "search-subject",
-    run: searching({ kind: "header", name: "subject", text: "number 77" }),
-    times: 3,
-  },
+  ...[true, false].flatMap((index): Task[] => {
+    const name = (what: string): string => `${what}${index ? "" : "-scan"}`;
+    return [
+      { name: name("search-body"), key: { kind: "body", text: "needle42" } as const },
+      { name: name("search-none"), key: { kind: "body", text: "no such text" } as const },
+      { name: name("search-word"), key: { kind: "body", text: "woman place" } as const },
+      { name: name("search-ko"), key: { kind: "text", text: "한글 조각" } as const },
+      {
+        name: name("search-subject"),
+        key: { kind: "header", name: "subject", text: "number 77" } as const,
+      },
+    ].map(({ name, key }) => ({ name, run: searching(key), times: 3, index }));
+  }),
   { name: "store-1000", run: storing, times: 5 },
   { name: "move-1000", run: moving, times: 4 },
   { name: "expunge-1000", run: expunging, times: 4 },
@@ -61,11 +70,12 @@ async function main(): Promise<void> {
     let opened = await open(folder);
     const users = [await fill(opened, 1), await fill(opened, 2)];
     await opened.close();
+    await buildIndex(folder, 2 * messages);
     for (const [round, who] of users.entries()) {
       console.log(round === 0 ? "first mailbox (code is cold, too)" : "second mailbox");
       for (const task of tasks) {
         if (wanted?.test(task.name) === false) continue;
-        opened = await open(folder);
+        opened = await open(folder, task.index === true);
         if (task.name !== "select") await select(opened, who);
         await measure(task, opened, who);
         await opened.close();
@@ -98,8 +108,28 @@ async function measure(task: Task, opened: OpenedStore, who: Principal): Promise
   );
 }
 
-async function open(folder: string): Promise<OpenedStore> {
+/** Messages a second of the background, and bytes of index a message. */
+async function buildIndex(folder: string, count: number): Promise<void> {
+  const opened = await open(folder, true);
+  const cpu = process.cpuUsage();
+  const start = performance.now();
+  const figures = (): number => opened.searchIndex?.figures.messages ?? count;
+  while (figures() < count - 64) await wait(50);
+  const used = process.cpuUsage(cpu);
+  const wall = performance.now() - start;
+  await opened.close();
+  const files = await readdir(join(folder, "search"));
+  const sizes = await Promise.all(files.map((file) => stat(join(folder, "search", file))));
+  const bytes = sizes.reduce((sum, { size }) => sum + size, 0);
+  console.log(
+    `index of ${figures()}: ${wall.toFixed(0)} ms, CPU ${((used.user + used.system) / 1000 / count).toFixed(3)} ms and ` +
+      `${(bytes / count).toFixed(0)} bytes a message`,
+  );
+}
+
+async function open(folder: string, index = false): Promise<OpenedStore> {
   return openStore({
+    ...(index ? { searchIndex: searchIndexAt(join(folder, "search")) } : {}),
     disk: realDisk(folder),
     index: await openIndex(join(folder, "index")),
     clock: systemClock,

@@ -16,7 +16,7 @@ import { systemRandom } from "../../lib/random.ts";
 import { realDisk } from "../../lib/real-disk.ts";
 import { makeRoomToStart } from "../../store/disk-room.ts";
 import { opId } from "../../mail/ids.ts";
-import { openIndex } from "../../store/open-store.ts";
+import { openIndex, searchIndexAt } from "../../store/open-store.ts";
 import type { Config } from "../config/schema.ts";
 import { isDiskFull } from "../failure.ts";
 import { clusterOptions, shardCountOf } from "./cluster-options.ts";
@@ -65,6 +65,7 @@ export async function startNode(
       ...clusterOptions(config, link, log, fatal),
       disk: realDisk(dataDir),
       index: await openIndex(join(dataDir, "index")),
+      searchIndex: searchIndexAt(join(dataDir, "search")),
       limits: { mailboxesMax: config.limits.mailboxes },
       hostName: config.hostName ?? hostname(),
       diskLimits: {

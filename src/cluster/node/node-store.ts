@@ -22,7 +22,14 @@ export interface NodeStoreOptions
   extends ClusterOptions,
     Pick<
       OpenStoreOptions,
-      "disk" | "index" | "limits" | "logSizes" | "checkpointEveryMs" | "diskLimits" | "scrub"
+      | "disk"
+      | "index"
+      | "searchIndex"
+      | "limits"
+      | "logSizes"
+      | "checkpointEveryMs"
+      | "diskLimits"
+      | "scrub"
     > {
   /** The disk, the log or the index has failed: the process must end. */
   readonly onFatal: (error: unknown) => void;
@@ -63,7 +70,7 @@ export async function openNodeStore(
   cluster: JoinedCluster,
 ): Promise<NodeStore> {
   const { disk, index, clock, random, limits, logSizes, checkpointEveryMs, onFatal } = options;
-  const { diskLimits, scrub, logger } = options;
+  const { diskLimits, scrub, searchIndex, logger } = options;
   const made: Made = {};
   const makeJournal = async (
     parts: StoreParts,
@@ -93,6 +100,7 @@ export async function openNodeStore(
     ...(checkpointEveryMs === undefined ? {} : { checkpointEveryMs }),
     ...(diskLimits === undefined ? {} : { diskLimits }),
     ...(scrub === undefined ? {} : { scrub }),
+    ...(searchIndex === undefined ? {} : { searchIndex }),
     onDamage: (kind, what, outcome) => {
       const facts = { kind, what, outcome };
       if (outcome === "repaired") logger.warn(facts, "damaged data repaired from another member");
