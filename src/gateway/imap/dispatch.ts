@@ -16,6 +16,11 @@ import type { Session } from "./session.ts";
 import { SP } from "./syntax/characters.ts";
 import { Cursor } from "./syntax/cursor.ts";
 
+/** Commands that name messages by number; they have UID forms. RFC 9586 §3.2 */
+const byNumber: ReadonlySet<string> = new Set(
+  "COPY FETCH MOVE REPLACE SEARCH SORT STORE THREAD".split(" "),
+);
+
 /** Runs the session to its end. Resolves when nothing more is to be said. */
 export async function serveSession(session: Session): Promise<void> {
   const { out, services } = session;
@@ -112,8 +117,11 @@ async function runCommand(session: Session, text: Uint8Array): Promise<Reply> {
   if (!found.states.includes(session.state)) {
     return bad(`${found.name} is not possible in this state`);
   }
+  if (session.uidOnly && byNumber.has(found.name)) {
+    return bad(`Use UID ${found.name}`, "UIDREQUIRED");
+  }
   const run = found.plan(cursor, session);
-  if (cursor.fault !== undefined) return bad(`${found.name}: ${cursor.fault}`);
+  if (cursor.fault !== undefined) return bad(`${found.name}: ${cursor.fault}`, cursor.faultCode);
   let reply: Reply;
   if (found.silent) session.silentCommand = true;
   try {

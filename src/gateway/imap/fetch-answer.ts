@@ -12,6 +12,8 @@ import type { View } from "./view.ts";
 export interface AnswerOptions {
   /** Leave `UID n` in. */
   readonly showUid: boolean;
+  /** UIDFETCH with the UID in the place of the message number. RFC 9586 §3.3 */
+  readonly uidOnly: boolean;
   /** FLAGS were asked of the store to find messages without \Seen. */
   readonly findUnseen: boolean;
   /** The client asked for FLAGS, too. */
@@ -61,13 +63,14 @@ export class FetchAnswer {
     }
     const uidEnd = endOfUid(bytes);
     let rest = uidEnd;
-    this.#out.fetchStart(sequence);
+    const { uidOnly } = this.#options;
+    this.#out.fetchStart(uidOnly ? uid : sequence, uidOnly);
     if (this.#options.findUnseen) {
       const flagsEnd = endOfFlags(bytes, uidEnd);
       if (flagsEnd < 0 || !contains(bytes, uidEnd, flagsEnd, seenWord)) this.unseen.push(uid);
       if (flagsEnd > 0 && !this.#options.showFlags) rest = flagsEnd;
     }
-    if (this.#options.showUid) {
+    if (this.#options.showUid && !uidOnly) {
       if (rest === uidEnd) rest = 0;
       else this.#out.range(bytes, 0, uidEnd);
     } else if (bytes[rest] === SP) rest++;

@@ -18,6 +18,7 @@ const largeBlock = 64 * 1024;
 const shortBytesMax = 96;
 const none = Buffer.alloc(0);
 const fetchWord = Buffer.from(" FETCH (");
+const uidFetchWord = Buffer.from(" UIDFETCH (");
 const fetchStartMax = 32;
 const numberDigitsMax = 10;
 
@@ -52,14 +53,18 @@ export class Output {
     return this;
   }
 
-  /** `* n FETCH (`: the start of every answer of a listing, in one piece. */
-  fetchStart(sequence: number): this {
+  /**
+   * `* n FETCH (`: the start of every answer of a listing, in one piece.
+   * @param byUid `number` is a UID, and the response is UIDFETCH. RFC 9586 §3.3
+   */
+  fetchStart(number: number, byUid = false): this {
     const block = this.#room(fetchStartMax);
     let at = this.#used;
     block[at++] = 0x2a;
     block[at++] = 0x20;
-    at = writeDecimal(block, at, sequence);
-    for (let i = 0; i < fetchWord.length; i++) block[at++] = fetchWord[i] ?? 0;
+    at = writeDecimal(block, at, number);
+    const word = byUid ? uidFetchWord : fetchWord;
+    for (let i = 0; i < word.length; i++) block[at++] = word[i] ?? 0;
     this.#used = at;
     return this;
   }

@@ -21,7 +21,7 @@ export interface QresyncParameter {
 }
 
 /** `(uidvalidity modseq [known-uids] [(sequences uids)])`, from the space behind QRESYNC. */
-export function parseQresync(cursor: Cursor): QresyncParameter {
+export function parseQresync(cursor: Cursor, uidOnly: boolean): QresyncParameter {
   cursor.space();
   if (!cursor.open()) cursor.fail("expected QRESYNC parameters");
   const uidValidity = cursor.number();
@@ -30,6 +30,8 @@ export function parseQresync(cursor: Cursor): QresyncParameter {
   let known: UidSet | undefined;
   while (cursor.skip(SP)) {
     if (cursor.open()) {
+      // RFC 9586 §3.2
+      if (uidOnly) cursor.fail("message numbers can't be used", "UIDREQUIRED");
       // RFC 7162 §3.2.5.2: a hint to shorten VANISHED; ours is exact without it.
       parseSequenceSet(cursor);
       cursor.space();

@@ -51,17 +51,18 @@ export function writeFlagState(
   state: FlagState,
   show: { readonly uid: boolean; readonly flags: boolean; readonly recent: boolean },
 ): void {
-  const { out } = session;
-  out.fetchStart(sequence);
-  if (show.uid) out.text("UID ").number(state.uid);
+  const { out, uidOnly } = session;
+  out.fetchStart(uidOnly ? state.uid : sequence, uidOnly);
+  const uid = show.uid && !uidOnly;
+  if (uid) out.text("UID ").number(state.uid);
   if (show.flags) {
-    out.text(show.uid ? " FLAGS (" : "FLAGS (");
+    out.text(uid ? " FLAGS (" : "FLAGS (");
     writeFlags(out, state.flags, show.recent);
     out.text(")");
   }
   if (session.condstore) {
     out
-      .text(show.uid || show.flags ? " MODSEQ (" : "MODSEQ (")
+      .text(uid || show.flags ? " MODSEQ (" : "MODSEQ (")
       .number(state.modSeq)
       .text(")");
   }

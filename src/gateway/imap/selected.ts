@@ -216,10 +216,10 @@ export class Selected {
     const gone = this.#untold;
     this.#untold = noUids;
     const { out } = session;
-    if (session.qresync) {
+    if (session.qresync || session.uidOnly) {
       const uids: number[] = [];
       this.view.remove(gone, (_sequence, uid) => uids.push(uid));
-      // RFC 7162 §3.2.10: with QRESYNC, VANISHED instead of EXPUNGE.
+      // RFC 7162 §3.2.10, RFC 9586 §3.4: VANISHED instead of EXPUNGE.
       if (uids.length > 0) {
         out
           .text("* VANISHED ")

@@ -1,4 +1,4 @@
-// ENABLE. RFC 9051 §6.3.1, RFC 7162 §3.2.3 (QRESYNC implies CONDSTORE), RFC 6855 §3
+// ENABLE. RFC 9051 §6.3.1, RFC 7162 §3.2.3 (QRESYNC implies CONDSTORE), RFC 6855 §3, RFC 9586 §3.1
 
 import { enableCondstore } from "../condstore.ts";
 import { command, loggedIn } from "../command.ts";
@@ -28,6 +28,9 @@ export const enable = command({
           break;
         case "IMAP4REV2":
           session.rev2 = true;
+          break;
+        case "UIDONLY":
+          session.uidOnly = true;
           break;
         case "UTF8=ACCEPT":
           session.utf8Accept = true;

@@ -72,6 +72,7 @@ async function answer(
   );
   const fetched = new FetchAnswer(out, selected.view, {
     showUid: plan.uid || session.qresync,
+    uidOnly: session.uidOnly,
     findUnseen,
     showFlags: plan.items.flags === true,
   });

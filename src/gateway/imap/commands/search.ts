@@ -152,6 +152,7 @@ function searchContext(session: Session, charset: string): SearchContext {
   const selected = selectedOf(session);
   const { view } = selected;
   return {
+    uidOnly: session.uidOnly,
     sequence: (set) =>
       set.kind === "saved" ? session.saved : view.uidsOfSequenceWithin(set.ranges),
     uids: (set) => (set.kind === "saved" ? session.saved : view.uidsOfUids(set.ranges)),

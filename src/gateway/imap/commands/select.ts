@@ -64,7 +64,9 @@ function tellMailbox(session: Session, selected: Selected, open: OpenMailbox): v
   selected.writeKnownFlags(session);
   selected.writeExists(session);
   const unseen = open.firstUnseen === 0 ? 0 : selected.view.sequenceOf(open.firstUnseen);
-  if (unseen > 0 && !session.rev2) writeUntaggedOk(out, `UNSEEN ${unseen}`, "First unseen");
+  // RFC 9586 §3.6: it would be a message number.
+  if (unseen > 0 && !session.rev2 && !session.uidOnly)
+    writeUntaggedOk(out, `UNSEEN ${unseen}`, "First unseen");
   writeUntaggedOk(out, `UIDVALIDITY ${info.uidValidity}`, "UIDs are valid");
   writeUntaggedOk(out, `UIDNEXT ${info.uidNext}`, "Predicted next UID");
   writeUntaggedOk(out, `HIGHESTMODSEQ ${info.highestModSeq}`, "Highest");
@@ -86,7 +88,7 @@ function parseParameters(cursor: Cursor, session: Session): Parameters {
       else if (name === "QRESYNC") {
         // RFC 7162 §3.2.5: only after ENABLE QRESYNC.
         if (!session.qresync) cursor.fail("QRESYNC is not enabled");
-        qresync = parseQresync(cursor);
+        qresync = parseQresync(cursor, session.uidOnly);
       } else cursor.fail("unknown SELECT parameter");
     });
   }

@@ -32,6 +32,7 @@ export class Cursor {
   #at = 0;
   #depth = 0;
   #fault: string | undefined;
+  #faultCode: string | undefined;
 
   constructor(bytes: Uint8Array, nestingMax: number) {
     this.bytes = bytes;
@@ -56,7 +57,13 @@ export class Cursor {
     return this.#at >= this.bytes.length;
   }
 
-  fail(why: string): void {
+  /** The response code that goes with the fault, when it has one. */
+  get faultCode(): string | undefined {
+    return this.#faultCode;
+  }
+
+  fail(why: string, code?: string): void {
+    if (this.#fault === undefined) this.#faultCode = code;
     this.#fault ??= why;
     this.#at = this.bytes.length;
   }

@@ -2,7 +2,7 @@
 // what only the session knows ($, RECENT) come from the caller. RFC 9051 §6.4.4
 
 import type { Cursor } from "./cursor.ts";
-import { closeParen, openParen, quote, SP } from "./characters.ts";
+import { closeParen, dollar, openParen, quote, SP } from "./characters.ts";
 import { dayArgument } from "./date-time.ts";
 import { atSequenceSet, parseSequenceSet } from "./sequence-set.ts";
 import type { SequenceSet } from "./sequence-set.ts";
@@ -12,6 +12,8 @@ import type { UidSet } from "../../../mail/uid-set.ts";
 
 /** What the session lends to the parser. */
 export interface SearchContext {
+  /** Message numbers can't be used. RFC 9586 §3.2 */
+  readonly uidOnly?: boolean;
   /** UIDs of a set of sequence numbers; numbers behind the last message name nothing. */
   readonly sequence: (set: SequenceSet) => UidSet;
   readonly uids: (set: SequenceSet) => UidSet;
@@ -78,6 +80,9 @@ function parseKeyInside(parse: Parse): SearchKey {
     const key = parseKeys(parse);
     if (!cursor.close()) cursor.fail("search key list is not closed");
     return key;
+  }
+  if (context.uidOnly === true && atSequenceSet(cursor) && cursor.peek() !== dollar) {
+    cursor.fail("message numbers can't be used", "UIDREQUIRED");
   }
   if (atSequenceSet(cursor))
     return { kind: "uid", set: context.sequence(parseSequenceSet(cursor)) };
