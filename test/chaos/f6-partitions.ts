@@ -6,7 +6,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { ChaosContext, Scenario } from "../support/chaos-context.ts";
 import { between, type Cut, oneWay } from "../support/network/bad-network.ts";
-import { membersOf, metric, oneOf, shuffled } from "./faults.ts";
+import { membersOf, metric, oneOf, shuffled, untilWhole } from "./faults.ts";
 
 interface Partition {
   readonly what: string;
@@ -34,6 +34,7 @@ export const partitions: Scenario = {
   async run(context, over) {
     // One whole round at least; short cuts in a short run.
     const longestMs = Math.min(4500, 150 * context.options.seconds);
+    await untilWhole(context);
     do {
       for (const make of shuffled(kinds, context.random)) {
         const ms = stopsWithinMs + context.random() * longestMs;
@@ -44,8 +45,7 @@ export const partitions: Scenario = {
 };
 
 async function cutOnce(context: ChaosContext, partition: Partition, ms: number): Promise<void> {
-  const { network, cluster } = context;
-  await cluster.settled(90_000);
+  const { network } = context;
   const { what, cuts, replaced, alone } = partition;
   if (replaced.length > 0) await context.fault(what, replaced);
   else context.options.say(what);
@@ -58,6 +58,7 @@ async function cutOnce(context: ChaosContext, partition: Partition, ms: number):
   } finally {
     await network.heal();
   }
+  await untilWhole(context);
 }
 
 /** Every shard was whole: without its partners a node may serve none of them. */

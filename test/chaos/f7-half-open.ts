@@ -1,11 +1,10 @@
 // F7: all links of a node are half-open: bytes go nowhere and no end is told, while datagrams pass. Each
 // gateway must notice by itself, and the node's users go on elsewhere.
 
-import { setTimeout as wait } from "node:timers/promises";
 import type { ChaosContext, Scenario } from "../support/chaos-context.ts";
 import { between } from "../support/network/bad-network.ts";
 import { until } from "../support/processes.ts";
-import { membersOf, oneOf, pauseUntil } from "./faults.ts";
+import { membersOf, oneOf, pauseUntil, untilWhole } from "./faults.ts";
 
 const noticedMs = 600;
 const heldMs = 3000;
@@ -22,8 +21,8 @@ export const halfOpenLinks: Scenario = {
   },
   network: true,
   async run(context, over) {
+    await untilWhole(context);
     while (!over.aborted) {
-      await context.cluster.settled(90_000);
       const { nodes, gateways, members } = membersOf(context);
       const node = oneOf(nodes, context.random);
       await context.fault(`links of ${node} half-open`, [node]);
@@ -36,7 +35,7 @@ export const halfOpenLinks: Scenario = {
       } finally {
         await context.network.heal();
       }
-      await wait(1000, undefined, { signal: over }).catch(() => undefined);
+      await untilWhole(context);
     }
   },
 };

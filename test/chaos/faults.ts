@@ -30,6 +30,14 @@ export async function untilBack(context: ChaosContext, member: string, pid: numb
   await context.cluster.ready([member]);
 }
 
+/** After a fault: every shard is whole, and who waited is served. What comes next has its own effects. */
+export async function untilWhole(context: ChaosContext): Promise<void> {
+  const nowMs = performance.now();
+  await context.cluster.settled(120_000);
+  await context.nobodyWaitsSince(nowMs);
+  context.outages.end();
+}
+
 /** Waits for the moment on the monotonic clock, or until `over` aborts. */
 export async function pauseUntil(atMs: number, over: AbortSignal): Promise<void> {
   const leftMs = Math.max(0, atMs - performance.now());

@@ -7,6 +7,7 @@ import { seeded } from "./chaos.ts";
 import type { DevCluster, DevClusterOptions } from "./dev-cluster.ts";
 import type { Ledger } from "./ledger.ts";
 import type { BadNetwork } from "./network/bad-network.ts";
+import { until } from "./processes.ts";
 
 export interface ChaosRunOptions {
   /** How long faults go on. */
@@ -48,6 +49,11 @@ export interface Scenario {
   run(context: ChaosContext, over: AbortSignal): Promise<void>;
 }
 
+/** What a client is doing: since when, unless it pauses. */
+export interface Doing {
+  sinceMs: number | undefined;
+}
+
 /** One scenario in a run, and what was measured while it went on. */
 export class Phase {
   readonly scenario: Scenario;
@@ -80,6 +86,7 @@ export class ChaosContext {
   readonly giveUpMs = 60_000;
   /** Gateway processes that a scenario has ended: their connections may close. */
   readonly #hit = new Set<number>();
+  readonly #clients: Doing[] = [];
   #shardOfUser = new Map<string, number>();
 
   constructor(
@@ -127,6 +134,19 @@ export class ChaosContext {
   violation(what: string): void {
     if (this.violations.length < 100) this.violations.push(what);
     this.options.say(`VIOLATION ${what}`);
+  }
+
+  client(): Doing {
+    const doing: Doing = { sinceMs: undefined };
+    this.#clients.push(doing);
+    return doing;
+  }
+
+  /** Resolves once nobody waits who waited at that time. */
+  async nobodyWaitsSince(atMs: number): Promise<void> {
+    await until("everybody to be served", this.giveUpMs, () =>
+      this.#clients.some(({ sinceMs = Infinity }) => sinceMs <= atMs) ? undefined : true,
+    );
   }
 
   /** Where a client goes whose gateway does not answer. */

@@ -14,6 +14,8 @@ export type OutageKind = "fault" | "heal";
 interface Fault {
   readonly kind: OutageKind;
   readonly atMs: number;
+  /** What users wait for from here on has other causes. */
+  endMs: number;
   readonly what: string;
   readonly concerned: ReadonlySet<string>;
   /** The longest that an operation of this user waited because of it, ms. */
@@ -30,7 +32,20 @@ export class Outages {
 
   /** A fault happens now. `concerned`: users with a copy on the member that is hit. */
   fault(what: string, concerned: ReadonlySet<string>, kind: OutageKind = "fault"): void {
-    this.#faults.push({ kind, atMs: performance.now(), what, concerned, waits: new Map() });
+    this.#faults.push({
+      kind,
+      atMs: performance.now(),
+      endMs: Infinity,
+      what,
+      concerned,
+      waits: new Map(),
+    });
+  }
+
+  /** Nobody waits because of an earlier fault any more: what comes now is another one. */
+  end(): void {
+    const nowMs = performance.now();
+    for (const fault of this.#faults) fault.endMs = Math.min(fault.endMs, nowMs);
   }
 
   /** An operation of `user` has succeeded now, at last. Tries that were refused belong to it. */
@@ -40,9 +55,9 @@ export class Outages {
       const fault = this.#faults[at];
       if (fault === undefined || endedMs < fault.atMs) continue;
       if (startedMs > fault.atMs + aftermathMs) break;
-      if (!fault.concerned.has(user)) continue;
+      if (!fault.concerned.has(user) || startedMs > fault.endMs) continue;
       concerned = true;
-      const waited = endedMs - Math.max(startedMs, fault.atMs);
+      const waited = Math.min(endedMs, fault.endMs) - Math.max(startedMs, fault.atMs);
       fault.waits.set(user, Math.max(waited, fault.waits.get(user) ?? 0));
     }
     if (!concerned) this.#others = Math.max(this.#others, endedMs - startedMs);

@@ -2,7 +2,7 @@
 // flags, idles, and watches that UIDs, counters and acknowledged mail are what they must be.
 
 import { setTimeout as wait } from "node:timers/promises";
-import type { ChaosContext } from "./chaos-context.ts";
+import type { ChaosContext, Doing } from "./chaos-context.ts";
 import { seeded } from "./chaos.ts";
 import { fetchNumber, ImapClient, type ImapLine } from "./imap-client.ts";
 
@@ -39,10 +39,11 @@ class Reader {
   #client: ImapClient | undefined;
   #pid = 0;
   #lastUid = 0;
-  #startedMs = 0;
+  readonly #doing: Doing;
 
   constructor(context: ChaosContext, home: string, user: string) {
     this.#context = context;
+    this.#doing = context.client();
     this.#home = home;
     this.#user = user;
   }
@@ -55,11 +56,11 @@ class Reader {
         await this.#step(random());
       }
       const client = await this.#session();
-      this.#startedMs = performance.now();
+      this.#doing.sinceMs = performance.now();
       await client.idle();
       this.#done();
       await wait(300 + random() * 700, undefined, { signal: over }).catch(() => undefined);
-      this.#startedMs = performance.now();
+      this.#doing.sinceMs = performance.now();
       await client.done();
       this.#done();
     } catch (error) {
@@ -74,8 +75,8 @@ class Reader {
   async #step(choice: number): Promise<void> {
     const client = await this.#session();
     // Refused commands are repeated: until one succeeds the user has waited.
-    this.#startedMs = performance.now();
-    const end = this.#startedMs + this.#context.giveUpMs;
+    this.#doing.sinceMs = performance.now();
+    const end = performance.now() + this.#context.giveUpMs;
     for (;;) {
       const refused = await this.#command(client, choice);
       if (refused === undefined) break;
@@ -164,7 +165,7 @@ class Reader {
   async #session(): Promise<ImapClient> {
     if (this.#client?.isClosed === false) return this.#client;
     const { cluster } = this.#context;
-    this.#startedMs = performance.now();
+    this.#doing.sinceMs = performance.now();
     this.#pid = cluster.pid(this.#home);
     const { imap } = cluster.gateway(this.#home);
     const login = { user: this.#user, password: cluster.ports.password };
@@ -179,7 +180,9 @@ class Reader {
   }
 
   #done(): void {
-    this.#context.outages.operation(this.#user, this.#startedMs, performance.now());
+    const nowMs = performance.now();
+    this.#context.outages.operation(this.#user, this.#doing.sinceMs ?? nowMs, nowMs);
+    this.#doing.sinceMs = undefined;
   }
 
   #lost(error: unknown): void {
@@ -187,6 +190,7 @@ class Reader {
     const had = this.#client !== undefined;
     this.#client?.close();
     this.#client = undefined;
+    this.#doing.sinceMs = undefined;
     if (had) this.#context.sessionClosed("imap", this.#home, this.#pid);
   }
 }

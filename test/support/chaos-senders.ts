@@ -2,7 +2,7 @@
 // drawn at random, with a ledger; a message that is refused or left unanswered is sent again at once.
 
 import { setTimeout as wait } from "node:timers/promises";
-import type { ChaosContext } from "./chaos-context.ts";
+import type { ChaosContext, Doing } from "./chaos-context.ts";
 import { seeded } from "./chaos.ts";
 import { hashOf, ledgerMessage } from "./ledger.ts";
 import { SmtpClient } from "./smtp-client.ts";
@@ -31,6 +31,7 @@ export async function runSender(context: ChaosContext, number: number, over: Abo
 
 class Sender {
   readonly #context: ChaosContext;
+  readonly #doing: Doing;
   /** The gateway that it uses; another one when that is away. */
   #home: string;
   #client: SmtpClient | undefined;
@@ -39,13 +40,23 @@ class Sender {
 
   constructor(context: ChaosContext, home: string) {
     this.#context = context;
+    this.#doing = context.client();
     this.#home = home;
   }
 
   /** Tries until one copy is acknowledged; each try is a message of its own. */
   async deliver(user: string, name: string, random: () => number): Promise<void> {
-    const { ledger, counts, giveUpMs } = this.#context;
     const startedMs = performance.now();
+    this.#doing.sinceMs = startedMs;
+    try {
+      await this.#try(user, name, random, startedMs);
+    } finally {
+      this.#doing.sinceMs = undefined;
+    }
+  }
+
+  async #try(user: string, name: string, random: () => number, startedMs: number): Promise<void> {
+    const { ledger, counts, giveUpMs } = this.#context;
     const text = words.repeat(Math.floor(random() * 60));
     for (let tries = 0; performance.now() < startedMs + giveUpMs; tries++) {
       const client = await this.#connected();
