@@ -3,6 +3,7 @@
 
 import type { Logger } from "pino";
 import { AssertionFailure } from "../../lib/assert.ts";
+import { noteShortLived } from "../../lib/short-lived.ts";
 import { MailError } from "../../mail/errors.ts";
 import type { MailFailure } from "../../mail/errors.ts";
 import type { MemberId } from "../../mail/ids.ts";
@@ -61,6 +62,7 @@ export class Answerer {
       case frameType.piece: {
         // Pieces of an upload that was answered early are still under way: not an error.
         const piece = body ?? noBytes;
+        noteShortLived(piece.length);
         this.#active.get(id)?.queue?.push(piece, creditCost(piece.length));
         return;
       }

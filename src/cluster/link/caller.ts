@@ -1,6 +1,7 @@
 // The asking end of one link: request ids, what waits for an answer, deadlines, cancelling, credits.
 // Dies with its link; outgoing-peer.ts makes a new one on the next. Leaves handlers to answerer.ts.
 
+import { noteShortLived } from "../../lib/short-lived.ts";
 import { MailError } from "../../mail/errors.ts";
 import { CreditGate, ItemQueue, creditCost, pieceBytesMax } from "./credits.ts";
 import { FrameError, frameType } from "./frame.ts";
@@ -136,6 +137,7 @@ export class Caller {
         return;
       }
       case frameType.item:
+        if (body !== undefined) noteShortLived(body.length);
         // Frames of a request that we have cancelled are still under way: not an error.
         pending?.queue?.push(
           replyOf(unpackValue(head), body),

@@ -73,7 +73,7 @@ interface Waiter<T> {
 export class ItemQueue<T> implements AsyncIterator<T, undefined>, AsyncIterable<T> {
   readonly #onCredit: (bytes: number) => void;
   readonly #onReturn: () => void;
-  #items: { readonly value: T; readonly cost: number }[] = [];
+  #items: ({ readonly value: T; readonly cost: number } | undefined)[] = [];
   #taken = 0;
   #queuedCost = 0;
   #owed = 0;
@@ -130,6 +130,8 @@ export class ItemQueue<T> implements AsyncIterator<T, undefined>, AsyncIterable<
   next(): Promise<IteratorResult<T, undefined>> {
     const item = this.#items[this.#taken];
     if (item !== undefined) {
+      // A piece that was taken is not held until the queue is compacted: 512 of them can be 128 MiB.
+      this.#items[this.#taken] = undefined;
       this.#taken += 1;
       if (this.#taken === this.#items.length) {
         this.#items = [];

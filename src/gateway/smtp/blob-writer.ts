@@ -1,6 +1,7 @@
 // A large body on its way to one shard's disks: turns pushes into the stream that the store writes,
 // holds the pusher back while the store is slow, and ends or breaks off that stream.
 
+import { noteShortLived } from "../../lib/short-lived.ts";
 import type { BlobRef } from "../../mail/mail-store.ts";
 import { MailError } from "../../mail/errors.ts";
 
@@ -28,6 +29,7 @@ export class BlobWriter {
     if (this.#state !== "open") return;
     this.#queue.push(chunk);
     this.#queuedBytes += chunk.length;
+    noteShortLived(chunk.length);
     this.#wakeReader?.();
   }
 

@@ -4,6 +4,7 @@
 import { asBuffer } from "../../lib/bytes.ts";
 import { crc32c } from "../../lib/crc32c.ts";
 import type { DiskFile } from "../../lib/disk.ts";
+import { noteShortLived } from "../../lib/short-lived.ts";
 import { MailError } from "../../mail/errors.ts";
 
 export const sumSuffix = ".sum";
@@ -89,6 +90,7 @@ export async function readChecked(
   const end = Math.min(most, Math.ceil((offset + length) / pieceBytes) * pieceBytes);
   if (end <= base) return new Uint8Array(0);
   const bytes = await file.read(base, end - base);
+  noteShortLived(bytes.byteLength);
   for (let at = 0; base + at < end; at += pieceBytes) {
     const piece = bytes.subarray(at, at + pieceBytes);
     if (crc32c(piece) !== sums.pieces[first + at / pieceBytes]) {
