@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { Level } from "level";
 import type { DirectoryRow } from "../../mail/account.ts";
-import { shardId } from "../../mail/ids.ts";
+import { accountId, shardId } from "../../mail/ids.ts";
 import type { AccountId, ShardId } from "../../mail/ids.ts";
 import { crc32c } from "../../lib/crc32c.ts";
 import { packValue, unpackValue } from "../link/wire-value.ts";
@@ -36,6 +36,10 @@ const space = {
   claim: 0x43,
   /** name → account, of accounts that are not deleted. */
   name: 0x4e,
+  /** account → empty: it is a group. */
+  group: 0x47,
+  /** group, account → empty: the account is a member. */
+  member: 0x49,
 } as const;
 
 const format = 1;
@@ -52,6 +56,11 @@ export class DirectoryBatch {
   putRow(row: DirectoryRow): void {
     this.#put(rowKey(row.account), encodeRow(row));
     this.operations.push({ type: "put", key: homeKey(row.shard, row.account), value: empty });
+    for (const key of groupKeys(row)) this.operations.push({ type: "put", key, value: empty });
+  }
+  /** What the row said of groups. */
+  delGroups(row: DirectoryRow): void {
+    for (const key of groupKeys(row)) this.#del(key);
   }
   delRow(row: DirectoryRow): void {
     this.#del(rowKey(row.account));
@@ -207,6 +216,24 @@ export class DirectoryDb {
     return found;
   }
 
+  async groups(): Promise<readonly AccountId[]> {
+    const found: AccountId[] = [];
+    for await (const key of this.#db.keys(rangeOf(space.group))) found.push(accountIn(key, 1));
+    return found;
+  }
+
+  /** Members of a group by account from `after` (exclusive), at most `most`. */
+  async membersOf(group: AccountId, after: number, most: number): Promise<readonly AccountId[]> {
+    const range = {
+      gt: memberKey(group, after),
+      lte: memberKey(group, Number.MAX_SAFE_INTEGER),
+      limit: most,
+    };
+    const found: AccountId[] = [];
+    for await (const key of this.#db.keys(range)) found.push(accountIn(key, 9));
+    return found;
+  }
+
   async write(batch: DirectoryBatch): Promise<void> {
     if (batch.operations.length > 0) await this.#db.batch(batch.operations);
   }
@@ -275,6 +302,30 @@ function homeKey(shard: ShardId, account: number): Buffer {
 
 function claimKey(shard: ShardId, name: string): Buffer {
   return Buffer.concat([shardKey(space.claim, shard), Buffer.from(name)]);
+}
+
+/** Keys that say what the row says of groups; none of a deleted account. */
+function groupKeys({ account, group, memberships = [], state }: DirectoryRow): Uint8Array[] {
+  if (state === "deleted") return [];
+  const keys: Uint8Array[] = memberships.map((one) => memberKey(one.group, account));
+  if (group === undefined) return keys;
+  const key = Buffer.allocUnsafe(9);
+  key[0] = space.group;
+  writeAccount(key, 1, account);
+  return [...keys, key];
+}
+
+function memberKey(group: number, account: number): Buffer {
+  const key = Buffer.allocUnsafe(17);
+  key[0] = space.member;
+  writeAccount(key, 1, group);
+  writeAccount(key, 9, account);
+  return key;
+}
+
+function accountIn(key: Uint8Array, at: number): AccountId {
+  const bytes = Buffer.from(key.buffer, key.byteOffset, key.byteLength);
+  return accountId(bytes.readUInt32BE(at) * 2 ** 32 + bytes.readUInt32BE(at + 4));
 }
 
 function nameKey(name: string): Uint8Array {

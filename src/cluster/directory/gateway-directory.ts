@@ -59,6 +59,7 @@ export class GatewayDirectory implements Directory {
   readonly #options: GatewayDirectoryOptions;
   readonly #shards = new Map<ShardId, ShardView>();
   readonly #followers = new Map<MemberId, Follower>();
+  readonly #listeners = new Set<(rows: readonly DirectoryRow[]) => void>();
   #db: DirectoryDb | undefined;
   #replica: DirectoryReplica | undefined;
   /** Items are applied one after the other, whichever node they come from. */
@@ -91,6 +92,26 @@ export class GatewayDirectory implements Directory {
     for (const node of nodes) {
       if (!this.#followers.has(node)) this.#followers.set(node, this.#start(node));
     }
+  }
+
+  /** The row that is here now. */
+  rowNow(account: AccountId): DirectoryRow | undefined {
+    return this.#reading((replica) => replica.row(account), undefined);
+  }
+
+  /** Runs with rows that have just changed here. */
+  onRows(listener: (rows: readonly DirectoryRow[]) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** Groups by account id. */
+  async groups(): Promise<readonly DirectoryRow[]> {
+    return (await this.#replica?.groups()) ?? [];
+  }
+
+  /** Explicit members of a group from `after` (exclusive), at most `most`, by account id. */
+  async members(group: AccountId, after: number, most: number): Promise<readonly DirectoryRow[]> {
+    return (await this.#replica?.members(group, after, most)) ?? [];
   }
 
   byAccount(account: AccountId): Promise<DirectoryRow | undefined> {
@@ -196,7 +217,9 @@ export class GatewayDirectory implements Directory {
     const { folder, clusterId, shardCount, cacheMax } = this.#options;
     const db = await DirectoryDb.open(folder, { clusterId, shardCount });
     this.#db = db;
-    this.#replica = new DirectoryReplica(db, shardCount, cacheMax);
+    this.#replica = new DirectoryReplica(db, shardCount, cacheMax, (rows) => {
+      for (const listener of this.#listeners) listener(rows);
+    });
     this.#shards.clear();
     const positions = db.suspect ? [] : await db.positions();
     for (const { shard, epoch, lsn } of positions) {

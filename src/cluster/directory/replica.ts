@@ -29,13 +29,21 @@ export type Found =
 export class DirectoryReplica {
   readonly #db: DirectoryDb;
   readonly #shardCount: number;
+  readonly #changed: (rows: readonly DirectoryRow[]) => void;
   readonly #rows: Lru<AccountId, DirectoryRow>;
   readonly #claims: Lru<string, AccountId>;
   hits = 0;
   misses = 0;
 
-  constructor(db: DirectoryDb, shardCount: number, cacheMax: number) {
+  /** @param changed runs with rows that look-ups have begun to show */
+  constructor(
+    db: DirectoryDb,
+    shardCount: number,
+    cacheMax: number,
+    changed: (rows: readonly DirectoryRow[]) => void = () => undefined,
+  ) {
     this.#db = db;
+    this.#changed = changed;
     this.#shardCount = shardCount;
     this.#rows = new Lru(cacheMax);
     this.#claims = new Lru(cacheMax);
@@ -75,6 +83,23 @@ export class DirectoryReplica {
   /** Rows by name, deleted accounts left out. */
   async list(after: string, most: number): Promise<readonly DirectoryRow[]> {
     const accounts = await this.#db.accountsByName(after, most);
+    return accounts.flatMap((account) => {
+      const row = this.row(account);
+      return row === undefined || row.state === "deleted" ? [] : [row];
+    });
+  }
+
+  /** Groups, deleted ones left out. */
+  async groups(): Promise<readonly DirectoryRow[]> {
+    return this.#rowsOf(await this.#db.groups());
+  }
+
+  /** Those whose rows say that they are members, deleted ones left out. */
+  async members(group: AccountId, after: number, most: number): Promise<readonly DirectoryRow[]> {
+    return this.#rowsOf(await this.#db.membersOf(group, after, most));
+  }
+
+  #rowsOf(accounts: readonly AccountId[]): readonly DirectoryRow[] {
     return accounts.flatMap((account) => {
       const row = this.row(account);
       return row === undefined || row.state === "deleted" ? [] : [row];
@@ -152,6 +177,7 @@ export class DirectoryReplica {
       if (old !== undefined) {
         if (old.shard !== row.shard) batch.delHome(old.shard, old.account);
         if (old.name !== row.name || row.state === "deleted") batch.delName(old.name);
+        batch.delGroups(old);
       }
       batch.putRow(row);
       if (row.state !== "deleted") batch.putName(row.name, row.account);
@@ -185,6 +211,7 @@ export class DirectoryReplica {
       }
       batch.delRow(row);
       batch.delName(row.name);
+      batch.delGroups(row);
       gone.push(row);
     }
     return gone;
@@ -198,6 +225,7 @@ export class DirectoryReplica {
     await this.#db.write(batch);
     // Only now, so that nothing read before the write stays in RAM behind it.
     for (const row of rows) this.#rows.delete(row.account);
+    if (rows.length > 0) this.#changed(rows);
     for (const { name } of claims) this.#claims.delete(name);
   }
 }

@@ -1,0 +1,84 @@
+// COPY and MOVE out of a view: the member gets copies of their own, by one APPEND of all (paper H23).
+// Hiding the messages after a MOVE is the caller's.
+
+import { MessageIndexer } from "../../mail/mime/indexer.ts";
+import { uid as asUid } from "../../mail/ids.ts";
+import type {
+  AppendMessage,
+  AppendOutcome,
+  CopyRequest,
+  MailStore,
+  MessageSource,
+  Principal,
+} from "../../mail/mail-store.ts";
+import type { MessageIndex } from "../../mail/message-index.ts";
+import { principalOf } from "./group-index.ts";
+import { flagStateAt } from "./member-view.ts";
+import type { MemberView } from "./member-view.ts";
+import { MailError } from "../../mail/errors.ts";
+
+/** Messages up to here are held in memory until the answer; larger ones go to the member's disks at once. */
+const inlineBytesMax = 256 * 1024;
+const messagesMax = 1000;
+
+/** Appends copies of the messages at `places` to the target. @throws what `append` throws, LIMIT */
+export async function copyOut(
+  store: MailStore,
+  who: Principal,
+  view: MemberView,
+  places: readonly number[],
+  request: CopyRequest,
+  signal: AbortSignal,
+): Promise<AppendOutcome> {
+  if (places.length > messagesMax) {
+    throw new MailError({ code: "LIMIT", limit: "messages copied at once", most: messagesMax });
+  }
+  const messages: AppendMessage[] = [];
+  for (const at of places) {
+    messages.push(await messageAt(store, who, view, at, `${request.opId}-${at}`, signal));
+  }
+  const { opId, retry, target } = request;
+  return store.append(who, { opId, retry, mailbox: target, messages }, signal);
+}
+
+async function messageAt(
+  store: MailStore,
+  who: Principal,
+  view: MemberView,
+  at: number,
+  blobId: string,
+  signal: AbortSignal,
+): Promise<AppendMessage> {
+  const { index, group } = view;
+  const indexer = new MessageIndexer();
+  const read = store.readMessage(
+    principalOf(group),
+    { mailbox: index.mailbox, uid: asUid(index.uids[at] ?? 0), offset: 0 },
+    signal,
+  );
+  const chunks = indexed(read, indexer);
+  const size = index.sizes[at] ?? 0;
+  const source: MessageSource =
+    size > inlineBytesMax
+      ? { kind: "blob", blob: await store.writeBlob(who.shard, blobId, chunks, signal) }
+      : { kind: "bytes", bytes: await gathered(chunks) };
+  const flags = flagStateAt(view, at).flags.filter((flag) => flag !== "\\Deleted");
+  const parsed: MessageIndex = indexer.finish();
+  return { source, index: parsed, flags, internalDateMs: index.datesMs[at] ?? 0 };
+}
+
+async function* indexed(
+  chunks: AsyncIterable<Uint8Array>,
+  indexer: MessageIndexer,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of chunks) {
+    indexer.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength));
+    yield chunk;
+  }
+}
+
+async function gathered(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  for await (const chunk of chunks) pieces.push(chunk);
+  return Buffer.concat(pieces);
+}
