@@ -158,6 +158,7 @@ export class LineClient {
 
   async #until<T>(ready: () => T | undefined, what: string): Promise<T> {
     const deadline = AbortSignal.timeout(this.#timeoutMs);
+    deadline.addEventListener("abort", () => this.#wake(), { once: true });
     for (;;) {
       const value = ready();
       if (value !== undefined) return value;
@@ -170,7 +171,6 @@ export class LineClient {
         throw new Error(`waiting for ${what}: nothing in ${this.#timeoutMs} ms${left}`);
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
-        deadline.addEventListener("abort", () => resolve(), { once: true });
       });
     }
   }

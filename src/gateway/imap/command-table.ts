@@ -1,6 +1,7 @@
 // Every command by its name. A new one is a file in commands/ and a row here.
 
 import type { Command } from "./command.ts";
+import { deleteAcl, getAcl, listRights, myRights, setAcl } from "./commands/acl.ts";
 import { append } from "./commands/append.ts";
 import { authenticate } from "./commands/authenticate.ts";
 import { capability } from "./commands/capability.ts";
@@ -17,6 +18,7 @@ import { idle } from "./commands/idle.ts";
 import { list, lsub } from "./commands/list.ts";
 import { login } from "./commands/login.ts";
 import { logout } from "./commands/logout.ts";
+import { getMetadata, setMetadata } from "./commands/metadata.ts";
 import { namespace } from "./commands/namespace.ts";
 import { check, noop } from "./commands/noop.ts";
 import { getQuota, getQuotaRoot } from "./commands/quota.ts";
@@ -39,19 +41,24 @@ const commands: readonly Command[] = [
   compress,
   copy,
   create,
+  deleteAcl,
   enable,
   examine,
   expunge,
   fetch,
+  getAcl,
+  getMetadata,
   getQuota,
   getQuotaRoot,
   id,
   idle,
   list,
+  listRights,
   login,
   logout,
   lsub,
   move,
+  myRights,
   namespace,
   noop,
   remove,
@@ -59,6 +66,8 @@ const commands: readonly Command[] = [
   replace,
   search,
   select,
+  setAcl,
+  setMetadata,
   starttls,
   status,
   store,

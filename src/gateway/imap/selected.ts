@@ -31,6 +31,8 @@ export class Selected {
   /** As at SELECT, or as this session renamed it. */
   #name: string;
   readonly readOnly: boolean;
+  /** RFC 4314 §4: which flags may be changed here; absent: all. */
+  readonly #rights: string | undefined;
   readonly uidValidity: number;
   readonly view: View;
   /** UIDs from here on are \Recent for this session. RFC 3501 §2.3.2 */
@@ -58,6 +60,7 @@ export class Selected {
     this.id = open.info.id;
     this.#name = open.info.name;
     this.readOnly = readOnly;
+    this.#rights = open.info.rights;
     this.uidValidity = open.info.uidValidity;
     this.view = new View(open.uids);
     this.recentFrom = firstRecent(open);
@@ -200,7 +203,7 @@ export class Selected {
     out.text("* FLAGS (");
     writeFlags(out, flags, false);
     out.text(")\r\n");
-    const permanent = this.readOnly ? "" : [...flags, "\\*"].join(" ");
+    const permanent = this.readOnly ? "" : permanentFlags(flags, this.#rights).join(" ");
     writeUntaggedOk(out, `PERMANENTFLAGS (${permanent})`, "Kept for ever");
   }
 
@@ -308,6 +311,15 @@ export class Selected {
         return;
     }
   }
+}
+
+/** RFC 4314 §4: `s` for \Seen, `t` for \Deleted, `w` for the others and new keywords. */
+function permanentFlags(flags: readonly string[], rights: string | undefined): readonly string[] {
+  const all = [...flags, "\\*"];
+  if (rights === undefined) return all;
+  const rightFor = (flag: string): string =>
+    flag === "\\Seen" ? "s" : flag === "\\Deleted" ? "t" : "w";
+  return all.filter((flag) => rights.includes(rightFor(flag)));
 }
 
 function awayError(): MailError {

@@ -1,6 +1,9 @@
-// LIST, extended LIST and LSUB. RFC 9051 §6.3.9, RFC 3501 §6.3.9, RFC 5258, RFC 5819 (STATUS)
+// LIST, extended LIST and LSUB. RFC 9051 §6.3.9, RFC 3501 §6.3.9, RFC 5258, RFC 5819 (STATUS),
+// RFC 8440 (MYRIGHTS), RFC 9590 (METADATA)
 
 import { command, loggedIn } from "../command.ts";
+import { writeMyRights } from "./acl.ts";
+import { writeMetadata } from "./metadata.ts";
 import { chooseNames, chooseSubscribed } from "../list-names.ts";
 import type { ListedName } from "../list-names.ts";
 import { countWildcards, wildcardsMax } from "../list-pattern.ts";
@@ -11,6 +14,7 @@ import { parseStatusItems, prepareStatus, writeStatus } from "../status-items.ts
 import type { StatusItem } from "../status-items.ts";
 import { openParen, SP } from "../syntax/characters.ts";
 import type { Cursor } from "../syntax/cursor.ts";
+import { parseEntryNames } from "../syntax/metadata-entries.ts";
 import { decodeModifiedUtf7 } from "../../../mail/mailbox-name.ts";
 
 const patternsMax = 64;
@@ -19,7 +23,7 @@ export const list = command({
   name: "LIST",
   states: loggedIn,
   parse: parseList,
-  async run(session, { request, statusItems, isRootQuery }) {
+  async run(session, { request, returns, isRootQuery }) {
     if (isRootQuery) {
       // RFC 9051 §6.3.9: an empty pattern asks for the delimiter.
       session.out.text('* LIST (\\Noselect) "/" ""\r\n');
@@ -27,18 +31,13 @@ export const list = command({
     }
     const { store } = session.services;
     const listing = await store.listMailboxes(session.principal, session.signal);
+    const annotations = await annotationsFor(session, returns.metadata);
     for (const listed of chooseNames(listing, {
       ...request,
       extended: request.extended || session.rev2,
     })) {
       writeListed(session, "LIST", listed);
-      if (statusItems === undefined || listed.info?.selectable !== true) continue;
-      writeStatus(
-        session,
-        listed.info,
-        statusItems,
-        await prepareStatus(session, listed.info, statusItems),
-      );
+      await writeReturns(session, listed, returns, annotations);
     }
     return ok("LIST completed");
   },
@@ -65,6 +64,45 @@ export const lsub = command({
   },
 });
 
+type Annotations = ReadonlyMap<string, ReadonlyMap<string, Uint8Array>>;
+
+/** All annotations at once: they are few, and one round trip is better than one a mailbox. */
+async function annotationsFor(
+  session: Session,
+  entries: readonly string[] | undefined,
+): Promise<Annotations> {
+  if (entries === undefined) return new Map();
+  const { store } = session.services;
+  const request = { mailbox: undefined };
+  const all = await store.annotations(session.principal, request, session.signal);
+  return new Map(
+    all.map(({ mailbox, annotations }) => [
+      mailbox,
+      new Map(annotations.map(({ entry, value }) => [entry, value])),
+    ]),
+  );
+}
+
+/** What RETURN asked for of a mailbox, behind its LIST. */
+async function writeReturns(
+  session: Session,
+  { info }: ListedName,
+  { statusItems, myRights, metadata }: Returns,
+  annotations: Annotations,
+): Promise<void> {
+  if (info?.selectable !== true) return;
+  if (statusItems !== undefined) {
+    const extra = await prepareStatus(session, info, statusItems);
+    writeStatus(session, info, statusItems, extra);
+  }
+  if (myRights) writeMyRights(session, info);
+  if (metadata === undefined) return;
+  // RFC 9590 §3: one response a mailbox, NIL for what has no value.
+  const values = annotations.get(info.name);
+  const wanted = metadata.map((entry) => ({ entry, value: values?.get(entry) }));
+  writeMetadata(session, info.name, wanted);
+}
+
 /** `* LIST (\HasNoChildren) "/" name (CHILDINFO ("SUBSCRIBED"))`. */
 function writeListed(session: Session, response: string, listed: ListedName): void {
   const { out } = session;
@@ -84,6 +122,8 @@ interface Selection {
 interface Returns {
   returnSubscribed: boolean;
   statusItems: readonly StatusItem[] | undefined;
+  myRights: boolean;
+  metadata: readonly string[] | undefined;
 }
 
 function parseList(cursor: Cursor, session: Session) {
@@ -92,7 +132,12 @@ function parseList(cursor: Cursor, session: Session) {
     specialUseOnly: false,
     recursiveMatch: false,
   };
-  const returns: Returns = { returnSubscribed: false, statusItems: undefined };
+  const returns: Returns = {
+    returnSubscribed: false,
+    statusItems: undefined,
+    myRights: false,
+    metadata: undefined,
+  };
   let extended = false;
   cursor.space();
   if (cursor.peek() === openParen) {
@@ -120,9 +165,9 @@ function parseList(cursor: Cursor, session: Session) {
     parseReturns(cursor, returns);
   }
   cursor.end();
-  const { statusItems, returnSubscribed } = returns;
+  const { returnSubscribed } = returns;
   const request = { reference, patterns, ...selection, returnSubscribed, extended };
-  return { request, statusItems, isRootQuery: !extended && patterns[0] === "" };
+  return { request, returns, isRootQuery: !extended && patterns[0] === "" };
 }
 
 /** RFC 5258 §3.1 selection options. */
@@ -163,6 +208,13 @@ function parseReturns(cursor: Cursor, returns: Returns): void {
       case "STATUS":
         cursor.space();
         returns.statusItems = parseStatusItems(cursor);
+        return;
+      case "MYRIGHTS":
+        returns.myRights = true;
+        return;
+      case "METADATA":
+        cursor.space();
+        returns.metadata = parseEntryNames(cursor);
         return;
       default:
         cursor.fail("unknown LIST return option");

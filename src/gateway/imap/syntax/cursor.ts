@@ -204,6 +204,11 @@ export class Cursor {
     }
     return this.string();
   }
+  /** `~{n}`: a literal that may have NUL. RFC 9051 §4.3 */
+  literal8(): Uint8Array {
+    this.expect(tilde);
+    return this.#literal(true);
+  }
   /** A string or atom as text; UTF-8 is taken everywhere, broken UTF-8 is a fault. */
   text(bytes: Uint8Array): string {
     try {
@@ -274,7 +279,7 @@ export class Cursor {
     return escapes === 0 ? raw : unescape(raw, escapes);
   }
 
-  #literal(): Uint8Array {
+  #literal(anyBytes = false): Uint8Array {
     this.expect(openBrace);
     const size = this.number(Number.MAX_SAFE_INTEGER);
     this.skip(plus);
@@ -288,7 +293,7 @@ export class Cursor {
     }
     this.#at = from + size;
     const bytes = this.bytes.subarray(from, this.#at);
-    if (bytes.includes(0)) {
+    if (!anyBytes && bytes.includes(0)) {
       this.fail("NUL in a literal"); // RFC 9051 §9 CHAR8
       return nothing;
     }
