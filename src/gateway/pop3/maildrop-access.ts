@@ -25,7 +25,9 @@ export interface HeldMaildrop {
 }
 
 export interface LoginRequest {
-  readonly verdict: AuthVerdict;
+  readonly user: string;
+  readonly password: string;
+  readonly address: string;
   readonly lockWaitMs: number;
   /** Called once when the maildrop is no longer this session's: another may have it. */
   readonly onLost: (failure: MailFailure) => void;
@@ -34,7 +36,7 @@ export interface LoginRequest {
 const lockRetryMs = 50;
 
 /**
- * Takes the maildrop of who logs in. Undefined: wrong name or password.
+ * Verifies the password and takes the maildrop. Undefined: wrong name or password.
  * @throws MailError ACCOUNT_DISABLED, IN_USE (after `lockWaitMs`), UNAVAILABLE and the store's others
  */
 export async function takeMaildrop(
@@ -42,8 +44,8 @@ export async function takeMaildrop(
   request: LoginRequest,
   signal: AbortSignal,
 ): Promise<HeldMaildrop | undefined> {
-  const { verdict, lockWaitMs, onLost } = request;
-  const who = principalOf(verdict);
+  const { user, password, address, lockWaitMs, onLost } = request;
+  const who = principalOf(await services.auth.verify(user, password, address, signal));
   if (who === undefined) return undefined;
   const holding = new AbortController();
   const held = AbortSignal.any([signal, holding.signal]);
