@@ -92,6 +92,11 @@ export class SimulatedDisk implements Disk {
     node.unsynced = [];
   }
 
+  /** What a crash that loses everything unsynced would leave, by path; not to be written to. */
+  durable(): Iterable<readonly [path: string, contents: Buffer]> {
+    return this.#files.durable();
+  }
+
   contents(path: string): Buffer {
     return Buffer.from(this.#need(path).now);
   }

@@ -59,6 +59,11 @@ export class SimulatedFiles {
     return total;
   }
 
+  /** What is certainly on the disk, by path. */
+  *durable(): Generator<[string, Buffer], void, undefined> {
+    for (const [path, { synced }] of this.#synced.files) yield [path, synced];
+  }
+
   change(change: NameChange): void {
     const pending = pendingOf(change, this.#now);
     pending.apply(this.#now);

@@ -178,8 +178,9 @@ function encodeReport(report: ShardReport): unknown {
   const { kind, shard, epoch: of } = report;
   switch (kind) {
     case "removeSecondary": {
-      const { secondary, commitMark, markHash } = report;
-      return [kind, shard, of, secondary.node, secondary.store, commitMark, markHash];
+      const { secondary, commitMark, markHash, settled } = report;
+      const { node, store } = secondary;
+      return [kind, shard, of, node, store, commitMark, markHash, settled === true];
     }
     case "synced":
       return [kind, shard, of, report.secondary.node, report.secondary.store];
@@ -214,6 +215,7 @@ function asReport(value: unknown): ShardReport {
         secondary: asCopy(fields, 3),
         commitMark: asLsn(fields[5]),
         markHash: asCount(fields[6], "hash"),
+        settled: fields[7] === true,
       };
     default:
       throw malformed("report");

@@ -58,7 +58,7 @@ function promoteTo(
   const next =
     others.length >= secondariesWanted
       ? undefined
-      : newCopy(state, config, primary, linked, anchor, except);
+      : newCopy(state, config, primary, linked, { ...anchor, still: true }, except);
   const old = isWiped(state, config.primary) ? "gone" : "former";
   write(state, shard, promote(config, primary, old, next), out);
 }

@@ -17,7 +17,8 @@ export interface Anchor {
 /**
  * A copy that has nothing yet but gets every entry behind the anchor from now on.
  *
- * @param still the primary commits nothing between telling its commit mark and the change.
+ * @param still the primary commits nothing between telling its commit mark and the change, and nothing
+ * above the mark was acknowledged that the copies lack which might be put together with this tail.
  */
 export function tailFirst(
   config: ShardConfig,
@@ -94,7 +95,13 @@ export function markFull(config: ShardConfig, copy: Copy, wanted: number): Shard
 
 /** An operator takes the copy at `to` as it is; everything else of the shard is void. */
 export function forcePromote(config: ShardConfig, to: Copy): ShardPlan {
-  return plan(config, bare(to), [], []);
+  return { ...plan(config, bare(to), [], []), forced: true };
+}
+
+/** The primary of a shard that was promoted by force has renewed its UIDVALIDITYs. */
+export function renewed(config: ShardConfig): ShardPlan {
+  const { forced: _done, ...next } = sameAgain(config);
+  return next;
 }
 
 function plan(
@@ -119,6 +126,7 @@ function plan(
     secondaries,
     minCopies,
     ...(kept.length === 0 ? {} : { former: kept.slice(0, formerMax) }),
+    ...(config.forced === true ? { forced: true } : {}),
   };
 }
 

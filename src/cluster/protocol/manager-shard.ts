@@ -122,13 +122,18 @@ function secondaryRemoved(state: ManagerState, shard: ManagedShard, out: Manager
   const heard = heardOf(state, shard, "removeSecondary");
   const { config } = shard;
   if (heard === undefined || !sameCopy(heard.from, config.primary)) return false;
-  const { secondary } = heard.report;
-  if (!config.secondaries.some((one) => sameCopy(one, secondary))) return false;
+  const { secondary, settled } = heard.report;
+  const gone = config.secondaries.find((one) => sameCopy(one, secondary));
+  if (gone === undefined) return false;
+  // A full member has what an earlier life of the primary acknowledged; former ones may not.
+  const still = gone.full || settled === true;
   const left = config.secondaries.length - 1;
   const next =
     left >= secondariesWanted
       ? undefined
-      : newCopy(state, config, config.primary, heard.linked, heard.report, [secondary.node]);
+      : newCopy(state, config, config.primary, heard.linked, { ...heard.report, still }, [
+          secondary.node,
+        ]);
   write(state, shard, removeSecondary(config, secondary, next), out);
   return true;
 }
@@ -291,17 +296,17 @@ function orderedCopy(
   return tailFirst(shard.config, { node: to, store: facts.store }, anchor, false);
 }
 
-/** Another secondary behind the anchor of a primary that stands still; a former member before others. */
+/** Another secondary behind the anchor of a primary; a former member before others. */
 export function newCopy(
   state: ManagerState,
   config: ShardConfig,
   primary: Copy,
   linked: readonly MemberId[],
-  anchor: Anchor,
+  anchor: Anchor & { readonly still: boolean },
   except: readonly MemberId[],
 ): SecondaryCopy | undefined {
   const copy = chooseCopy(state, config, primary, linked, except);
-  return copy === undefined ? undefined : tailFirst(config, copy, anchor, true);
+  return copy === undefined ? undefined : tailFirst(config, copy, anchor, anchor.still);
 }
 
 /** More full copies than wanted, and no order that needs them: the manager that had it is gone. */

@@ -23,6 +23,11 @@ export type ShardReport =
       readonly secondary: Copy;
       readonly commitMark: Lsn;
       readonly markHash: ChainHash;
+      /**
+       * All that its log held when this life of it began is committed. Until then entries above the mark
+       * may have been acknowledged. Absent from members that don't know: then it is not so.
+       */
+      readonly settled?: boolean;
     }
   /** A secondary: no heartbeat of the primary for GRACE. */
   | { readonly kind: "primarySilent"; readonly shard: ShardId; readonly epoch: Epoch }

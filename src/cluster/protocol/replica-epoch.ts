@@ -236,7 +236,8 @@ function makeWish(
     case "removeSecondary": {
       if (asking === undefined) return undefined;
       const { commitMark, markHash } = positionOf(state);
-      return { kind, shard, epoch, secondary: copyOf(asking), commitMark, markHash };
+      const settled = commitMark >= state.barrierLsn;
+      return { kind, shard, epoch, secondary: copyOf(asking), commitMark, markHash, settled };
     }
     default:
       return unreachable(kind);

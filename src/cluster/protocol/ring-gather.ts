@@ -2,7 +2,7 @@
 // who hear each other gather, and the lowest of them forms the ring; a working ring takes in others.
 
 import type { MemberId } from "../../mail/ids.ts";
-import { answerOldRing, makeRingOf } from "./ring-hold.ts";
+import { answerOldRing, follows, makeRingOf } from "./ring-hold.ts";
 import {
   adopt,
   hears,
@@ -94,8 +94,9 @@ export function onForm(
   out: RingEffect[],
 ): void {
   if (!order.includes(state.me)) return;
-  if (newerRing(ring, state.ring)) adopt(state, ring, order, nowMs, out);
-  else if (sameRing(ring, state.ring) && state.phase === "gather") {
+  if (newerRing(ring, state.ring)) {
+    adopt(state, ring, order, follows(state, ring), nowMs, out);
+  } else if (sameRing(ring, state.ring) && state.phase === "gather") {
     // False alarm: the token lives.
     state.phase = "idle";
     state.tokenMs = nowMs;

@@ -24,7 +24,7 @@ export function onToken(
     if (seq <= state.seq) return sendTo(out, from, { kind: "hopAck", ring, seq });
   } else {
     if (!newerRing(ring, state.ring)) return answerOldRing(state, from, nowMs, out);
-    adopt(state, ring, order, nowMs, out);
+    adopt(state, ring, order, follows(state, ring), nowMs, out);
   }
   sendTo(out, from, { kind: "hopAck", ring, seq });
   mergeCarried(state, message.loads, message.reach, nowMs, out);
@@ -77,16 +77,22 @@ export function onPinned(
   state.phase = "idle";
 }
 
+/** True when a member of our ring, which works, made the other one out of it. */
+export function follows(state: RingState, ring: RingId): boolean {
+  return state.phase !== "gather" && state.order.includes(ring.maker);
+}
+
 /** Makes a ring of these members, with a term that nobody has seen, and its token. */
 export function makeRingOf(
   state: RingState,
   members: Iterable<MemberId>,
   nowMs: number,
   out: RingEffect[],
+  leftOut = false,
 ): void {
   const order = [...new Set([...members, state.me])].toSorted().slice(0, ringMembersMax);
   const ring = { term: Math.max(state.termSeen, state.ring.term) + 1, maker: state.me };
-  adopt(state, ring, order, nowMs, out);
+  adopt(state, ring, order, leftOut, nowMs, out);
   for (const member of order) {
     if (member !== state.me) sendTo(out, member, { kind: "form", ring, order });
   }
@@ -167,7 +173,7 @@ export function tickSent(state: RingState, nowMs: number, out: RingEffect[]): vo
     out.push({ kind: "skipped", member: passing.to });
     // Whoever has the token of this ring now can't pass it on: the others go by the new one.
     const rest = state.order.filter((member) => member !== passing.to);
-    makeRingOf(state, rest, nowMs, out);
+    makeRingOf(state, rest, nowMs, out, true);
   } else if (nowMs >= passing.sentMs + state.times.resendMs) {
     passing.sentMs = nowMs;
     sendTo(out, passing.to, passing.message);

@@ -113,15 +113,20 @@ export function lostAfterMs(state: RingState): number {
   return quietMs + rank * rankMs;
 }
 
-/** Goes by another ring: a token of the former one, if we have it, is void. */
+/**
+ * Goes by another ring: a token of the former one, if we have it, is void. Who was on the former one and
+ * is not on this one was `leftOut` if this one was made for that; if it comes from elsewhere, or from a
+ * gathering, nothing is wrong with them.
+ */
 export function adopt(
   state: RingState,
   ring: RingId,
   order: readonly MemberId[],
+  leftOut: boolean,
   nowMs: number,
   out: RingEffect[],
 ): void {
-  for (const member of state.order) {
+  for (const member of leftOut ? state.order : []) {
     if (!order.includes(member)) noteLeft(state, member, nowMs);
   }
   for (const member of order) state.joiners.delete(member);

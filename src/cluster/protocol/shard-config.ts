@@ -18,8 +18,9 @@ export interface SecondaryCopy extends Copy {
   /** Of a copy that is not full: hash of entry `fromLsn` − 1, which is committed. */
   readonly anchorHash?: ChainHash;
   /**
-   * Of a copy that is not full: it was put in while the primary went on, which may have acknowledged
-   * or shown entries meanwhile that its tail does not hold yet. Its tail can't stand in for the primary.
+   * Of a copy that is not full: it was put in while the primary went on, or before that had settled what
+   * it had acknowledged in an earlier life: entries may be acknowledged, or shown, that its tail does not
+   * hold yet. Its tail can't stand in for the primary.
    */
   readonly late?: boolean;
 }
@@ -38,6 +39,11 @@ export interface ShardConfig {
    * a primary that was its secondary need not wait for them to run out.
    */
   readonly endedEpoch?: Epoch;
+  /**
+   * An operator made a copy primary that may lack acknowledged changes: whoever is primary gives all
+   * mailboxes a new UIDVALIDITY before it serves anybody. Stays until that is done.
+   */
+  readonly forced?: boolean;
   /** Drawn by the writer, so that it recognises its own change after an unknown outcome. */
   readonly nonce: string;
 }

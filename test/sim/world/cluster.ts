@@ -311,7 +311,8 @@ export abstract class Cluster {
     for (const { shard, primary, secondaries, former } of this.coordinator.table.values()) {
       const exists = ({ node, store }: Copy) => this.nodeOf(node)?.copy.store === store;
       const to = former?.find(exists);
-      if ([primary, ...secondaries].some(exists) || to === undefined) continue;
+      const complete = [primary, ...secondaries.filter(({ full }) => full)];
+      if (complete.some(exists) || to === undefined) continue;
       for (const { process } of this.gateways) {
         if (process?.acts === true) process.order({ kind: "forcePromote", shard, to });
         else process?.ring.want(true);

@@ -100,10 +100,11 @@ function factsOf(name: string): MailNode {
   return { node, store, failureDomain, ...idle };
 }
 
-function removal(name: string): ShardReport {
+function removal(name: string, settled = true): ShardReport {
   const { commitMark, markHash } = position;
   const secondary = copy(name);
-  return { kind: "removeSecondary", shard, epoch: epoch(3), secondary, commitMark, markHash };
+  const base = { kind: "removeSecondary", shard, epoch: epoch(3), secondary } as const;
+  return { ...base, commitMark, markHash, settled };
 }
 
 function written(effects: readonly ManagerEffect[]) {
@@ -237,6 +238,17 @@ describe("a manager", () => {
     expect(gateway.report("n3", report, ["n3"])).toEqual([]);
     const effects = gateway.report("n1", { ...report, epoch: epoch(2) }, ["n3"]);
     expect(effects).toMatchObject([{ kind: "push", to: ["n1"] }]);
+  });
+
+  test("a tail begun by a primary that has not settled its log can't stand in for it", () => {
+    const linked = ["n1", "n3", "n4"].map((name) => memberId(name));
+    const filling = { secondaries: [tail("n2")], former: [copy("n4")] };
+    const next = (settled: boolean, over: Partial<ShardConfig>) =>
+      written(new Gateway(over).report("n1", removal("n2", settled), linked))?.secondaries[0];
+    expect(next(true, filling)?.late).toBeUndefined();
+    expect(next(false, filling)?.late).toBe(true);
+    // A full member that leaves has it all.
+    expect(next(false, {})?.late).toBeUndefined();
   });
 
   test("calls a copy full and forgets former ones", () => {

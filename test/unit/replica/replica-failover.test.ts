@@ -298,7 +298,16 @@ describe("REMOVE_SECONDARY", () => {
       secondary: { node: "n2", store: "store-n2" },
       commitMark: 1,
       markHash: world.primary.log[0]?.hash,
+      settled: true,
     });
+  });
+
+  test("a primary that has not committed what its log held says so when it asks", () => {
+    const world = silent();
+    world.primary.state.barrierLsn = lsn(2);
+    world.nowMs = 1650;
+    world.primary.tick();
+    expect(world.primary.state.wish).toMatchObject({ kind: "removeSecondary", settled: false });
   });
 
   test("from asking until a newer epoch is read nothing is committed, also when it is back", () => {
