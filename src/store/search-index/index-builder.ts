@@ -28,6 +28,8 @@ const readBytes = 1024 * 1024;
 /** Blocks of one size that become one, and the most that it may have. */
 const mergeBlocksMin = 8;
 const mergedBytesMax = 8 * 1024 * 1024;
+/** Blocks that are looked at between two turns of the event loop. */
+const blocksAtOnce = 16;
 
 export interface BuilderParts {
   readonly engine: Engine;
@@ -35,6 +37,14 @@ export interface BuilderParts {
   readonly worker: IndexWorker;
   readonly random: Random;
 }
+
+/** What an update came to: messages that stay in no block, and all of the mailbox. */
+export interface Updated {
+  readonly left: number;
+  readonly messages: number;
+}
+
+const nothing: Updated = { left: 0, messages: 0 };
 
 /** Waits as long as the work since the last call asks for; rejects when the store closes. */
 export type Rest = () => Promise<void>;
@@ -55,16 +65,21 @@ export class IndexBuilder {
   }
 
   /** @param whole also what is not yet worth a block. */
-  async update(place: MailboxPlace, whole: boolean, rest: Rest): Promise<void> {
+  async update(place: MailboxPlace, whole: boolean, rest: Rest): Promise<Updated> {
     const { engine, rows } = this.#parts;
     const key = mailboxKey(place.account, table.mailbox, place.mailbox);
-    if ((await engine.rows.get(key)) === undefined) return rows.clear(place);
+    if ((await engine.rows.get(key)) === undefined) {
+      await rows.clear(place);
+      return nothing;
+    }
     const held = engine.accounts.peek(place.account)?.mailboxes.get(place.mailbox)?.summary;
     const summary = held ?? (await loadSummary(engine.rows, place.account, place.mailbox));
     const directories = await rows.directories(place);
-    if (directories === undefined) return;
-    const missing = unindexed(summary, directories);
-    for (let at = 0; at < missing.length; ) {
+    if (directories === undefined) return nothing;
+    const alive = new Map<number, number>();
+    const missing = await this.#unindexed(summary, directories, alive);
+    let at = 0;
+    while (at < missing.length) {
       const next = await this.#read(place, summary, missing, at);
       const isRest = next.end === missing.length;
       if (isRest && !whole && next.read < tailMessages && next.bytes < tailBytes) break;
@@ -72,7 +87,31 @@ export class IndexBuilder {
       if (next.messages.length > 0) await this.#build(place, next.messages);
       await rest();
     }
-    await this.#tidy(place, summary, rest);
+    await this.#tidy(place, summary, alive, rest);
+    return { left: missing.length - at, messages: summary.columns.count };
+  }
+
+  /** UIDs of messages that no block has, ascending; `alive`: how many each block still has, by its number. */
+  async #unindexed(
+    { columns }: MailboxSummary,
+    directories: readonly Directory[],
+    alive: Map<number, number>,
+  ): Promise<number[]> {
+    const uids = columns.uids();
+    const indexed = new Uint8Array(uids.length);
+    for (const [at, directory] of directories.entries()) {
+      let count = 0;
+      for (const spot of spotsOf(directory, columns, uids)) {
+        if (spot < 0) continue;
+        indexed[spot] = 1;
+        count++;
+      }
+      alive.set(directory.block, count);
+      if (at % blocksAtOnce === blocksAtOnce - 1) await nextTurn();
+    }
+    const missing: number[] = [];
+    for (const [at, uid] of uids.entries()) if (indexed[at] === 0) missing.push(uid);
+    return missing;
   }
 
   /** The next messages for a block. */
@@ -122,11 +161,16 @@ export class IndexBuilder {
     await rows.replace(place, unpackRows(packed), []);
   }
 
-  async #tidy(place: MailboxPlace, summary: MailboxSummary, rest: Rest): Promise<void> {
+  async #tidy(
+    place: MailboxPlace,
+    summary: MailboxSummary,
+    alive: ReadonlyMap<number, number>,
+    rest: Rest,
+  ): Promise<void> {
     const { rows } = this.#parts;
     for (;;) {
       const directories = await rows.directories(place);
-      const group = directories === undefined ? [] : groupToMerge(directories, summary);
+      const group = directories === undefined ? [] : groupToMerge(directories, alive);
       if (group.length === 0) return;
       const done = await this.#merge(place, summary, group);
       if (!done) return;
@@ -175,32 +219,25 @@ export class IndexBuilder {
   }
 }
 
-/** UIDs of messages that no block has, ascending. */
-function unindexed(summary: MailboxSummary, directories: readonly Directory[]): number[] {
-  const { columns } = summary;
-  const uids = columns.uids();
-  const indexed = new Uint8Array(uids.length);
-  for (const directory of directories) {
-    for (const spot of spotsOf(directory, columns, uids)) if (spot >= 0) indexed[spot] = 1;
-  }
-  const missing: number[] = [];
-  for (const [at, uid] of uids.entries()) if (indexed[at] === 0) missing.push(uid);
-  return missing;
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
 
-/** Blocks to make one of: a block that is mostly gone, or several of one size. */
+/**
+ * Blocks to make one of: a block that is mostly gone, or several of one size.
+ * @param alive how many messages old blocks still have; others have just been made.
+ */
 function groupToMerge(
   directories: readonly Directory[],
-  { columns }: MailboxSummary,
+  alive: ReadonlyMap<number, number>,
 ): readonly Directory[] {
-  const uids = columns.uids();
   const sizes: Directory[][] = [[], []];
   const ordered = directories.toSorted((a, b) => (a.uids[0] ?? 0) - (b.uids[0] ?? 0));
   for (const directory of ordered) {
     const all = directory.uids.length;
-    let alive = 0;
-    for (const spot of spotsOf(directory, columns, uids)) if (spot >= 0) alive++;
-    if (alive * 2 < all) return [directory];
+    if ((alive.get(directory.block) ?? all) * 2 < all) return [directory];
     if (all < batchMessages) sizes[0]?.push(directory);
     else if (all < blockMessagesMax) sizes[1]?.push(directory);
   }

@@ -52,15 +52,21 @@ export interface SearchIndexFigures {
 interface Tail {
   messages: number;
   bytes: number;
+  /** From so many messages on it is worth the work: looking at a large mailbox costs more. */
+  readonly least: number;
 }
 
 /** Mailboxes with a known tail; the rest is found by the next sweep. */
 const tailsMax = 100_000;
-const firstSweepMs = 2000;
+const firstSweepMs = 1000;
 const sweepEveryMs = 12 * 3_600_000;
 const sweepAgainMs = 600_000;
-const idleMs = 1000;
+const idleMs = 250;
+/** Deliveries are counted over this time. */
+const measureMs = 1000;
 const restMsMax = 5000;
+/** Of a large mailbox so much may be unindexed: one of so many messages. */
+const tailPart = 512;
 /** The index takes half of a thread, a tenth while so much mail comes in a second. */
 const busyPerSecond = 100;
 
@@ -122,17 +128,22 @@ export class SearchIndex implements SearchHints {
     if (tail !== undefined) {
       tail.messages += messages;
       tail.bytes += bytes;
-      if (tail.messages >= tailMessages || tail.bytes >= tailBytes) this.#put({ account, mailbox });
+      if (tail.messages >= tail.least || tail.bytes >= tailBytes) this.#put({ account, mailbox });
     } else if (messages >= tailMessages || bytes >= tailBytes) {
       this.#put({ account, mailbox });
-    } else if (this.#tailCount >= tailsMax) {
+    } else this.#remember({ account, mailbox }, { messages, bytes, least: tailMessages });
+  }
+
+  #remember({ account, mailbox }: MailboxPlace, tail: Tail): void {
+    if (this.#tailCount >= tailsMax) {
       // Too many to remember: a sweep finds it.
       this.#nextSweepMs = Math.min(this.#nextSweepMs, this.#clock.monotonicMs() + sweepAgainMs);
-    } else {
-      this.#tailCount++;
-      if (tails === undefined) this.#tails.set(account, new Map([[mailbox, { messages, bytes }]]));
-      else tails.set(mailbox, { messages, bytes });
+      return;
     }
+    this.#tailCount++;
+    const tails = this.#tails.get(account);
+    if (tails === undefined) this.#tails.set(account, new Map([[mailbox, tail]]));
+    else tails.set(mailbox, tail);
   }
 
   /** A mailbox was deleted. */
@@ -206,7 +217,11 @@ export class SearchIndex implements SearchHints {
     const [name, place] = this.#due.entries().next().value ?? [];
     if (name === undefined || place === undefined) return false;
     this.#due.delete(name);
-    await this.#builder.update(place, false, rest);
+    const { left, messages } = await this.#builder.update(place, false, rest);
+    const least = Math.floor(messages / tailPart);
+    if (least > tailMessages && this.#tails.get(place.account)?.has(place.mailbox) !== true) {
+      this.#remember(place, { messages: left, bytes: 0, least });
+    }
     return true;
   }
 
@@ -263,7 +278,7 @@ export class SearchIndex implements SearchHints {
       const now = this.#clock.monotonicMs();
       if (now - worked < leastWorkMs) return;
       const perSecond = ((this.#added - added) * 1000) / Math.max(1, now - measured);
-      if (now - measured > idleMs) {
+      if (now - measured > measureMs) {
         added = this.#added;
         measured = now;
       }

@@ -26,8 +26,10 @@ function maybeHas(text: string, query: string, zone: Zone): boolean {
 }
 
 const letters = fc.oneof(
-  fc.constantFrom(..."ab1 .\n\0@-_한글각ㅋ보고서漢字かなカﾅéσΣßﬁＡ　、…😀가".normalize("NFC")),
-  fc.constantFrom(..."한글é".normalize("NFD")),
+  fc.constantFrom(
+    ...Array.from("ab1 .\n\0@-_한글각ㅋ보고서漢字かなカﾅéσΣßﬁＡ　、…😀가".normalize("NFC")),
+  ),
+  fc.constantFrom(...Array.from("한글é".normalize("NFD"))),
   fc.string({ unit: "binary", minLength: 1, maxLength: 2 }),
 );
 const texts = fc.array(letters, { maxLength: 40 }).map((all) => searchNormalise(all.join("")));
