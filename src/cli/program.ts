@@ -5,6 +5,7 @@ import { addCheckCommand, addSalvageCommand } from "./commands/check.ts";
 import { addClusterCommands } from "./commands/cluster.ts";
 import { addConfigCommands } from "./commands/config.ts";
 import { addNodeCommands } from "./commands/node.ts";
+import { addShardCommands } from "./commands/shard.ts";
 import { examples } from "./commands/options.ts";
 import { addUserCommands } from "./commands/user.ts";
 import { ConfigError } from "./config/load.ts";
@@ -62,6 +63,7 @@ function build(version: string): Command {
   addUserCommands(program);
   addClusterCommands(program);
   addNodeCommands(program);
+  addShardCommands(program);
   addConfigCommands(program);
   addCheckCommand(program);
   addSalvageCommand(program);

@@ -134,6 +134,7 @@ function putMailbox(account: AccountState, row: Extract<Op, { kind: "mailbox" }>
   }
   if (account.byName.get(known.name) === known) account.byName.delete(known.name);
   known.name = row.name;
+  known.uidValidity = row.uidValidity;
   known.specialUse = row.specialUse;
   account.byName.set(row.name, known);
 }

@@ -89,7 +89,8 @@ async function* checkRows(engine: Engine, signal: AbortSignal): AsyncGenerator<F
   return bad;
 }
 
-async function* accountsOf(engine: Engine, shard: ShardId): AsyncGenerator<AccountId> {
+/** The accounts of a shard, deleted ones too. */
+export async function* accountsOf(engine: Engine, shard: ShardId): AsyncGenerator<AccountId> {
   const prefix = shardKey(shard, shardTable.account);
   for await (const rows of engine.rows.range(prefix, afterPrefix(prefix))) {
     for (const [key] of rows) yield accountId(accountInKey(key, 4));

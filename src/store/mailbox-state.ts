@@ -84,7 +84,7 @@ export interface LoadingSummary {
 
 export class MailboxState {
   readonly id: MailboxId;
-  readonly uidValidity: number;
+  uidValidity: number;
   name: string;
   specialUse: string;
   /** Committed and visible. */

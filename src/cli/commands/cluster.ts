@@ -34,6 +34,7 @@ export function addClusterCommands(program: Command): void {
   addShards(cluster);
   addInit(cluster);
   addCertificates(cluster);
+  addRecover(cluster);
   addJoinCommands(cluster);
 }
 
@@ -90,6 +91,30 @@ function addInit(cluster: Command): void {
       ]);
     });
   examples(init, [["pabal cluster init --config /etc/pabal/c1.yaml --nodes 3", ""]]);
+}
+
+function addRecover(cluster: Command): void {
+  const command = cluster
+    .command("recover")
+    .description(
+      "Write the shard table anew from the nodes' disks: the coordinator's data are lost",
+    )
+    .requiredOption("--config <file>", "configuration of a member that is stopped now")
+    .option("--without <node...>", "nodes that are lost for good and can't be asked")
+    .option("--json", "machine-readable output")
+    .action(async (options: OutputOptions & { config: string; without?: readonly string[] }) => {
+      const { recoverCluster } = await import("../recover.ts");
+      const { nodes, changed, kept } = await recoverCluster(options.config, options.without ?? []);
+      print(options, { nodes, changed: changed.length, kept }, () => [
+        `asked ${nodes.join(", ")}: ${changed.length} shards written anew, ${kept} left as they are`,
+      ]);
+    });
+  examples(command, [
+    [
+      "pabal cluster recover --config /etc/pabal/g1.yaml",
+      "with all nodes running, gateways stopped",
+    ],
+  ]);
 }
 
 function addCertificates(cluster: Command): void {

@@ -1,6 +1,7 @@
 // A gateway process: its part of the cluster, the directory replica, authentication, the mail
 // listeners, HTTP with the admin API.
 
+import { createHmac } from "node:crypto";
 import { mkdirSync, readFileSync, statfsSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -11,10 +12,13 @@ import { DirectoryAuthenticator } from "../../cluster/directory/authenticator.ts
 import { nodesOf, primariesOf } from "../../cluster/directory/cluster-view.ts";
 import { GatewayDirectory } from "../../cluster/directory/gateway-directory.ts";
 import { freshLoads, Placement } from "../../cluster/directory/placement.ts";
+import { TokenVerifier } from "../../cluster/directory/token-verifier.ts";
+import { inspectForced, promoteByForce } from "../../cluster/node/force-promote.ts";
 import { GatewayCluster } from "../../cluster/node/gateway-cluster.ts";
 import { setDraining } from "../../cluster/node/init-cluster.ts";
 import { decodeLoad, encodeLoad, LoadMeter } from "../../cluster/node/load-figures.ts";
 import type { LoadFigures } from "../../cluster/node/load-figures.ts";
+import { pulseKeys } from "../../cluster/node/pulse-key.ts";
 import { memberPattern } from "../../cluster/link/hello.ts";
 import { frontEndCounters } from "../../gateway/front-end-counters.ts";
 import type { FrontEndCounters } from "../../gateway/front-end-counters.ts";
@@ -25,7 +29,16 @@ import { lockFolder } from "../../lib/folder-lock.ts";
 import { opIdMaker, ulidMaker } from "../../lib/id-maker.ts";
 import { systemRandom } from "../../lib/random.ts";
 import { MailError } from "../../mail/errors.ts";
-import { deliveryId, type MemberId, memberId, type OpId, opId } from "../../mail/ids.ts";
+import {
+  deliveryId,
+  type MemberId,
+  memberId,
+  type OpId,
+  opId,
+  shardId,
+  type ShardId,
+  shardMax,
+} from "../../mail/ids.ts";
 import { normaliseDomain } from "../../mail/address.ts";
 import type { Config } from "../config/schema.ts";
 import { CommandFailure, exitStatus } from "../failure.ts";
@@ -133,7 +146,11 @@ async function startParts(
     const figures = links.loads().get(node);
     return figures === undefined ? undefined : decodeLoad(figures);
   };
-  const { accounts, auth } = identity(config, gateway, directory, domains, makeOpId, log);
+  const [key] = await pulseKeys(cluster.coordinator, systemRandom);
+  const secret = createHmac("sha256", key?.secret ?? "")
+    .update("names that nobody has")
+    .digest();
+  const { accounts, auth } = identity(config, gateway, directory, domains, makeOpId, secret, log);
   const nextDeliveryId = ulidMaker(systemClock, systemRandom);
   const services: GatewayServices = {
     store,
@@ -146,6 +163,9 @@ async function startParts(
     secureContext: publicTls(config, log),
     nextOpId: makeOpId,
     nextDeliveryId: () => deliveryId(nextDeliveryId()),
+    saslMechanisms: config.auth.mechanisms.filter(
+      (each) => config.auth.oauth !== undefined || !/OAUTH/.test(each),
+    ),
     plaintextLoginAllowed: (address) => config.auth.plaintextOnLoopback && isLoopback(address),
   };
   return { directory, accounts, services, loadOf, stopping: false, wasReady: false };
@@ -158,11 +178,19 @@ function identity(
   directory: GatewayDirectory,
   domains: readonly string[],
   nextOpId: () => OpId,
+  secret: Uint8Array,
   log: Logger,
 ): { readonly accounts: AccountAdminClient; readonly auth: DirectoryAuthenticator } {
   const { links, shards } = cluster;
   const shardCount = shards.count;
-  const hash = { memoryBytes: config.auth.hashMemory, passes: config.auth.hashPasses };
+  const { mechanisms, oauth } = config.auth;
+  const hash = {
+    memoryBytes: config.auth.hashMemory,
+    passes: config.auth.hashPasses,
+    scramIterations: mechanisms.some((each) => each.startsWith("SCRAM"))
+      ? config.auth.scramIterations
+      : 0,
+  };
   const primaries = primariesOf(shards);
   const accounts = new AccountAdminClient({
     directory,
@@ -186,6 +214,8 @@ function identity(
     clock: systemClock,
     log,
     hash,
+    secret,
+    ...(oauth === undefined ? {} : { tokens: tokenVerifier(oauth) }),
     queueMax: config.auth.hashQueueMax,
     cache: { most: config.auth.verifiedCacheMax, ageMs: config.auth.verifiedCacheAge },
     guessesPerMinute: config.auth.guessesPerMinute,
@@ -193,6 +223,20 @@ function identity(
     replaceHash: (row, better, limit) => accounts.replaceHash(row, better, limit),
   });
   return { accounts, auth };
+}
+
+function tokenVerifier(oauth: NonNullable<Config["auth"]["oauth"]>): TokenVerifier {
+  const { introspection, jwks, scope, loginClaim, cacheAge } = oauth;
+  return new TokenVerifier(
+    {
+      loginClaim,
+      cacheMs: cacheAge,
+      ...(introspection === undefined ? {} : { introspection }),
+      ...(jwks === undefined ? {} : { jwks }),
+      ...(scope === undefined ? {} : { scope }),
+    },
+    systemClock,
+  );
 }
 
 async function startWeb(
@@ -218,6 +262,11 @@ async function startWeb(
           shards: () => shardsShown(gateway),
           setDraining: (node, draining) =>
             setDraining(gateway.cluster.coordinator, checkedMember(node), draining),
+          forcePromote: (shard, node, fenced) => {
+            const { signal } = new AbortController();
+            const run = fenced ? promoteByForce : inspectForced;
+            return run(gateway.cluster, checkedShard(shard), checkedMember(node), signal);
+          },
         },
         token: tokenFile === undefined ? undefined : readFileSync(tokenFile, "utf8").trim(),
       },
@@ -242,6 +291,12 @@ function notReady({ cluster }: GatewayCluster, parts: Parts): readonly string[] 
     ...(missing > 0 ? [`directory of ${missing} shards`] : []),
     ...down.map((node) => `link to ${node}`),
   ];
+}
+
+/** @throws {MailError} INVALID */
+function checkedShard(shard: number): ShardId {
+  if (shard <= shardMax) return shardId(shard);
+  throw new MailError({ code: "INVALID", why: `${shard} is no shard` });
 }
 
 /** @throws {MailError} INVALID */

@@ -143,13 +143,13 @@ export class FailoverMember {
         clock.after(lookEveryMs, resolve);
       });
     }
-    return { head: this.#options.target.serves(shard) };
+    return { head: this.#options.target.answers(shard) };
   }
 
   /** True while it makes sense to wait for this node to serve the shard. */
   #mayServe(shard: ShardId, epoch: Epoch): boolean {
     const { target, me } = this.#options;
-    if (target.serves(shard)) return false;
+    if (target.answers(shard)) return false;
     const config = target.configOf(shard);
     // One that has not heard of the epoch yet will.
     if (config === undefined || config.epoch < epoch) return true;

@@ -33,6 +33,7 @@ export interface FailoverTarget {
   reports(): readonly ShardReport[];
   /** Runs when `reports` says something else than before. One listener. */
   set onReport(run: () => void);
-  serves(shard: ShardId): boolean;
+  /** This member is the shard's serving primary, and clients may be answered. */
+  answers(shard: ShardId): boolean;
   configOf(shard: ShardId): ShardConfig | undefined;
 }

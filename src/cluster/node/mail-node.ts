@@ -2,9 +2,11 @@
 // of it goes through its links only; the directory's services are registered by the caller.
 
 import type { Timer } from "../../lib/clock.ts";
-import type { MemberId } from "../../mail/ids.ts";
+import type { MemberId, ShardId } from "../../mail/ids.ts";
+import { MailError } from "../../mail/errors.ts";
 import type { OpenedStore } from "../../store/open-store.ts";
 import type { RpcRegistry } from "../link/rpc.ts";
+import { bannedKey, bannedText } from "./banned-stores.ts";
 import { ClusterClient } from "./cluster-client.ts";
 import type { CopyFigures } from "./copy-service.ts";
 import { answerCopyFigures } from "./copy-watch.ts";
@@ -17,6 +19,9 @@ import { MailService } from "./mail-service.ts";
 import { openNodeStore, secondariesOf } from "./node-store.ts";
 import type { NodeStore, NodeStoreOptions } from "./node-store.ts";
 import type { ReplicatedJournal } from "./replicated-journal.ts";
+import { Renewals } from "./renewals.ts";
+import { answerInspect } from "./shard-inspect.ts";
+import { KeyFollower } from "./follow-keys.ts";
 import { NodeSpool } from "./spool-service.ts";
 import type { SpoolFigures } from "./spool-service.ts";
 
@@ -140,10 +145,17 @@ export class MailNode {
 
   async #serve(options: MailNodeOptions, signal: AbortSignal): Promise<void> {
     const { cluster, opened, journal } = this;
-    new MailService(opened.store, journal).register(cluster.registry);
+    const test = {
+      serves: (shard: ShardId) => journal.answers(shard),
+      epochOf: (shard: ShardId) => journal.epochOf(shard),
+    };
+    new MailService(opened.store, test).register(cluster.registry);
+    const me = { node: this.member, store: opened.storeId };
+    answerInspect(cluster.registry, me, journal, opened.log);
     options.register?.(cluster.registry, this);
     this.#failover.register(cluster.registry);
     answerCopyFigures(cluster.registry, () => this.copies);
+    await this.#refuseIfBanned(options);
     const levels = new DiskLevels(
       {
         room: opened.room,
@@ -170,9 +182,44 @@ export class MailNode {
     for (const config of cluster.shards.all()) journal.setConfig(config);
     this.#failover.start();
     this.#tellVitals();
-    const { clock, logger, hostName = this.member } = options;
-    const { shards: table, links } = cluster;
+    const { clock, logger, random, hostName = this.member } = options;
+    const { shards: table, links, coordinator } = cluster;
+    const { engine } = opened;
+    const renewals = new Renewals({
+      me,
+      journal,
+      engine,
+      coordinator,
+      table,
+      clock,
+      random,
+      logger,
+    });
+    renewals.start();
+    this.#stop.signal.addEventListener("abort", () => renewals.close(), { once: true });
     this.#spool = new NodeSpool({ opened, table, links, clock, logger, hostName });
+  }
+
+  /**
+   * A copy of ours was replaced by force: this data folder is not used any more, from the start on or
+   * from the moment on that we hear of it. @throws {MailError} INVALID
+   */
+  async #refuseIfBanned({ clock, logger, onFatal }: MailNodeOptions): Promise<void> {
+    let started = false;
+    let banned: string | undefined;
+    await KeyFollower.start({
+      coordinator: this.cluster.coordinator,
+      clock,
+      logger,
+      prefix: bannedKey(this.opened.storeId),
+      onKey: (_, value) => {
+        if (value !== undefined) banned = bannedText(value);
+        if (started && banned !== undefined) onFatal(new Error(banned));
+      },
+      signal: this.#stop.signal,
+    });
+    started = true;
+    if (banned !== undefined) throw new MailError({ code: "INVALID", why: banned });
   }
 
   /** Asks the manager to make others primary; ends when nothing more can be handed over. */

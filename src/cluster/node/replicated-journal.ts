@@ -13,7 +13,6 @@ import type { ChainHash } from "../protocol/hash-tail.ts";
 import type { Position, SealAnswer, ShardReport } from "../protocol/manager-types.ts";
 import { makeReplica } from "../protocol/replica.ts";
 import { defaultLimits } from "../protocol/replica-state.ts";
-import type { Limits } from "../protocol/replica-state.ts";
 import type { ReplicaMessage, WireEntry } from "../protocol/replica-types.ts";
 import type { Copy, ShardConfig } from "../protocol/shard-config.ts";
 import type { FailoverTarget } from "./failover-target.ts";
@@ -111,7 +110,13 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
     if (shell === undefined) {
       if (!mine) return;
       const { incarnation } = this.#options;
-      const fresh = makeReplica(me, incarnation, emptyShard, this.#limits(limits), this.#nowMs);
+      const fresh = makeReplica(
+        me,
+        incarnation,
+        emptyShard,
+        { ...defaultLimits, ...limits },
+        this.#nowMs,
+      );
       shell = this.#addShell(
         config.shard,
         new ReplicaShell(config.shard, fresh, this.#shellContext),
@@ -135,6 +140,10 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
 
   serves(shard: ShardId): boolean {
     return this.#state !== "closed" && this.#shells.get(shard)?.serves === true;
+  }
+
+  answers(shard: ShardId): boolean {
+    return this.serves(shard) && this.configOf(shard)?.forced !== true;
   }
 
   /** The epoch that this node holds of a shard, if any. */
@@ -252,7 +261,13 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
     if (recovered.damaged === true) {
       logger.error({ shard }, "copy is damaged and must be made anew from its peer");
     }
-    const state = makeReplica(me, incarnation, recovered, this.#limits(limits), this.#nowMs);
+    const state = makeReplica(
+      me,
+      incarnation,
+      recovered,
+      { ...defaultLimits, ...limits },
+      this.#nowMs,
+    );
     this.#addShell(shard, new ReplicaShell(shard, state, this.#shellContext)).recovered(tail);
   }
 
@@ -262,10 +277,6 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
       if (this.#options.links.peer(node).up) this.#peerUp(shell, node);
     }
     return shell;
-  }
-
-  #limits(limits: Partial<Limits> | undefined): Limits {
-    return { ...defaultLimits, ...limits };
   }
 
   /** The way to another member, with its link watched from the first use on. */

@@ -62,6 +62,7 @@ export function decodeShardConfig(text: string): ShardConfig {
   const shard = asNumber(value["shard"], "shard");
   if (shard > shardMax) throw new DecodeError("shard should be 0..4095");
   const former = asOptional(value["former"], "former", asArray);
+  const forced = asOptional(value["forced"], "forced", asBoolean);
   const endedEpoch = asOptional(value["endedEpoch"], "endedEpoch", asNumber);
   return {
     shard: shardId(shard),
@@ -72,6 +73,7 @@ export function decodeShardConfig(text: string): ShardConfig {
     nonce: asString(value["nonce"], "nonce"),
     ...(former === undefined ? {} : { former: former.map(decodeCopy) }),
     ...(endedEpoch === undefined ? {} : { endedEpoch: epoch(endedEpoch) }),
+    ...(forced === true ? { forced } : {}),
   };
 }
 

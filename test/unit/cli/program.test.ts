@@ -193,7 +193,7 @@ describe("cluster", () => {
     const json = await pabal(["cluster", "status", "--json"], { env });
     expect(people.out).toMatch(/32 shards, 31 on two nodes, 1 on one, 0 down$/m);
     expect(people.out).toMatch(/^n1 +node +up +16 +16 +- +25% +0( +-){4}$/m);
-    expect(people.out).toMatch(/^n2 +node +DOWN +-( +-){7}$/m);
+    expect(people.out).toMatch(/^n2 +node +DOWN +-( +-){8}$/m);
     expect(JSON.parse(json.out)).toEqual({ ...status, added: "later" });
   });
 
