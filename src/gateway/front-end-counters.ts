@@ -79,14 +79,22 @@ export function countedServices(
   counters: ProtocolCounters,
 ): GatewayServices {
   const { auth } = services;
+  const counted = <T extends AuthVerdict>(verdict: T): T => {
+    counters.logins[verdict.kind]++;
+    return verdict;
+  };
   return {
     ...services,
     counters,
     auth: {
-      verify: async (login, password, address, signal) => {
-        const verdict = await auth.verify(login, password, address, signal);
-        counters.logins[verdict.kind]++;
-        return verdict;
+      verify: async (login, password, address, signal) =>
+        counted(await auth.verify(login, password, address, signal)),
+      verifyToken: async (login, token, address, signal) =>
+        counted(await auth.verifyToken(login, token, address, signal)),
+      scram: async (login, address, signal) => {
+        const begun = await auth.scram(login, address, signal);
+        if (begun.kind === "unavailable") return counted(begun);
+        return { ...begun, settle: (right) => counted(begun.settle(right)) };
       },
     },
   };

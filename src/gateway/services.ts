@@ -9,6 +9,7 @@ import type { DeliveryId, OpId } from "../mail/ids.ts";
 import type { MailStore } from "../mail/mail-store.ts";
 import type { ProtocolCounters } from "./front-end-counters.ts";
 import type { MemoryGuard } from "./memory-guard.ts";
+import type { SaslMechanism } from "./sasl/mechanisms.ts";
 
 export interface GatewayServices {
   readonly store: MailStore;
@@ -24,6 +25,8 @@ export interface GatewayServices {
   readonly secureContext: () => SecureContext | undefined;
   readonly nextOpId: () => OpId;
   readonly nextDeliveryId: () => DeliveryId;
+  /** What `auth.mechanisms` allows. */
+  readonly saslMechanisms: readonly SaslMechanism[];
   /** True when plaintext logins are allowed for this client address (loopback in `pabal dev`). */
   readonly plaintextLoginAllowed: (address: string) => boolean;
   /** Counters of the protocol that these services are for (front-end-counters.ts); absent: nothing is counted. */

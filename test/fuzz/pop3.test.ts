@@ -14,6 +14,7 @@ const facts = {
   tls: false,
   tlsAvailable: true,
   plaintextLogin: true,
+  mechanisms: ["PLAIN", "LOGIN"] as const,
   hostName: "mail.pabal.test",
   badCommandsMax: 10,
 };
@@ -120,7 +121,7 @@ function talk(chunks: readonly Uint8Array[]): readonly string[] {
   for (const chunk of chunks) {
     if (chunk.length > 0) buffer.push(chunk);
     for (;;) {
-      const most = state.sasl === undefined ? 512 : 16_384;
+      const most = state.inSasl === undefined ? 512 : 16_384;
       const limit = (start: Uint8Array): number =>
         /^auth /i.test(Buffer.from(start).toString("latin1")) ? 16_384 : most;
       const line = buffer.next(limit);
@@ -158,7 +159,12 @@ function perform(effect: Pop3Effect, lines: string[]): Pop3Event | undefined {
       return effect.bodyLines === undefined
         ? { kind: "retrieved", number: effect.number }
         : undefined;
+    case "startSasl":
+      return effect.initial === undefined
+        ? { kind: "challenge", bytes: Buffer.from("?") }
+        : { kind: "loggedIn", contents };
     case "login":
+    case "continueSasl":
       return { kind: "loggedIn", contents };
     case "update":
       lines.push(`+ ${JSON.stringify(effect)}`);

@@ -116,6 +116,7 @@ test("accounts are made, changed and deleted, and the gateway knows at once", as
     clock: systemClock,
     log,
     hash: weakHash,
+    secret: Buffer.alloc(32),
     queueMax: 10,
     cache: { most: 10, ageMs: 60_000 },
     guessesPerMinute: 20,

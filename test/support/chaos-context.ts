@@ -23,6 +23,8 @@ export interface ChaosRunOptions {
   readonly coordinator: "embedded" | "etcd";
   /** All limits on times are so much higher: for a machine that does other work. Default 1. */
   readonly roomForLoad?: number;
+  /** `key=value` for every member. */
+  readonly set?: readonly string[];
   /** Said as the run goes on. */
   readonly say: (line: string) => void;
 }

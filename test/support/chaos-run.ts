@@ -41,6 +41,7 @@ export async function runScenarios(
         "log.level=warn",
         ...(network === undefined ? [] : [network.setting]),
         ...(wanted.set ?? []),
+        ...(options.set ?? []),
       ],
     });
     const ledger = new Ledger(join(cluster.folder, "ledger"));

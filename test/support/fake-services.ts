@@ -53,6 +53,7 @@ export function fakeServices(options: FakeServicesOptions = {}): FakeServices {
     secureContext: () => options.secureContext,
     nextOpId: () => opId((++opCount).toString(16).padStart(32, "0")),
     nextDeliveryId: () => deliveryId(`01J${String(++deliveryCount).padStart(23, "0")}`),
+    saslMechanisms: ["PLAIN", "LOGIN"],
     plaintextLoginAllowed: () => options.plaintextLogin ?? true,
   };
   return services;
@@ -76,17 +77,24 @@ function fakeAuthenticator(
   domain: string,
   outage: () => boolean,
 ): Authenticator {
+  return passwordsOnly((login, password) => {
+    if (outage()) return Promise.resolve({ kind: "unavailable", why: "outage in a test" });
+    const name = login.normalize("NFC").toLowerCase();
+    const account = accountNamed(store, name.includes("@") ? name : `${name}@${domain}`);
+    if (account === undefined || account.password !== password) {
+      return Promise.resolve({ kind: "refused" });
+    }
+    if (account.row.state === "disabled") return Promise.resolve({ kind: "disabled" });
+    return Promise.resolve({ kind: "ok", row: account.row });
+  });
+}
+
+/** An authenticator that knows neither SCRAM nor tokens. */
+export function passwordsOnly(verify: Authenticator["verify"]): Authenticator {
   return {
-    verify(login, password): Promise<AuthVerdict> {
-      if (outage()) return Promise.resolve({ kind: "unavailable", why: "outage in a test" });
-      const name = login.normalize("NFC").toLowerCase();
-      const account = accountNamed(store, name.includes("@") ? name : `${name}@${domain}`);
-      if (account === undefined || account.password !== password) {
-        return Promise.resolve({ kind: "refused" });
-      }
-      if (account.row.state === "disabled") return Promise.resolve({ kind: "disabled" });
-      return Promise.resolve({ kind: "ok", row: account.row });
-    },
+    verify,
+    scram: () => Promise.resolve({ kind: "unavailable", why: "not in this test" }),
+    verifyToken: () => Promise.resolve({ kind: "refused" }),
   };
 }
 

@@ -5,6 +5,7 @@ import { serveSession } from "../../src/gateway/imap/dispatch.ts";
 import { defaultImapLimits } from "../../src/gateway/imap/limits.ts";
 import type { ImapLimits } from "../../src/gateway/imap/limits.ts";
 import { Session } from "../../src/gateway/imap/session.ts";
+import { noBinding } from "../../src/gateway/sasl/channel-binding.ts";
 import { FakeMailStore } from "./fake-mail-store.ts";
 import { fakeServices } from "./fake-services.ts";
 import type { FakeServices } from "./fake-services.ts";
@@ -41,6 +42,7 @@ export async function runSession(
       pendingBytes: () => 0,
       onDrain: (run) => run(),
       secure: () => false,
+      channelBinding: () => noBinding,
       startTls: () => Promise.reject(new Error("no TLS here")),
       claimUser: () => true,
       releaseUser: () => {},

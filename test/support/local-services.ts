@@ -12,7 +12,7 @@ import { makeAccountId, shardId } from "../../src/mail/ids.ts";
 import type { Principal } from "../../src/mail/mail-store.ts";
 import { createAccount, firstMailboxes } from "../../src/store/accounts.ts";
 import { openIndex, openStore } from "../../src/store/open-store.ts";
-import { fakeServices } from "./fake-services.ts";
+import { fakeServices, passwordsOnly } from "./fake-services.ts";
 
 const shard = shardId(3);
 const account = makeAccountId(shard, 1);
@@ -70,14 +70,13 @@ export async function localServices(): Promise<LocalServices> {
     services: {
       ...base,
       store: opened.store,
-      auth: {
-        verify: (login, password) =>
-          Promise.resolve(
-            login.startsWith("u1") && password === "secret"
-              ? { kind: "ok", row }
-              : { kind: "refused" },
-          ),
-      },
+      auth: passwordsOnly((login, password) =>
+        Promise.resolve(
+          login.startsWith("u1") && password === "secret"
+            ? { kind: "ok", row }
+            : { kind: "refused" },
+        ),
+      ),
     },
     who: { account, shard, credVersion: row.credVersion },
     close: async () => {

@@ -7,7 +7,7 @@ import type { DirectoryRow } from "../../src/mail/account.ts";
 import { opId } from "../../src/mail/ids.ts";
 import type { Principal } from "../../src/mail/mail-store.ts";
 import { updateAccount } from "../../src/store/accounts.ts";
-import { fakeServices } from "./fake-services.ts";
+import { fakeServices, passwordsOnly } from "./fake-services.ts";
 import { MailCluster } from "./mail-cluster.ts";
 import type { MailClusterOptions } from "./mail-cluster.ts";
 
@@ -58,13 +58,10 @@ function servicesOver(store: GatewayServices["store"], row: DirectoryRow): Gatew
     ...fakeServices(),
     store,
     nextOpId: () => opId(systemRandom.hex(16)),
-    auth: {
-      verify: (login, password) =>
-        Promise.resolve(
-          login.startsWith("u1") && password === "secret"
-            ? { kind: "ok", row }
-            : { kind: "refused" },
-        ),
-    },
+    auth: passwordsOnly((login, password) =>
+      Promise.resolve(
+        login.startsWith("u1") && password === "secret" ? { kind: "ok", row } : { kind: "refused" },
+      ),
+    ),
   };
 }

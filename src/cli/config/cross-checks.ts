@@ -34,6 +34,14 @@ interface Checked {
   readonly listen: Readonly<Record<string, Listener | undefined>>;
   readonly tls?: unknown;
   readonly domains: readonly string[];
+  readonly auth: {
+    readonly oauth?:
+      | {
+          readonly introspection?: { readonly url: string } | undefined;
+          readonly jwks?: { readonly url: string } | undefined;
+        }
+      | undefined;
+  };
 }
 
 type Report = (path: readonly string[], message: string) => void;
@@ -54,10 +62,26 @@ const implicitTls = ["submissions", "imaps", "pop3s"];
 export function crossChecks(config: Checked, context: z.core.$RefinementCtx<unknown>): void {
   const report: Report = (path, message) =>
     context.addIssue({ code: "custom", path: [...path], message, input: undefined });
+  checkOAuth(config, report);
   checkCoordinator(config, report);
   checkLinks(config, report);
   checkRole(config, report);
   checkListeners(config, report);
+}
+
+function checkOAuth({ auth: { oauth } }: Checked, report: Report): void {
+  if (oauth === undefined) return;
+  const { introspection, jwks } = oauth;
+  if ((introspection === undefined) === (jwks === undefined)) {
+    report(["auth", "oauth"], "wants either introspection or jwks");
+  }
+  for (const [name, ask] of Object.entries({ introspection, jwks })) {
+    if (ask === undefined) continue;
+    const { protocol, hostname } = new URL(ask.url);
+    const isHere = ["localhost", "127.0.0.1", "[::1]"].includes(hostname);
+    if (protocol === "https:" || (protocol === "http:" && isHere)) continue;
+    report(["auth", "oauth", name, "url"], "wants https: tokens and secrets go there");
+  }
 }
 
 function checkCoordinator({ cluster, member }: Checked, report: Report): void {

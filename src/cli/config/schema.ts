@@ -3,6 +3,7 @@
 
 import { z } from "zod";
 import { isNetwork } from "../../gateway/proxy-protocol.ts";
+import { saslMechanisms } from "../../gateway/sasl/mechanisms.ts";
 import { crossChecks } from "./cross-checks.ts";
 import { parseDuration, parseSize } from "./units.ts";
 
@@ -162,6 +163,30 @@ const listen = z
   .prefault({})
   .meta({ description: "Where to listen; what is absent is not listened for" });
 
+const oauth = z
+  .strictObject({
+    introspection: z
+      .strictObject({
+        url: z.url().meta({ description: "Asked about each token. RFC 7662" }),
+        clientId: text("Our name at the identity provider"),
+        clientSecret: text("Our password there; `${file:…}` keeps it out of this file"),
+      })
+      .optional()
+      .meta({ description: "Ask the identity provider; this or `jwks`" }),
+    jwks: z
+      .strictObject({
+        url: z.url().meta({ description: "Where the identity provider publishes its keys" }),
+        issuer: text("Who must have issued a token"),
+        audience: text("For whom a token must be issued"),
+      })
+      .optional()
+      .meta({ description: "Check signed tokens (JWT) here" }),
+    loginClaim: text("Claim that holds the login name").prefault("email"),
+    scope: text("Scope that a token must have").optional(),
+    cacheAge: duration("60s", "How long a good token is not asked about again"),
+  })
+  .meta({ description: "Bearer tokens of an identity provider. RFC 7628" });
+
 const auth = z
   .strictObject({
     plaintextOnLoopback: z
@@ -177,6 +202,19 @@ const auth = z
       20,
       "Wrong passwords a minute per address and per account before delays",
     ),
+    mechanisms: z
+      .array(z.enum(saslMechanisms))
+      .min(1)
+      .prefault(["PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"])
+      .meta({
+        description:
+          "SASL mechanisms of IMAP, POP3 and submission; OAUTHBEARER and XOAUTH2 are offered with `auth.oauth`",
+      }),
+    scramIterations: z.number().int().min(4096).max(1_000_000).prefault(100_000).meta({
+      description:
+        "PBKDF2 iterations of the keys for SCRAM, which are made at each new password and at the next login by PLAIN while SCRAM is among the mechanisms",
+    }),
+    oauth: oauth.optional(),
   })
   .prefault({})
   .meta({ description: "Passwords and logins" });
@@ -286,6 +324,11 @@ export const configSchema = z
     groups: z
       .strictObject({
         folder: text("Folder of announcements; follows the locale when absent").optional(),
+        notifyRate: count(
+          5000,
+          "Idle sessions that a gateway tells of an announcement, a second; the rest wait their turn",
+        ),
+        cache: size("64MiB", "Memory of a gateway for announcements that many members read"),
       })
       .prefault({})
       .meta({ description: "Announcements" }),

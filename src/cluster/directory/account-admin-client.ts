@@ -15,8 +15,8 @@ import type { Primaries } from "./calls.ts";
 import { claimShard } from "./claims.ts";
 import type { GatewayDirectory } from "./gateway-directory.ts";
 import { HashQueue } from "./hash-queue.ts";
-import { hashPassword, importableHash } from "./password.ts";
-import type { HashParameters } from "./password.ts";
+import { importableCredentials, makeCredentials } from "./make-credentials.ts";
+import type { CredentialParameters } from "./make-credentials.ts";
 import type { Placement } from "./placement.ts";
 import type { RegistrationPatch } from "./registration-patch.ts";
 import {
@@ -38,7 +38,7 @@ export interface AccountAdminOptions {
   readonly domains: readonly string[];
   readonly clock: Clock;
   readonly nextOpId: () => OpId;
-  readonly hash: HashParameters;
+  readonly hash: CredentialParameters;
   /** Longest that a change is repeated while its shard can't answer. */
   readonly retryMs?: number;
 }
@@ -232,7 +232,7 @@ export class AccountAdminClient implements AccountAdmin {
       throw invalid("give a password or a hash, not both");
     }
     if (hash !== undefined) {
-      const why = importableHash(hash);
+      const why = importableCredentials(hash);
       if (why !== undefined) throw invalid(`hash: ${why}`);
       return hash;
     }
@@ -240,7 +240,7 @@ export class AccountAdminClient implements AccountAdmin {
     if (password === "" || Buffer.byteLength(password) > 1024) {
       throw invalid("a password has 1 to 1024 bytes");
     }
-    return this.#hashes.run(() => hashPassword(password, this.#options.hash), signal);
+    return this.#hashes.run(() => makeCredentials(password, this.#options.hash), signal);
   }
 
   /** One order under one operation id, repeated while its shard is moving. */

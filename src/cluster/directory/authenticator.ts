@@ -8,14 +8,19 @@ import { normaliseAddress } from "../../mail/address.ts";
 import { isMailError } from "../../mail/errors.ts";
 import type { AccountId, ShardId } from "../../mail/ids.ts";
 import { pause } from "./calls.ts";
-import type { Authenticator, AuthVerdict, Directory } from "./directory.ts";
+import { matchesApp } from "./app-password.ts";
+import type { Authenticator, AuthVerdict, Directory, ScramLogin } from "./directory.ts";
 import { GuessLimits } from "./guess-limits.ts";
 import type { Attempt } from "./guess-limits.ts";
 import { HashQueue } from "./hash-queue.ts";
 import type { DirectoryLog } from "./log.ts";
-import { hashPassword, isOutdated, verifyPassword } from "./password.ts";
-import type { HashParameters } from "./password.ts";
+import { areOutdated, makeCredentials } from "./make-credentials.ts";
+import type { CredentialParameters } from "./make-credentials.ts";
+import { hashPassword, verifyPassword } from "./password.ts";
+import { madeUpKeys, parseScram } from "./scram-keys.ts";
+import type { TokenVerifier } from "./token-verifier.ts";
 import { VerifiedCache } from "./verified-cache.ts";
+import { parseVerifiers } from "./verifiers.ts";
 
 export interface AuthenticatorOptions {
   readonly directory: Directory & { isFresh(shard: ShardId): boolean };
@@ -23,7 +28,11 @@ export interface AuthenticatorOptions {
   readonly domains: readonly string[];
   readonly clock: Clock;
   readonly log: DirectoryLog;
-  readonly hash: HashParameters;
+  readonly hash: CredentialParameters;
+  /** The same at every gateway: from it comes the salt of names that nobody has. */
+  readonly secret: Uint8Array;
+  /** Absent: tokens are not taken. */
+  readonly tokens?: TokenVerifier;
   /** Password checks that may wait. */
   readonly queueMax: number;
   readonly cache: { readonly most: number; readonly ageMs: number };
@@ -39,7 +48,9 @@ export interface AuthenticatorOptions {
   readonly replaceHash?: (row: DirectoryRow, hash: string, signal: AbortSignal) => Promise<void>;
 }
 
-const refused: AuthVerdict = { kind: "refused" };
+const refused = { kind: "refused" } as const;
+const incomplete = { kind: "unavailable", why: "the directory is not complete yet" } as const;
+const tooMany = { kind: "unavailable", why: "too many wrong passwords, try later" } as const;
 const passwordBytesMax = 1024;
 const delayedMax = 1000;
 const currentRowMs = 2000;
@@ -99,6 +110,64 @@ export class DirectoryAuthenticator implements Authenticator {
     }
   }
 
+  async scram(login: string, address: string, signal: AbortSignal): Promise<ScramLogin> {
+    const found = this.#find(login);
+    if (found === undefined) return incomplete;
+    const { row, name } = found;
+    const attempt = this.#guesses.attempt(name, address);
+    if (attempt === undefined) return tooMany;
+    if (attempt.delayMs > 0 && !(await this.#heldBack(attempt.delayMs, signal))) {
+      attempt.refund();
+      return tooMany;
+    }
+    const { secret, hash } = this.#options;
+    const kept = row === undefined ? undefined : parseVerifiers(row.credentials.hash).scram;
+    const keys = kept === undefined ? undefined : parseScram(kept);
+    return {
+      kind: "keys",
+      keys: keys ?? madeUpKeys(secret, name, hash.scramIterations),
+      settle: (right) => {
+        if (!right || row === undefined || keys === undefined) return refused;
+        attempt.refund();
+        attempt.trust();
+        return verdictOf(row);
+      },
+    };
+  }
+
+  async verifyToken(
+    login: string | undefined,
+    token: string,
+    address: string,
+    signal: AbortSignal,
+  ): Promise<AuthVerdict> {
+    const { tokens } = this.#options;
+    if (tokens === undefined) return refused;
+    // Guesses count against the address alone: whose a wrong token is nobody knows.
+    const attempt = this.#guesses.attempt("bearer token", address);
+    if (attempt === undefined) return tooMany;
+    const verdict = await tokens.verify(token, signal);
+    if (verdict.kind === "refused") return refused;
+    attempt.refund();
+    if (verdict.kind === "unavailable") return verdict;
+    const found = this.#find(verdict.login);
+    if (found === undefined) return incomplete;
+    // RFC 7628 §3.2.2: a token lets nobody in as somebody else.
+    const claimed = login === undefined ? found : this.#find(login);
+    if (found.row === undefined || claimed?.row?.account !== found.row.account) return refused;
+    return verdictOf(found.row);
+  }
+
+  /** Undefined: the directory can't say yet. The name is what guesses are counted by. */
+  #find(login: string): { readonly name: string; readonly row?: DirectoryRow } | undefined {
+    const name = this.#nameOf(login);
+    if (name === undefined) return { name: login.slice(0, 400) };
+    const found = this.#options.directory.lookupNow(name);
+    if (found.kind === "unsure") return undefined;
+    if (found.kind === "none" || !mayLogIn(found.row, name)) return { name };
+    return { name: found.row.name, row: found.row };
+  }
+
   async #checked(
     row: DirectoryRow | undefined,
     password: string,
@@ -107,7 +176,7 @@ export class DirectoryAuthenticator implements Authenticator {
   ): Promise<AuthVerdict> {
     if (attempt.delayMs > 0 && !(await this.#heldBack(attempt.delayMs, signal))) {
       attempt.refund();
-      return { kind: "unavailable", why: "too many wrong passwords, try later" };
+      return tooMany;
     }
     if (Buffer.byteLength(password) > passwordBytesMax) return refused;
     const right = await this.#matches(row, password, signal);
@@ -127,7 +196,8 @@ export class DirectoryAuthenticator implements Authenticator {
     password: string,
     signal: AbortSignal,
   ): Promise<boolean> {
-    const hash = row?.credentials.hash ?? (await this.#nobody);
+    const { password: hash, apps } = parseVerifiers(row?.credentials.hash ?? (await this.#nobody));
+    if (matchesApp(apps, password)) return true;
     const matches = await this.#queue.run(() => verifyPassword(hash, password), signal);
     return matches && row !== undefined;
   }
@@ -159,12 +229,14 @@ export class DirectoryAuthenticator implements Authenticator {
   /** Replaces an imported or weak hash, now that the password is known; in the background. */
   #improve(row: DirectoryRow, password: string): void {
     const { replaceHash, hash, log } = this.#options;
-    if (replaceHash === undefined || !isOutdated(row.credentials.hash, hash)) return;
+    if (replaceHash === undefined || !areOutdated(row.credentials.hash, hash)) return;
     if (this.#improving.has(row.account) || this.#improving.size >= 4) return;
+    const { apps } = parseVerifiers(row.credentials.hash);
+    if (matchesApp(apps, password)) return; // Not the account's own.
     this.#improving.add(row.account);
     const signal = AbortSignal.timeout(replaceHashMs);
     this.#queue
-      .run(() => hashPassword(password, hash), signal)
+      .run(() => makeCredentials(password, hash, apps), signal)
       .then((better) => replaceHash(row, better, signal))
       .catch((error: unknown) => log.info({ err: error, name: row.name }, "hash not replaced yet"))
       .finally(() => this.#improving.delete(row.account));

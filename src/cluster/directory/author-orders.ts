@@ -239,7 +239,7 @@ function newRegistration(
     name,
     aliases: [...new Set(aliases)].filter((alias) => alias !== name),
     state: "active",
-    credentials: { hash: asText(fields.get("hash"), "hash", 1024) },
+    credentials: { hash: asText(fields.get("hash"), "hash", 8192) },
     credVersion: 1,
     userVersion: 1,
     quotaBytes: asCount(fields.get("quotaBytes"), "quota"),

@@ -222,6 +222,31 @@ export class DirectoryDb {
     return found;
   }
 
+  async memberCount(group: AccountId): Promise<number> {
+    return this.#count({
+      gte: memberKey(group, 0),
+      lte: memberKey(group, Number.MAX_SAFE_INTEGER),
+    });
+  }
+
+  async userCount(): Promise<number> {
+    return (await this.#count(rangeOf(space.name))) - (await this.#count(rangeOf(space.group)));
+  }
+
+  async #count(range: { gte: Uint8Array; lt?: Uint8Array; lte?: Uint8Array }): Promise<number> {
+    let count = 0;
+    const keys = this.#db.keys(range);
+    try {
+      for (;;) {
+        const some = await keys.nextv(1000);
+        count += some.length;
+        if (some.length === 0) return count;
+      }
+    } finally {
+      await keys.close();
+    }
+  }
+
   /** Members of a group by account from `after` (exclusive), at most `most`. */
   async membersOf(group: AccountId, after: number, most: number): Promise<readonly AccountId[]> {
     const range = {

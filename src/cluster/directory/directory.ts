@@ -3,6 +3,7 @@
 
 import type { AccountId } from "../../mail/ids.ts";
 import type { DirectoryRow, NameLookup } from "../../mail/account.ts";
+import type { ScramKeys } from "./scram-keys.ts";
 
 export interface Directory {
   /**
@@ -31,4 +32,28 @@ export interface Authenticator {
     address: string,
     signal: AbortSignal,
   ): Promise<AuthVerdict>;
+  /**
+   * What a SCRAM exchange needs, at the same cost for names that nobody has: their keys fit no
+   * password. An exchange that ends must be settled. RFC 5802 §5
+   */
+  scram(login: string, address: string, signal: AbortSignal): Promise<ScramLogin>;
+  /**
+   * Verifies a bearer token of the identity provider; `login` is who the client says it is, if it
+   * does. RFC 7628 §3
+   */
+  verifyToken(
+    login: string | undefined,
+    token: string,
+    address: string,
+    signal: AbortSignal,
+  ): Promise<AuthVerdict>;
 }
+
+export type ScramLogin =
+  | {
+      readonly kind: "keys";
+      readonly keys: ScramKeys;
+      /** Tells whether the client's proof was right. @returns the verdict on the login */
+      readonly settle: (right: boolean) => AuthVerdict;
+    }
+  | { readonly kind: "unavailable"; readonly why: string };

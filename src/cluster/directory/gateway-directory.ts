@@ -109,6 +109,15 @@ export class GatewayDirectory implements Directory {
     return (await this.#replica?.groups()) ?? [];
   }
 
+  async memberCount(group: AccountId): Promise<number> {
+    return (await this.#db?.memberCount(group)) ?? 0;
+  }
+
+  /** Accounts that are no groups. */
+  async userCount(): Promise<number> {
+    return (await this.#db?.userCount()) ?? 0;
+  }
+
   /** Explicit members of a group from `after` (exclusive), at most `most`, by account id. */
   async members(group: AccountId, after: number, most: number): Promise<readonly DirectoryRow[]> {
     return (await this.#replica?.members(group, after, most)) ?? [];

@@ -5,6 +5,8 @@ import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { AssertionFailure } from "../../lib/assert.ts";
 import type { AccountId } from "../../mail/ids.ts";
+import { channelBindingOf } from "../sasl/channel-binding.ts";
+import type { ChannelBinding } from "../sasl/channel-binding.ts";
 import type { GatewayServices } from "../services.ts";
 import { serveSession } from "./dispatch.ts";
 import { Deflater, Inflater } from "./compression.ts";
@@ -131,6 +133,9 @@ export class Connection implements SessionHost {
   }
   secure(): boolean {
     return this.#socket instanceof TLSSocket;
+  }
+  channelBinding(): ChannelBinding {
+    return channelBindingOf(this.#socket);
   }
   claimUser(account: AccountId): boolean {
     if (!this.#owner.claimUser(account, this.address)) return false;

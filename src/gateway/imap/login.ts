@@ -1,21 +1,16 @@
 // What LOGIN and AUTHENTICATE share: the verdict on a password, and the session of a user.
 // RFC 9051 §6.2.2, §6.2.3
 
+import type { AuthVerdict } from "../../cluster/directory/directory.ts";
 import { unreachable } from "../../lib/assert.ts";
 import { capabilities } from "./capabilities.ts";
 import { no, ok } from "./reply.ts";
 import type { Reply } from "./reply.ts";
 import type { Session } from "./session.ts";
 
-/** Verifies the password and logs the user in. `what` is the command, for the reply. */
-export async function logIn(
-  session: Session,
-  login: string,
-  password: string,
-  what: string,
-): Promise<Reply> {
+/** Logs the user in, if the verdict is good. `what` is the command, for the reply. */
+export function logIn(session: Session, login: string, verdict: AuthVerdict, what: string): Reply {
   const { services, host } = session;
-  const verdict = await services.auth.verify(login, password, host.address, session.signal);
   switch (verdict.kind) {
     case "ok":
       break;

@@ -2,6 +2,7 @@
 // read and change it; dispatch.ts runs them one after the other; connection.ts owns the socket.
 // RFC 9051 §3
 
+import type { ChannelBinding } from "../sasl/channel-binding.ts";
 import type { GatewayServices } from "../services.ts";
 import type { Change, Principal } from "../../mail/mail-store.ts";
 import type { UidSet } from "../../mail/uid-set.ts";
@@ -30,6 +31,7 @@ export interface SessionHost extends InputGate, ByteSink {
   readonly address: string;
   /** True once TLS is up. */
   secure(): boolean;
+  channelBinding(): ChannelBinding;
   /** Encrypts the connection; resolves when the handshake is done. */
   startTls(): Promise<void>;
   /** Counts a connection of the user; false when there are too many. Given back at the end. */

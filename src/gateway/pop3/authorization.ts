@@ -2,14 +2,25 @@
 // may try; whether a password is right is the authenticator's business.
 
 import { bad, end, reply, withoutLogin } from "./state.ts";
-import type { Pop3Command, Pop3Facts, Pop3State, Pop3Step, SaslExchange } from "./state.ts";
-
-export const mechanisms = ["PLAIN", "LOGIN"] as const;
+import { offeredMechanisms } from "../sasl/mechanisms.ts";
+import type { SaslMechanism } from "../sasl/mechanisms.ts";
+import { fromBase64 } from "../sasl/text.ts";
+import type { Pop3Command, Pop3Facts, Pop3State, Pop3Step } from "./state.ts";
 
 const needsTls = "-ERR Passwords are not accepted in the clear, use STLS first";
 
+/** The mechanisms of AUTH on this connection, as it is now. */
+export function offeredTo({
+  tls,
+  plaintextLogin,
+  mechanisms,
+}: Pop3Facts): readonly SaslMechanism[] {
+  return tls || plaintextLogin ? offeredMechanisms(mechanisms, tls) : [];
+}
+
+/** USER and PASS go where a mechanism does that gives the password itself. */
 export function maySendPassword(facts: Pop3Facts): boolean {
-  return facts.tls || facts.plaintextLogin;
+  return offeredTo(facts).some((each) => each === "PLAIN" || each === "LOGIN");
 }
 
 /** The step for a command, or undefined when it is not one of these or its arguments are wrong. */
@@ -43,49 +54,37 @@ export function authorizationCommand(state: Pop3State, command: Pop3Command): Po
 }
 
 /** The client's next line in an AUTH exchange. RFC 5034 §4 */
-export function continueSasl(state: Pop3State, sasl: SaslExchange, line: string): Pop3Step {
+export function continueSasl(state: Pop3State, line: string): Pop3Step {
   if (line === "*") return bad(withoutLogin(state), "-ERR Authentication cancelled");
-  const response = decodeBase64(line);
-  return response === undefined ? badBase64(state) : saslResponse(state, sasl, response);
+  const response = fromBase64(line);
+  if (response === undefined) return badBase64(state);
+  return [withoutLogin(state), [{ kind: "continueSasl", response }]];
+}
+
+/** The exchange goes on with the client's answer to this. */
+export function challenge(state: Pop3State, bytes: Uint8Array): Pop3Step {
+  const line = `+ ${Buffer.from(bytes).toString("base64")}`;
+  return [{ ...withoutLogin(state), inSasl: true }, [reply(line)]];
 }
 
 function auth(state: Pop3State, words: readonly string[]): Pop3Step | undefined {
-  const [name, initial, ...more] = words;
+  const [name, said, ...more] = words;
   if (more.length > 0) return undefined;
-  if (!maySendPassword(state.facts)) return bad(state, needsTls);
+  const offered = offeredTo(state.facts);
   if (name === undefined) {
-    return [state, [{ kind: "lines", first: "+OK Mechanisms follow", lines: mechanisms }]];
+    if (offered.length === 0) return bad(state, needsTls);
+    return [state, [{ kind: "lines", first: "+OK Mechanisms follow", lines: offered }]];
   }
-  const mechanism = mechanisms.find((each) => each === name.toUpperCase());
-  if (mechanism === undefined) return bad(state, "-ERR No such mechanism");
+  const mechanism = offered.find((each) => each === name.toUpperCase());
+  if (mechanism === undefined) {
+    return bad(state, offered.length === 0 ? needsTls : "-ERR No such mechanism");
+  }
   const clean = withoutLogin(state);
-  const sasl: SaslExchange = { mechanism };
-  if (initial === undefined) {
-    const challenge = mechanism === "PLAIN" ? "+ " : `+ ${base64("Username:")}`;
-    return [{ ...clean, sasl }, [reply(challenge)]];
-  }
+  if (said === undefined) return [clean, [{ kind: "startSasl", mechanism }]];
   // RFC 5034 §4: `=` is an empty initial response.
-  const response = initial === "=" ? "" : decodeBase64(initial);
-  return response === undefined ? badBase64(clean) : saslResponse(clean, sasl, response);
-}
-
-function saslResponse(state: Pop3State, sasl: SaslExchange, response: string): Pop3Step {
-  const clean = withoutLogin(state);
-  if (sasl.mechanism === "PLAIN") {
-    // RFC 4616 §2: authzid NUL authcid NUL password. Acting for others is not offered.
-    const [authzid, authcid, password, ...more] = response.split("\0");
-    if (authcid === undefined || password === undefined || more.length > 0) {
-      return bad(clean, "-ERR Not a PLAIN response");
-    }
-    if (authzid !== "" && authzid !== authcid) {
-      return bad(clean, "-ERR [AUTH] Acting for another user is not offered");
-    }
-    return login(clean, authcid, password);
-  }
-  if (response.includes("\0")) return bad(clean, "-ERR NUL in a name or password");
-  if (sasl.user !== undefined) return login(clean, sasl.user, response);
-  const next: SaslExchange = { mechanism: "LOGIN", user: response };
-  return [{ ...clean, sasl: next }, [reply(`+ ${base64("Password:")}`)]];
+  const initial = said === "=" ? Buffer.alloc(0) : fromBase64(said);
+  if (initial === undefined) return badBase64(clean);
+  return [clean, [{ kind: "startSasl", mechanism, initial }]];
 }
 
 function login(state: Pop3State, user: string, password: string): Pop3Step {
@@ -100,16 +99,4 @@ function stls(state: Pop3State): Pop3Step {
 
 function badBase64(state: Pop3State): Pop3Step {
   return bad(withoutLogin(state), "-ERR Not base64");
-}
-
-/** RFC 4648 §4, strictly: no white space, padded, nothing left over. Undefined also for non-UTF-8. */
-function decodeBase64(text: string): string | undefined {
-  const bytes = Buffer.from(text, "base64");
-  if (bytes.toString("base64") !== text) return undefined;
-  const decoded = bytes.toString("utf8");
-  return Buffer.from(decoded).equals(bytes) ? decoded : undefined;
-}
-
-function base64(text: string): string {
-  return Buffer.from(text).toString("base64");
 }

@@ -6,7 +6,12 @@ import type { Socket } from "node:net";
 import { AssertionFailure, assert } from "../../lib/assert.ts";
 import { isMailError } from "../../mail/errors.ts";
 import type { MailFailure } from "../../mail/errors.ts";
+import type { AuthVerdict } from "../../cluster/directory/directory.ts";
+import { startSasl } from "../sasl/exchange.ts";
+import type { SaslExchange } from "../sasl/exchange.ts";
+import type { SaslMechanism } from "../sasl/mechanisms.ts";
 import type { GatewayServices } from "../services.ts";
+import { offeredTo } from "./authorization.ts";
 import type { Pop3Limits } from "./limits.ts";
 import { LineBuffer } from "./line-buffer.ts";
 import { openMessage, takeMaildrop, updateMaildrop } from "./maildrop-access.ts";
@@ -41,6 +46,8 @@ export class Pop3Connection {
   /** The client is to say something. */
   #waits = false;
   #user = "";
+  /** Of AUTH, from its first line on. */
+  #exchange: SaslExchange | undefined;
 
   constructor({ services, limits, socket, address, implicitTls }: Pop3ConnectionOptions) {
     this.#services = services;
@@ -93,11 +100,12 @@ export class Pop3Connection {
   }
 
   #facts(): Pop3State["facts"] {
-    const { secureContext, hostName, plaintextLoginAllowed } = this.#services;
+    const { secureContext, hostName, plaintextLoginAllowed, saslMechanisms } = this.#services;
     return {
       tls: this.#wire.encrypted,
       tlsAvailable: secureContext() !== undefined,
       plaintextLogin: plaintextLoginAllowed(this.#address),
+      mechanisms: saslMechanisms,
       hostName,
       badCommandsMax: this.#limits.badCommandsMax,
     };
@@ -106,7 +114,7 @@ export class Pop3Connection {
   /** The next line, when replies to the earlier ones are out; or why there is none. */
   async #nextEvent(): Promise<Pop3Event> {
     const { authLineBytesMax, lineBytesMax, commandMs } = this.#limits;
-    const inExchange = this.#state.sasl !== undefined;
+    const inExchange = this.#state.inSasl === true;
     const limit = (start: Uint8Array): number =>
       inExchange || startsWithAuth(start) ? authLineBytesMax : lineBytesMax;
     const commandByMs = this.#services.clock.monotonicMs() + commandMs;
@@ -150,8 +158,14 @@ export class Pop3Connection {
       case "lines":
         await this.#writeLines(effect.first, effect.lines);
         return undefined;
-      case "login":
-        return this.#failing("failed", () => this.#login(effect.user, effect.password));
+      case "login": {
+        const { user, password } = effect;
+        return this.#failing("failed", () => this.#verify(user, password));
+      }
+      case "startSasl":
+        return this.#failing("failed", () => this.#startSasl(effect.mechanism, effect.initial));
+      case "continueSasl":
+        return this.#failing("failed", () => this.#continueSasl(effect.response));
       case "message":
         return this.#failing("failed", () => this.#sendMessage(effect));
       case "update":
@@ -186,17 +200,42 @@ export class Pop3Connection {
     await this.#wire.startTls(context, this.#limits.tlsHandshakeMs, options);
   }
 
-  async #login(user: string, password: string): Promise<Pop3Event> {
+  async #verify(user: string, password: string): Promise<Pop3Event> {
     await this.#wire.flush(); // A login may take long: what was answered before goes out first.
+    const { auth } = this.#services;
+    return this.#login(user, await auth.verify(user, password, this.#address, this.#wire.lost));
+  }
+
+  async #startSasl(mechanism: SaslMechanism, initial: Uint8Array | undefined): Promise<Pop3Event> {
+    const started = startSasl(mechanism, {
+      auth: this.#services.auth,
+      address: this.#address,
+      binding: this.#wire.channelBinding,
+      bindingOffered: offeredTo(this.#state.facts).includes("SCRAM-SHA-256-PLUS"),
+      signal: this.#wire.lost,
+    });
+    this.#exchange = started.exchange;
+    if (initial === undefined) return { kind: "challenge", bytes: started.first };
+    return this.#continueSasl(initial);
+  }
+
+  async #continueSasl(response: Uint8Array): Promise<Pop3Event> {
+    await this.#wire.flush();
+    assert(this.#exchange !== undefined, "an exchange was started");
+    const step = await this.#exchange.respond(response);
+    return step.kind === "verdict" ? this.#login(step.login, step.verdict) : step;
+  }
+
+  async #login(user: string, verdict: AuthVerdict): Promise<Pop3Event> {
     const { lockWaitMs } = this.#limits;
     const onLost = (failure: MailFailure): void => {
       this.#lost = failure;
       this.#wire.wake();
     };
-    const request = { user, password, address: this.#address, lockWaitMs, onLost };
+    const request = { verdict, lockWaitMs, onLost };
     this.#held = await takeMaildrop(this.#services, request, this.#wire.lost);
     if (this.#held === undefined) return { kind: "refused" };
-    this.#user = user;
+    this.#user = verdict.kind === "ok" ? verdict.row.name : user;
     this.#services.memory?.leave(this);
     return { kind: "loggedIn", contents: this.#held.contents };
   }

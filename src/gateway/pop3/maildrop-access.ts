@@ -25,9 +25,7 @@ export interface HeldMaildrop {
 }
 
 export interface LoginRequest {
-  readonly user: string;
-  readonly password: string;
-  readonly address: string;
+  readonly verdict: AuthVerdict;
   readonly lockWaitMs: number;
   /** Called once when the maildrop is no longer this session's: another may have it. */
   readonly onLost: (failure: MailFailure) => void;
@@ -36,7 +34,7 @@ export interface LoginRequest {
 const lockRetryMs = 50;
 
 /**
- * Verifies the password and takes the maildrop. Undefined: wrong name or password.
+ * Takes the maildrop of who logs in. Undefined: wrong name or password.
  * @throws MailError ACCOUNT_DISABLED, IN_USE (after `lockWaitMs`), UNAVAILABLE and the store's others
  */
 export async function takeMaildrop(
@@ -44,8 +42,8 @@ export async function takeMaildrop(
   request: LoginRequest,
   signal: AbortSignal,
 ): Promise<HeldMaildrop | undefined> {
-  const { user, password, address, lockWaitMs, onLost } = request;
-  const who = principalOf(await services.auth.verify(user, password, address, signal));
+  const { verdict, lockWaitMs, onLost } = request;
+  const who = principalOf(verdict);
   if (who === undefined) return undefined;
   const holding = new AbortController();
   const held = AbortSignal.any([signal, holding.signal]);

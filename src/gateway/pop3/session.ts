@@ -4,7 +4,7 @@
 
 import { isUtf8 } from "node:buffer";
 import { unreachable } from "../../lib/assert.ts";
-import { authorizationCommand, continueSasl } from "./authorization.ts";
+import { authorizationCommand, challenge, continueSasl } from "./authorization.ts";
 import { capabilities } from "./capabilities.ts";
 import { Maildrop } from "./maildrop.ts";
 import { failureReply, lostReply, updateFailureReply, wrongCredentials } from "./replies.ts";
@@ -28,7 +28,7 @@ export function stepSession(state: Pop3State, event: Pop3Event): Pop3Step {
     case "line":
       return onLine(state, event.bytes);
     case "tooLong":
-      return bad(state.sasl === undefined ? state : withoutLogin(state), "-ERR Line too long");
+      return bad(state.inSasl ? withoutLogin(state) : state, "-ERR Line too long");
     case "loggedIn": {
       const maildrop = new Maildrop(event.contents);
       const line = `+OK ${maildrop.count} messages (${maildrop.sizeBytes} octets)`;
@@ -36,6 +36,12 @@ export function stepSession(state: Pop3State, event: Pop3Event): Pop3Step {
     }
     case "refused":
       return bad(state, wrongCredentials);
+    case "challenge":
+      return challenge(state, event.bytes);
+    case "malformed":
+      return bad(state, `-ERR ${event.why}`);
+    case "forbidden":
+      return bad(state, "-ERR [AUTH] Acting for another user is not offered");
     case "failed":
       return [state, [reply(failureReply(event.failure))]];
     case "retrieved":
@@ -57,10 +63,10 @@ export function stepSession(state: Pop3State, event: Pop3Event): Pop3Step {
 function onLine(state: Pop3State, bytes: Uint8Array): Pop3Step {
   // RFC 6856 §2: beyond US-ASCII there is UTF-8 and nothing else. NUL is in no command (CVE-2019-11500).
   if (!isUtf8(bytes) || bytes.includes(0)) {
-    return bad(state.sasl === undefined ? state : withoutLogin(state), "-ERR Not UTF-8 text");
+    return bad(state.inSasl ? withoutLogin(state) : state, "-ERR Not UTF-8 text");
   }
   const line = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8");
-  if (state.sasl !== undefined) return continueSasl(state, state.sasl, line);
+  if (state.inSasl) return continueSasl(state, line);
   const command = parseCommand(line);
   if (command.verb === "CAPA" && command.words.length === 0) return capabilities(state);
   const run = state.maildrop === undefined ? authorizationCommand : transactionCommand;

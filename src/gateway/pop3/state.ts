@@ -4,6 +4,7 @@
 
 import type { MailFailure } from "../../mail/errors.ts";
 import type { UidSet } from "../../mail/uid-set.ts";
+import type { SaslMechanism } from "../sasl/mechanisms.ts";
 import type { Maildrop, MaildropContents } from "./maildrop.ts";
 
 /** What the listener decided for this connection; `tls` changes with STLS. */
@@ -12,21 +13,19 @@ export interface Pop3Facts {
   readonly tlsAvailable: boolean;
   /** Passwords may be sent without TLS from this address. */
   readonly plaintextLogin: boolean;
+  /** What `auth.mechanisms` allows. */
+  readonly mechanisms: readonly SaslMechanism[];
   readonly hostName: string;
   readonly badCommandsMax: number;
 }
-
-/** An AUTH exchange that waits for the client's next line. */
-export type SaslExchange =
-  | { readonly mechanism: "PLAIN" }
-  | { readonly mechanism: "LOGIN"; readonly user?: string };
 
 export interface Pop3State {
   readonly facts: Pop3Facts;
   readonly badCommands: number;
   /** From USER until PASS. */
   readonly user?: string;
-  readonly sasl?: SaslExchange;
+  /** An AUTH exchange waits for the client's next line. */
+  readonly inSasl?: true;
   /** Present from the login on: the TRANSACTION state. */
   readonly maildrop?: Maildrop;
   readonly ended: boolean;
@@ -38,6 +37,11 @@ export type Pop3Event =
   | { readonly kind: "tooLong" }
   | { readonly kind: "loggedIn"; readonly contents: MaildropContents }
   | { readonly kind: "refused" }
+  /** The AUTH exchange goes on. */
+  | { readonly kind: "challenge"; readonly bytes: Uint8Array }
+  | { readonly kind: "malformed"; readonly why: string }
+  /** Who wanted to act for another user. */
+  | { readonly kind: "forbidden" }
   | { readonly kind: "failed"; readonly failure: MailFailure }
   /** A whole message went out. */
   | { readonly kind: "retrieved"; readonly number: number }
@@ -55,6 +59,14 @@ export type Pop3Effect =
   | { readonly kind: "lines"; readonly first: string; readonly lines: Iterable<string> }
   /** Answered with `loggedIn`, `refused` or `failed`. */
   | { readonly kind: "login"; readonly user: string; readonly password: string }
+  /** Begins an AUTH exchange; answered as a login, or with `challenge`, `malformed` or `forbidden`. */
+  | {
+      readonly kind: "startSasl";
+      readonly mechanism: SaslMechanism;
+      readonly initial?: Uint8Array;
+    }
+  /** The client's next response in it; answered likewise. */
+  | { readonly kind: "continueSasl"; readonly response: Uint8Array }
   /**
    * The message itself under `first`; `bodyLines` absent: all of it, answered with `retrieved`.
    * When it can't be read, answered with `failed` and nothing sent.

@@ -7,6 +7,8 @@ import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { SecureContext } from "node:tls";
 import type { Clock } from "../../lib/clock.ts";
+import { channelBindingOf } from "../sasl/channel-binding.ts";
+import type { ChannelBinding } from "../sasl/channel-binding.ts";
 
 /** The client is gone, or too slow: there is nobody left to answer. */
 export class ConnectionLost extends Error {
@@ -34,6 +36,11 @@ export class Wire {
     this.#writeMs = writeMs;
     this.#socket = socket;
     this.#listen(socket);
+  }
+
+  /** Of the connection as it is now. */
+  get channelBinding(): ChannelBinding {
+    return channelBindingOf(this.#socket);
   }
 
   /** Aborts when the connection is closed, by either side. */

@@ -1,10 +1,13 @@
 // What EHLO and LHLO announce. Pure: only what works in the state the connection is in.
 
+import type { SaslMechanism } from "../sasl/mechanisms.ts";
+
 export interface OfferedExtensions {
   readonly messageBytesMax: number;
   readonly recipientsMax: number;
   readonly startTls: boolean;
-  readonly auth: boolean;
+  /** None: AUTH is not offered. */
+  readonly mechanisms: readonly SaslMechanism[];
   readonly xclient: boolean;
 }
 
@@ -22,7 +25,7 @@ export function extensionLines(offered: OfferedExtensions): readonly string[] {
     `LIMITS RCPTMAX=${offered.recipientsMax}`,
   ];
   if (offered.startTls) lines.push("STARTTLS");
-  if (offered.auth) lines.push("AUTH PLAIN LOGIN");
+  if (offered.mechanisms.length > 0) lines.push(`AUTH ${offered.mechanisms.join(" ")}`);
   // No LOGIN: a proxy is believed about addresses, not about who somebody is.
   if (offered.xclient) lines.push("XCLIENT NAME ADDR PORT PROTO HELO");
   return lines;

@@ -12,7 +12,7 @@ import { shortOfMemory, type SmtpListenerContext, type Ticked } from "./context.
 import { Deadlines } from "./deadlines.ts";
 import { SmtpInput } from "./input.ts";
 import type { SmtpClient } from "./message.ts";
-import { hasGoodInitialResponse, isSaslLine, notBase64, saslText } from "./sasl-replies.ts";
+import { Authentication } from "./authentication.ts";
 import { SmtpTransaction, type Started } from "./transaction.ts";
 import * as verbs from "./verbs.ts";
 
@@ -28,6 +28,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
   #replies = "";
   #badCommands = 0;
   #handshaking: Socket | undefined;
+  readonly #authentication: Authentication;
   readonly #answered: Answered;
 
   constructor(
@@ -40,6 +41,10 @@ export class PabalConnection extends SMTPConnection implements Ticked {
     this.#context = context;
     this.#transaction = new SmtpTransaction(context, () => this.#client());
     this.#answered = new Answered(context.services.store);
+    this.#authentication = new Authentication(context, this, (row) => {
+      this.session.user = row.name;
+      context.setUser(this.session, row);
+    });
     this.#deadlines = new Deadlines(context.limits, context.kind === "submission");
   }
 
@@ -98,7 +103,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
       line: (line, next) => this.#onLine(line, next),
       longLine: (next) => {
         this.#deadlines.clientActed();
-        this._nextHandler = false; // RFC 4954 §4: the exchange has failed.
+        this.#authentication.cancel();
         this.#answer("500 5.5.6 Line too long (limits.smtpLineBytes, limits.authLineBytes)");
         next();
       },
@@ -111,13 +116,12 @@ export class PabalConnection extends SMTPConnection implements Ticked {
   /** The library's own replies. Texts that begin with an enhanced status code go out as they are. RFC 2034 §4 */
   override send(code: number, data?: string | string[] | null, context?: string | false): void {
     this.#flush();
-    if ((code === 535 || verbs.isBad(code)) && this.#tooManyBad()) {
+    if (verbs.isBad(code) && this.#tooManyBad()) {
       super.send(421, verbs.tooManyBad.slice(4), false);
       return;
     }
-    const text = typeof data === "string" ? saslText(code, data) : data;
-    const coded = typeof text === "string" && /^[245]\.\d{1,3}\.\d{1,3} /.test(text);
-    super.send(code, text, coded ? false : context);
+    const coded = typeof data === "string" && /^[245]\.\d{1,3}\.\d{1,3} /.test(data);
+    super.send(code, data, coded ? false : context);
   }
 
   override close(): void {
@@ -149,11 +153,8 @@ export class PabalConnection extends SMTPConnection implements Ticked {
     this.#answered.clientSpoke(this._socket);
     if (this.#context.draining) return this.#answer("421 4.3.2 Server shutting down");
     if (!this._ready) return this.#answer("421 5.5.1 You talk too soon"); // RFC 5321 §3.1
-    const continued = this._nextHandler;
-    if (continued !== false) {
-      this._nextHandler = false;
-      if (!isSaslLine(line.toString("latin1"))) return this.#replyNow(notBase64, next);
-      return continued.call(this, line, () => this.#goOn(next));
+    if (this.#authentication.waits) {
+      return this.#later(this.#authentication.respond(line.toString("latin1")), next);
     }
     const space = line.indexOf(0x20);
     const verb = line.toString("latin1", 0, space === -1 ? line.length : space).toUpperCase();
@@ -237,7 +238,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
       messageBytesMax: limits.messageBytesMax,
       recipientsMax: limits.recipientsMax,
       startTls: !this.secure && services.secureContext() !== undefined,
-      auth: this.#whyNoAuth() === undefined,
+      mechanisms: this.#whyNoAuth() === undefined ? this.#authentication.offered : [],
       xclient: this._proxyCommandAllowed("XCLIENT", "useXClient"),
     });
     this.send(250, [services.hostName, ...lines], false);
@@ -249,9 +250,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
     if (why !== undefined) return this.#replyNow(why, next);
     if (this.#transaction.open)
       return this.#replyNow("503 5.5.1 AUTH is not allowed in a mail transaction", next); // RFC 4954 §4
-    if (!hasGoodInitialResponse(line.toString("latin1"))) return this.#replyNow(notBase64, next);
-    super.handler_AUTH(line, () => this.#goOn(next));
-    return undefined;
+    return this.#later(this.#authentication.begin(line.toString("latin1")), next);
   }
 
   #whyNoAuth(): string | undefined {
@@ -374,7 +373,7 @@ export class PabalConnection extends SMTPConnection implements Ticked {
 
   #lineBytesMax(begun: Buffer): number {
     const { limits } = this.#context;
-    const auth = this._nextHandler !== false || /^AUTH /i.test(begun.toString("latin1", 0, 5));
+    const auth = this.#authentication.waits || /^AUTH /i.test(begun.toString("latin1", 0, 5));
     return auth ? limits.authLineBytesMax : limits.lineBytesMax;
   }
 

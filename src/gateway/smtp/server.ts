@@ -1,24 +1,17 @@
 // smtp-server's listener with what it lacks: PROXY headers of both versions from listed networks,
-// certificates that change while it runs, a deadline before the session begins, logins by our directory.
+// certificates that change while it runs, a deadline before the session begins.
 
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
 import type { SecureContext, TLSSocket } from "node:tls";
-import { SMTPServer, type SMTPServerAuthentication, type SMTPServerSession } from "smtp-server";
+import { SMTPServer } from "smtp-server";
 import type { SMTPConnectionOptions } from "smtp-server/lib/smtp-connection.js";
-import { unreachable } from "../../lib/assert.ts";
-import type { DirectoryRow } from "../../mail/account.ts";
 import { readProxyHeader } from "../proxy-protocol.ts";
 import { PabalConnection } from "./connection.ts";
 import type { SmtpListenerContext } from "./context.ts";
 
 /** A listed peer that sends no PROXY header (it speaks XCLIENT, or for itself) is greeted after this time. */
 const proxyWaitMs = 250;
-
-type AuthCallback = Parameters<SMTPServer["onAuth"]>[2];
-type Verdict =
-  | { readonly ok: true; readonly row: DirectoryRow }
-  | { readonly ok: false; readonly code: number; readonly text: string };
 
 export class PabalSmtpServer extends SMTPServer {
   readonly #context: SmtpListenerContext;
@@ -32,9 +25,8 @@ export class PabalSmtpServer extends SMTPServer {
       logger: false,
       disableReverseLookup: true,
       authOptional: true,
-      authMethods: ["PLAIN", "LOGIN"],
+      authMethods: [],
       hideENHANCEDSTATUSCODES: false,
-      allowInsecureAuth: true, // connection.ts decides, per address.
       socketTimeout: limits.commandTimeoutMs,
       closeTimeout: 3_600_000, // `drain` ends what does not end by itself.
       minVersion: "TLSv1.2",
@@ -44,7 +36,9 @@ export class PabalSmtpServer extends SMTPServer {
     this.secureContext = new CurrentContext(services.secureContext);
     this.onConnect = (_session, callback) => callback();
     this.onSecure = (_socket, _session, callback) => callback();
-    this.onAuth = (auth, session, callback) => this.#login(auth, session, callback);
+    // AUTH is ours (authentication.ts); what is left is XCLIENT's LOGIN: a proxy isn't believed about it.
+    this.onAuth = (_auth, _session, callback) =>
+      callback(refusal(535, "5.7.8 Not allowed to act for another user"));
   }
 
   override connect(socket: Socket | TLSSocket, options?: SMTPConnectionOptions | null): void {
@@ -89,51 +83,6 @@ export class PabalSmtpServer extends SMTPServer {
         callback(null, { id });
       }
     });
-  }
-
-  #login(auth: SMTPServerAuthentication, session: SMTPServerSession, callback: AuthCallback): void {
-    const { log } = this.#context.services;
-    const login = auth.username ?? "";
-    const facts = { session: session.id, address: session.remoteAddress, login };
-    this.#verify(auth, session.remoteAddress).then(
-      (verdict) => {
-        if (verdict.ok) {
-          this.#context.setUser(session, verdict.row);
-          log.info({ ...facts, user: verdict.row.name }, "smtp login");
-          callback(null, { user: verdict.row.name });
-        } else {
-          log.info({ ...facts, code: verdict.code }, "smtp login refused");
-          callback(refusal(verdict.code, verdict.text));
-        }
-      },
-      (error: unknown) => {
-        log.error({ ...facts, err: error }, "authentication failed");
-        callback(refusal(454, "4.7.0 Temporary authentication failure"));
-      },
-    );
-  }
-
-  async #verify(auth: SMTPServerAuthentication, address: string): Promise<Verdict> {
-    const login = auth.username ?? "";
-    // RFC 4616 §2: nobody may act for somebody else here.
-    const authzid = auth.authzid ?? "";
-    if (auth.method === "XCLIENT" || (authzid !== "" && authzid !== login))
-      return { ok: false, code: 535, text: "5.7.8 Not allowed to act for another user" };
-    const { services, signal } = this.#context;
-    const verdict = await services.auth.verify(login, auth.password ?? "", address, signal);
-    switch (verdict.kind) {
-      case "ok":
-        return { ok: true, row: verdict.row };
-      case "refused":
-        return { ok: false, code: 535, text: "5.7.8 Wrong user name or password" };
-      case "disabled":
-        // RFC 5248 §2.4: 525 goes with X.7.13.
-        return { ok: false, code: 525, text: "5.7.13 Account disabled" };
-      case "unavailable":
-        return { ok: false, code: 454, text: "4.7.0 Can't verify now, try again" };
-      default:
-        return unreachable(verdict);
-    }
   }
 }
 

@@ -16,9 +16,9 @@ export const shownVerbs: ReadonlySet<string> = new Set(
   "MAIL RCPT DATA BDAT RSET EHLO LHLO HELO STARTTLS XCLIENT QUIT NOOP HELP VRFY".split(" "),
 );
 
-/** A reply that counts as a wrong command. */
+/** A reply that counts as a wrong command; wrong passwords do, too. */
 export function isBad(code: number): boolean {
-  return code >= 500 && code <= 504;
+  return (code >= 500 && code <= 504) || code === 535;
 }
 
 export function hasArgument(line: Buffer): boolean {

@@ -36,6 +36,7 @@ class Setting {
       clock: this.clock,
       log: this.log,
       hash: weakHash,
+      secret: Buffer.alloc(32),
       queueMax: options.queueMax ?? 10,
       cache: { most: 10, ageMs: options.ageMs ?? 60_000 },
       guessesPerMinute: 20,

@@ -51,6 +51,7 @@ describe.each(protocols)("%s", (_name, start, login, answer) => {
     const fake = fakeServices({ secureContext: await testSecureContext() });
     fake.store.addAccount("u1@pabal.test");
     const auth: GatewayServices["auth"] = {
+      ...fake.auth,
       verify: (name, password, address, signal) => {
         seen.push(address);
         return fake.auth.verify(name, password, address, signal);

@@ -1,12 +1,16 @@
-// AUTHENTICATE PLAIN, with and without an initial response. RFC 9051 §6.2.2, RFC 4616, RFC 4959
+// AUTHENTICATE, with and without an initial response. RFC 9051 §6.2.2, RFC 4959. The mechanisms are
+// gateway/sasl.
 
-import { SP } from "../syntax/characters.ts";
-import { passwordsAllowed } from "../capabilities.ts";
+import { startSasl } from "../../sasl/exchange.ts";
+import type { SaslStep } from "../../sasl/exchange.ts";
+import { fromBase64 } from "../../sasl/text.ts";
+import { mechanismsOf } from "../capabilities.ts";
 import { command, notLoggedIn } from "../command.ts";
 import { logIn } from "../login.ts";
 import { bad, no } from "../reply.ts";
 import type { Reply } from "../reply.ts";
 import type { Session } from "../session.ts";
+import { SP } from "../syntax/characters.ts";
 
 export const authenticate = command({
   name: "AUTHENTICATE",
@@ -20,44 +24,52 @@ export const authenticate = command({
     cursor.end();
     return { mechanism, initial };
   },
-  async run(session, { mechanism, initial }) {
-    if (mechanism !== "PLAIN") return no("The mechanism is not supported", "CANNOT");
-    if (!passwordsAllowed(session)) {
-      return no("AUTHENTICATE needs TLS first, use STARTTLS", "PRIVACYREQUIRED");
+  async run(session, { mechanism: name, initial }) {
+    const { services, host, signal } = session;
+    const offered = mechanismsOf(session);
+    const mechanism = offered.find((each) => each === name);
+    if (mechanism === undefined) {
+      // RFC 9051 §6.2.2
+      const isKnown = services.saslMechanisms.some((each) => each === name);
+      return isKnown && !host.secure()
+        ? no("AUTHENTICATE needs TLS first, use STARTTLS", "PRIVACYREQUIRED")
+        : no("The mechanism is not supported", "CANNOT");
     }
-    const response = initial ?? (await askForResponse(session));
-    if (typeof response !== "string") return response;
+    const { exchange, first } = startSasl(mechanism, {
+      auth: services.auth,
+      address: host.address,
+      binding: host.channelBinding(),
+      bindingOffered: offered.includes("SCRAM-SHA-256-PLUS"),
+      signal,
+    });
     // RFC 4959 §3: "=" is an empty initial response.
-    const decoded = decodeBase64(response === "=" ? "" : response);
-    if (decoded === undefined) return bad("The response is not base64");
-    const [authzid, login, password, ...rest] = decoded.split("\0");
-    if (authzid === undefined || login === undefined || password === undefined || rest.length > 0) {
-      return bad("The response is not that of PLAIN");
+    let said = initial === "=" ? "" : (initial ?? (await ask(session, first)));
+    for (;;) {
+      if (typeof said !== "string") return said;
+      const response = fromBase64(said);
+      if (response === undefined) return bad("The response is not base64");
+      const step: SaslStep = await exchange.respond(response);
+      switch (step.kind) {
+        case "challenge":
+          said = await ask(session, step.bytes);
+          break;
+        case "malformed":
+          return bad(step.why);
+        case "forbidden":
+          return no("Logging in for another user is not permitted", "AUTHORIZATIONFAILED");
+        case "verdict":
+          return logIn(session, step.login, step.verdict, "AUTHENTICATE");
+      }
     }
-    if (authzid !== "" && authzid !== login) {
-      return no("Logging in for another user is not permitted", "AUTHORIZATIONFAILED");
-    }
-    return logIn(session, login, password, "AUTHENTICATE");
   },
 });
 
-async function askForResponse(session: Session): Promise<string | Reply> {
-  session.out.text("+ \r\n").end();
+/** The client's answer to a challenge, still in base64; or the end of the command. */
+async function ask(session: Session, challenge: Uint8Array): Promise<string | Reply> {
+  session.out.text(`+ ${Buffer.from(challenge).toString("base64")}\r\n`).end();
   const event = await session.input.line(session.limits.authLineBytesMax);
   if (event.kind === "tooLong") return { ...bad("The line is too long"), bye: "Line too long" };
   if (event.kind !== "command") return bad("AUTHENTICATE was cut off");
   const line = Buffer.from(event.text).toString("latin1");
   return line === "*" ? bad("AUTHENTICATE cancelled") : line;
-}
-
-/** Strict base64 of UTF-8 text; Node's decoder alone would skip what it doesn't know. */
-function decodeBase64(text: string): string | undefined {
-  if (text.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(text)) return undefined;
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
-      Buffer.from(text, "base64"),
-    );
-  } catch {
-    return undefined;
-  }
 }

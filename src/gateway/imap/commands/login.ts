@@ -1,6 +1,6 @@
 // LOGIN. RFC 9051 §6.2.3
 
-import { passwordsAllowed } from "../capabilities.ts";
+import { loginAllowed } from "../capabilities.ts";
 import { command, notLoggedIn } from "../command.ts";
 import { logIn } from "../login.ts";
 import { no } from "../reply.ts";
@@ -17,10 +17,14 @@ export const login = command({
     cursor.end();
     return { name, password };
   },
-  run(session, { name, password }) {
-    if (!passwordsAllowed(session)) {
-      return Promise.resolve(no("LOGIN needs TLS first, use STARTTLS", "PRIVACYREQUIRED"));
+  async run(session, { name, password }) {
+    const { services, host, signal } = session;
+    if (!loginAllowed(session)) {
+      return host.secure()
+        ? no("LOGIN is not offered here", "CANNOT")
+        : no("LOGIN needs TLS first, use STARTTLS", "PRIVACYREQUIRED");
     }
-    return logIn(session, name, password, "LOGIN");
+    const verdict = await services.auth.verify(name, password, host.address, signal);
+    return logIn(session, name, verdict, "LOGIN");
   },
 });
