@@ -68,17 +68,7 @@ export async function startNode(
       searchIndex: searchIndexAt(join(dataDir, "search")),
       limits: { mailboxesMax: config.limits.mailboxes },
       hostName: config.hostName ?? hostname(),
-      diskLimits: {
-        mailFreePerMille: config.disk.mailFree * 10,
-        copyFreePerMille: config.disk.copyFree * 10,
-        floorBytes: config.disk.floor,
-        ballastBytes: config.disk.ballast,
-      },
-      copyBytesPerSecondMax: config.disk.copyRate,
-      scrub: {
-        everyMs: config.disk.scrubEvery,
-        bytesPerSecondMax: config.disk.scrubRate,
-      },
+      ...diskOptions(config),
       onFatal: fatal,
     },
     signal,
@@ -95,6 +85,19 @@ export async function startNode(
       await web?.close(limit);
       await lock.release();
     },
+  };
+}
+
+function diskOptions({ disk }: Config) {
+  return {
+    diskLimits: {
+      mailFreePerMille: disk.mailFree * 10,
+      copyFreePerMille: disk.copyFree * 10,
+      floorBytes: disk.floor,
+      ballastBytes: disk.ballast,
+    },
+    copyBytesPerSecondMax: disk.copyRate,
+    scrub: { everyMs: disk.scrubEvery, bytesPerSecondMax: disk.scrubRate },
   };
 }
 

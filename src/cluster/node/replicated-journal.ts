@@ -13,6 +13,7 @@ import type { ChainHash } from "../protocol/hash-tail.ts";
 import type { Position, SealAnswer, ShardReport } from "../protocol/manager-types.ts";
 import { makeReplica } from "../protocol/replica.ts";
 import { defaultLimits } from "../protocol/replica-state.ts";
+import type { Recovered } from "../protocol/replica-state.ts";
 import type { ReplicaMessage, WireEntry } from "../protocol/replica-types.ts";
 import type { Copy, ShardConfig } from "../protocol/shard-config.ts";
 import type { FailoverTarget } from "./failover-target.ts";
@@ -102,25 +103,14 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
 
   /** A config of the shard table: read at start, and at each change. */
   setConfig(config: ShardConfig): void {
-    const { me, limits } = this.#options;
+    const { me } = this.#options;
     if (this.#state === "closed") return;
     const members = [config.primary, ...config.secondaries];
     const mine = members.some((copy) => copy.node === me.node && copy.store === me.store);
     let shell = this.#shells.get(config.shard);
     if (shell === undefined) {
       if (!mine) return;
-      const { incarnation } = this.#options;
-      const fresh = makeReplica(
-        me,
-        incarnation,
-        emptyShard,
-        { ...defaultLimits, ...limits },
-        this.#nowMs,
-      );
-      shell = this.#addShell(
-        config.shard,
-        new ReplicaShell(config.shard, fresh, this.#shellContext),
-      );
+      shell = this.#addShell(config.shard, emptyShard);
     }
     shell.config(config);
     if (mine) for (const copy of members) if (copy.node !== me.node) this.#outbox(copy.node);
@@ -256,22 +246,18 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
   }
 
   async #openShard(shard: ShardId): Promise<void> {
-    const { log, me, incarnation, limits, logger } = this.#options;
+    const { log, logger } = this.#options;
     const { recovered, tail } = await recoverShard(log, shard);
     if (recovered.damaged === true) {
       logger.error({ shard }, "copy is damaged and must be made anew from its peer");
     }
-    const state = makeReplica(
-      me,
-      incarnation,
-      recovered,
-      { ...defaultLimits, ...limits },
-      this.#nowMs,
-    );
-    this.#addShell(shard, new ReplicaShell(shard, state, this.#shellContext)).recovered(tail);
+    this.#addShell(shard, recovered).recovered(tail);
   }
 
-  #addShell(shard: ShardId, shell: ReplicaShell): ReplicaShell {
+  #addShell(shard: ShardId, from: Recovered): ReplicaShell {
+    const { me, incarnation, limits } = this.#options;
+    const state = makeReplica(me, incarnation, from, { ...defaultLimits, ...limits }, this.#nowMs);
+    const shell = new ReplicaShell(shard, state, this.#shellContext);
     this.#shells.set(shard, shell);
     for (const node of this.#outboxes.keys()) {
       if (this.#options.links.peer(node).up) this.#peerUp(shell, node);
