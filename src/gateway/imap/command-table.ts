@@ -4,6 +4,7 @@ import type { Command } from "./command.ts";
 import { deleteAcl, getAcl, listRights, myRights, setAcl } from "./commands/acl.ts";
 import { append } from "./commands/append.ts";
 import { authenticate } from "./commands/authenticate.ts";
+import { cancelUpdate } from "./commands/cancel-update.ts";
 import { capability } from "./commands/capability.ts";
 import { close, unselect } from "./commands/close.ts";
 import { compress } from "./commands/compress.ts";
@@ -11,6 +12,7 @@ import { copy, move, uidCopy, uidMove } from "./commands/copy.ts";
 import { create } from "./commands/create.ts";
 import { remove } from "./commands/delete.ts";
 import { enable } from "./commands/enable.ts";
+import { esearch } from "./commands/esearch.ts";
 import { expunge, uidExpunge } from "./commands/expunge.ts";
 import { fetch, uidFetch } from "./commands/fetch.ts";
 import { id } from "./commands/id.ts";
@@ -21,20 +23,24 @@ import { logout } from "./commands/logout.ts";
 import { getMetadata, setMetadata } from "./commands/metadata.ts";
 import { namespace } from "./commands/namespace.ts";
 import { check, noop } from "./commands/noop.ts";
+import { notify } from "./commands/notify.ts";
 import { getQuota, getQuotaRoot } from "./commands/quota.ts";
 import { rename } from "./commands/rename.ts";
 import { replace, uidReplace } from "./commands/replace.ts";
 import { search, uidSearch } from "./commands/search.ts";
 import { examine, select } from "./commands/select.ts";
+import { sort, uidSort } from "./commands/sort.ts";
 import { starttls } from "./commands/starttls.ts";
 import { status } from "./commands/status.ts";
 import { store, uidStore } from "./commands/store.ts";
 import { subscribe, unsubscribe } from "./commands/subscribe.ts";
+import { thread, uidThread } from "./commands/thread.ts";
 import { unauthenticate } from "./commands/unauthenticate.ts";
 
 const commands: readonly Command[] = [
   append,
   authenticate,
+  cancelUpdate,
   capability,
   check,
   close,
@@ -43,6 +49,7 @@ const commands: readonly Command[] = [
   create,
   deleteAcl,
   enable,
+  esearch,
   examine,
   expunge,
   fetch,
@@ -61,6 +68,7 @@ const commands: readonly Command[] = [
   myRights,
   namespace,
   noop,
+  notify,
   remove,
   rename,
   replace,
@@ -68,17 +76,21 @@ const commands: readonly Command[] = [
   select,
   setAcl,
   setMetadata,
+  sort,
   starttls,
   status,
   store,
   subscribe,
+  thread,
   uidCopy,
   uidExpunge,
   uidFetch,
   uidMove,
   uidReplace,
   uidSearch,
+  uidSort,
   uidStore,
+  uidThread,
   unauthenticate,
   unselect,
   unsubscribe,

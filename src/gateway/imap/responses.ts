@@ -18,6 +18,11 @@ export function writeUntaggedOk(out: Output, code: string, text: string): void {
   out.text("* OK [").text(code).text("] ").text(text).text("\r\n");
 }
 
+/** `* NO [code] text`. */
+export function writeUntaggedNo(out: Output, code: string, text: string): void {
+  out.text("* NO [").text(code).text("] ").text(text).text("\r\n");
+}
+
 /** A string as quoted, or as a literal when it can't be. 8-bit is quoted only when the client knows UTF-8. */
 export function writeString(out: Output, text: string, utf8: boolean): void {
   const quotable = utf8 ? /^[^\0\r\n]*$/ : /^[\x01-\x09\x0b\x0c\x0e-\x7f]*$/;

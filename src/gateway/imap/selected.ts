@@ -13,6 +13,7 @@ import type {
 } from "../../mail/mail-store.ts";
 import { noUids, uidSetFromRanges, uidSetFromSorted, uidSetText } from "../../mail/uid-set.ts";
 import type { UidSet } from "../../mail/uid-set.ts";
+import { SearchContexts } from "./search-contexts.ts";
 import { writeFlags, writeFlagState, writeUntaggedOk } from "./responses.ts";
 import type { Session } from "./session.ts";
 import { systemFlags } from "./syntax/flags.ts";
@@ -24,6 +25,8 @@ export interface SyncOptions {
   readonly expunge: boolean;
   /** Ask the store even when no event has come (NOOP, CHECK, IDLE). */
   readonly force?: boolean;
+  /** False when the client does not want to hear of changed flags. RFC 5465 §5.3 */
+  readonly flags?: boolean;
 }
 
 export class Selected {
@@ -37,6 +40,8 @@ export class Selected {
   readonly view: View;
   /** UIDs from here on are \Recent for this session. RFC 3501 §2.3.2 */
   readonly recentFrom: number;
+  /** Searches that are kept up to date. RFC 5267 §4.3 */
+  readonly contexts = new SearchContexts();
   /** Called when a watch event says that there is something to learn. */
   onMoved: (() => void) | undefined;
 
@@ -121,7 +126,8 @@ export class Selected {
    */
   noteOwnChange(highest: ModSeq, isOwn: boolean, answered: readonly FlagState[] = []): void {
     if (highest <= this.#modSeq) return;
-    if (isOwn && highest === this.#modSeq + 1) {
+    // Searches that are kept up to date must hear of own changes, too.
+    if (isOwn && highest === this.#modSeq + 1 && this.contexts.isEmpty) {
       this.#modSeq = highest;
       return;
     }
@@ -153,7 +159,10 @@ export class Selected {
       this.#untold = union(this.#untold, changes.vanished);
     }
     if (options.expunge) this.#tellExpunged(session);
-    if (changes !== undefined) this.#tellChanges(session, changes);
+    if (changes !== undefined) this.#tellChanges(session, changes, options.flags ?? true);
+    if (this.contexts.isEmpty) return;
+    const touched = [...(changes?.added ?? []), ...(changes?.changed ?? [])].map(({ uid }) => uid);
+    await this.contexts.tellChanged(session, this.id, this.view, touched);
   }
 
   /** The difference to what the client knows. Nobody waits for a primary that is lost meanwhile. */
@@ -218,6 +227,7 @@ export class Selected {
     if (this.#untold.length === 0) return;
     const gone = this.#untold;
     this.#untold = noUids;
+    this.contexts.tellExpunged(session, this.view, gone);
     const { out } = session;
     if (session.qresync || session.uidOnly) {
       const uids: number[] = [];
@@ -241,7 +251,7 @@ export class Selected {
     });
   }
 
-  #tellChanges(session: Session, changes: MailboxChanges): void {
+  #tellChanges(session: Session, changes: MailboxChanges, flags: boolean): void {
     const own = this.#own;
     this.#own = undefined;
     const countBefore = this.view.count;
@@ -258,6 +268,7 @@ export class Selected {
       );
       session.endWith("[UNAVAILABLE] The selected mailbox is not what it was, select it again");
     }
+    if (!flags) return;
     const walk = new SequenceWalk(this.view);
     for (const state of changes.changed) {
       const sequence = walk.sequenceOf(state.uid);
@@ -327,7 +338,7 @@ function awayError(): MailError {
 }
 
 /** EXAMINE claims nothing, but shows what is \Recent: the last `info.recent` messages. RFC 3501 §6.3.2 */
-function firstRecent({ recentFrom, uids, info }: OpenMailbox): number {
+export function firstRecent({ recentFrom, uids, info }: OpenMailbox): number {
   if (recentFrom > 0) return recentFrom;
   return info.recent > 0 ? (uids[uids.length - info.recent] ?? info.uidNext) : info.uidNext;
 }

@@ -18,6 +18,7 @@ const itemNames = [
   "HIGHESTMODSEQ",
   "APPENDLIMIT",
   "DELETED-STORAGE",
+  "MAILBOXID",
 ] as const;
 export type StatusItem = (typeof itemNames)[number];
 
@@ -65,16 +66,22 @@ export function writeStatus(
   let first = true;
   for (const item of items) {
     out.text(first ? item : ` ${item}`).text(" ");
-    out.number(statusValue(session, info, item, extra));
+    if (item === "MAILBOXID") out.text(`(${mailboxObjectId(info)})`);
+    else out.number(statusValue(session, info, item, extra));
     first = false;
   }
   out.text(")\r\n");
 }
 
+/** RFC 8474 §4: stays with the mailbox when it is renamed, and no other ever has it. */
+export function mailboxObjectId({ id, uidValidity }: MailboxInfo): string {
+  return `F${uidValidity}-${id}`;
+}
+
 function statusValue(
   session: Session,
   info: MailboxInfo,
-  item: StatusItem,
+  item: Exclude<StatusItem, "MAILBOXID">,
   extra: ExtraStatus,
 ): number {
   switch (item) {

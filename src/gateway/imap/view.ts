@@ -2,6 +2,8 @@
 // number n is the n-th of them. The array that the store gave is shared until the first change.
 // RFC 9051 §2.3.1.2; when changes may be told is selected.ts's business.
 
+import { rangeWithin } from "./syntax/partial-range.ts";
+import type { PartialRange } from "./syntax/partial-range.ts";
 import { starValue } from "./syntax/sequence-set.ts";
 import type { SequenceSet } from "./syntax/sequence-set.ts";
 import { noUids, uidSetFromRanges } from "../../mail/uid-set.ts";
@@ -176,4 +178,27 @@ export function resolveSet(
 ): UidSet | undefined {
   if (set.kind === "saved") return saved;
   return byUid ? view.uidsOfUids(set.ranges) : view.uidsOfSequence(set.ranges);
+}
+
+/** Of the messages that the set names, those in the range of them. RFC 9394 §3.3 */
+export function partOfSet(view: View, set: UidSet, range: PartialRange): UidSet {
+  /** Indices in the view, `[from, to)` by turns. */
+  const spans: number[] = [];
+  let count = 0;
+  for (let i = 0; i < set.length; i += 2) {
+    const from = view.lowerBound(set[i] ?? 0);
+    const to = view.lowerBound((set[i + 1] ?? 0) + 1, from);
+    spans.push(from, to);
+    count += to - from;
+  }
+  const [first, behind] = rangeWithin(range, count);
+  const pairs: [number, number][] = [];
+  let passed = 0;
+  for (let i = 0; i < spans.length; i += 2) {
+    const from = (spans[i] ?? 0) + Math.max(0, first - passed);
+    const to = Math.min(spans[i + 1] ?? 0, (spans[i] ?? 0) + behind - passed);
+    if (from < to) pairs.push([view.uidAt(from + 1), view.uidAt(to)]);
+    passed += (spans[i + 1] ?? 0) - (spans[i] ?? 0);
+  }
+  return uidSetFromRanges(pairs);
 }

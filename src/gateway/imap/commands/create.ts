@@ -3,6 +3,7 @@
 import { command, loggedIn } from "../command.ts";
 import { parseMailbox } from "../names.ts";
 import { no, ok } from "../reply.ts";
+import { mailboxObjectId } from "../status-items.ts";
 import { backslash, SP } from "../syntax/characters.ts";
 import type { Cursor } from "../syntax/cursor.ts";
 
@@ -30,12 +31,12 @@ export const create = command({
     if (more.length > 0 || specialUse === "\\All" || specialUse === "\\Flagged") {
       return no("This special use can't be given", "USEATTR"); // RFC 6154 §3
     }
-    await session.services.store.createMailbox(
+    const info = await session.services.store.createMailbox(
       session.principal,
       { ...session.change(), name, ...(specialUse === undefined ? {} : { specialUse }) },
       session.signal,
     );
-    return ok("CREATE completed");
+    return ok("CREATE completed", `MAILBOXID (${mailboxObjectId(info)})`); // RFC 8474 §4.1
   },
 });
 

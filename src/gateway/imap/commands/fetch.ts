@@ -13,7 +13,7 @@ import type { Session } from "../session.ts";
 import { parseFetch } from "../syntax/fetch-items.ts";
 import type { FetchPlan } from "../syntax/fetch-items.ts";
 import { parseSequenceSet } from "../syntax/sequence-set.ts";
-import { resolveSet, SequenceWalk } from "../view.ts";
+import { partOfSet, resolveSet, SequenceWalk } from "../view.ts";
 import { modSeq, uidMax } from "../../../mail/ids.ts";
 import type { FetchItems } from "../../../mail/mail-store.ts";
 import { uidSetFromSorted } from "../../../mail/uid-set.ts";
@@ -41,8 +41,10 @@ function fetching(name: string, byUid: boolean): Command {
       if (uids === undefined) return bad("A message number is too large");
       if (plan.items.modSeq === true) enableCondstore(session);
       if (plan.vanished) await tellVanished(session, selected, uids, plan);
-      if (uids.length === 0) return ok(`${name} completed`);
-      const unseen = await answer(session, selected, uids, plan);
+      const wanted =
+        plan.partial === undefined ? uids : partOfSet(selected.view, uids, plan.partial);
+      if (wanted.length === 0) return ok(`${name} completed`);
+      const unseen = await answerFetch(session, selected, wanted, plan);
       if (unseen.length > 0) await setSeen(session, selected, unseen, byUid);
       return ok(`${name} completed`);
     },
@@ -50,7 +52,7 @@ function fetching(name: string, byUid: boolean): Command {
 }
 
 /** Streams the messages; gives the UIDs that are to get \Seen. */
-async function answer(
+export async function answerFetch(
   session: Session,
   selected: Selected,
   uids: UidSet,

@@ -9,6 +9,7 @@ import type { QresyncParameter } from "../qresync.ts";
 import { ok } from "../reply.ts";
 import type { Reply } from "../reply.ts";
 import { writeUntaggedOk } from "../responses.ts";
+import { mailboxObjectId } from "../status-items.ts";
 import { Selected } from "../selected.ts";
 import type { Session } from "../session.ts";
 import { SP } from "../syntax/characters.ts";
@@ -49,6 +50,7 @@ function opening(name: string, readOnly: boolean): Command {
       if (parameters.condstore) enableCondstore(session);
       const selected = new Selected(open, readOnly);
       session.selected = selected;
+      session.notify?.selectedAnew();
       tellMailbox(session, selected, open);
       if (parameters.qresync !== undefined) {
         await resynchronise(session, selected, parameters.qresync);
@@ -69,6 +71,7 @@ function tellMailbox(session: Session, selected: Selected, open: OpenMailbox): v
     writeUntaggedOk(out, `UNSEEN ${unseen}`, "First unseen");
   writeUntaggedOk(out, `UIDVALIDITY ${info.uidValidity}`, "UIDs are valid");
   writeUntaggedOk(out, `UIDNEXT ${info.uidNext}`, "Predicted next UID");
+  writeUntaggedOk(out, `MAILBOXID (${mailboxObjectId(info)})`, "Id"); // RFC 8474 §4.2
   writeUntaggedOk(out, `HIGHESTMODSEQ ${info.highestModSeq}`, "Highest");
   if (session.rev2) {
     // RFC 9051 §6.3.2: LIST with the mailbox's real name.

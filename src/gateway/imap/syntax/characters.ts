@@ -19,6 +19,7 @@ export const openBracket = 0x5b;
 export const closeBracket = 0x5d;
 export const tilde = 0x7e;
 export const plus = 0x2b;
+export const dash = 0x2d;
 export const star = 0x2a;
 export const colon = 0x3a;
 export const comma = 0x2c;

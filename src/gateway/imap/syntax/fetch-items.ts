@@ -1,7 +1,9 @@
 // The item list of FETCH: macros, header items, BODY[section]<partial>, BINARY, modifiers.
 // RFC 9051 §6.4.5, RFC 3501 §6.4.5 (RFC822*), RFC 7162 §3.1.4 (modifiers)
 
-import type { Cursor } from "./cursor.ts";
+import { Cursor } from "./cursor.ts";
+import { parsePartialRange } from "./partial-range.ts";
+import type { PartialRange } from "./partial-range.ts";
 import {
   closeBracket,
   dot,
@@ -23,6 +25,8 @@ export interface FetchPlan {
   readonly changedSince?: number;
   /** RFC 7162 §3.2.6: VANISHED modifier. */
   readonly vanished: boolean;
+  /** Of the messages in the set, those in this range of them. RFC 9394 §3.3 */
+  readonly partial?: PartialRange;
 }
 
 type Flag = Exclude<keyof FetchItems, "sections">;
@@ -47,6 +51,9 @@ const plainItems = new Map<string, Flag>([
   ["ENVELOPE", "envelope"],
   ["BODYSTRUCTURE", "bodyStructure"],
   ["MODSEQ", "modSeq"],
+  ["SAVEDATE", "saveDate"],
+  ["EMAILID", "emailId"],
+  ["THREADID", "threadId"],
 ]);
 
 const sectionsMax = 256;
@@ -72,13 +79,27 @@ export function parseFetch(cursor: Cursor, byUid: boolean): FetchPlan {
   }
   // RFC 7162 §3.1.4.1: CHANGEDSINCE asks for MODSEQ implicitly.
   if (modifiers.changedSince !== undefined) draft.flags.modSeq = true;
+  return planOf(draft, modifiers);
+}
+
+/** `(UID BODY.PEEK[1])` and nothing else: what NOTIFY wants of new messages. RFC 5465 §8 */
+export function parseFetchList(cursor: Cursor): FetchPlan {
+  const draft: Draft = { flags: {}, sections: [], uid: false, setsSeen: false };
+  if (cursor.list(() => parseItem(cursor, draft)) === 0) cursor.fail("no items to fetch");
+  return planOf(draft, { vanished: false });
+}
+
+function planOf(draft: Draft, modifiers: Modifiers): FetchPlan {
   const items: FetchItems =
     draft.sections.length > 0 ? { ...draft.flags, sections: draft.sections } : draft.flags;
   return { items, uid: draft.uid, setsSeen: draft.setsSeen, ...modifiers };
 }
 
-function parseModifiers(cursor: Cursor): { vanished: boolean; changedSince?: number } {
+type Modifiers = Pick<FetchPlan, "vanished" | "changedSince" | "partial">;
+
+function parseModifiers(cursor: Cursor): Modifiers {
   let changedSince: number | undefined;
+  let partial: PartialRange | undefined;
   let vanished = false;
   if (cursor.skip(SP) && !cursor.atEnd) {
     cursor.list(() => {
@@ -86,11 +107,19 @@ function parseModifiers(cursor: Cursor): { vanished: boolean; changedSince?: num
       if (name === "CHANGEDSINCE") {
         cursor.space();
         changedSince = cursor.number(Number.MAX_SAFE_INTEGER);
+      } else if (name === "PARTIAL") {
+        cursor.space();
+        if (partial !== undefined) cursor.fail("PARTIAL may be given once");
+        partial = parsePartialRange(cursor);
       } else if (name === "VANISHED") vanished = true;
       else cursor.fail("unknown FETCH modifier");
     });
   }
-  return changedSince === undefined ? { vanished } : { vanished, changedSince };
+  return {
+    vanished,
+    ...(changedSince === undefined ? {} : { changedSince }),
+    ...(partial === undefined ? {} : { partial }),
+  };
 }
 
 function parseItem(cursor: Cursor, draft: Draft): void {
@@ -104,6 +133,9 @@ function parseItem(cursor: Cursor, draft: Draft): void {
     case "UID":
       draft.uid = true;
       return;
+    case "PREVIEW":
+      draft.flags.preview = true;
+      return parsePreviewModifiers(cursor, draft);
     case "BODY":
       if (cursor.peek() === openBracket) parseSection(cursor, draft, true);
       else draft.flags.body = true;
@@ -125,6 +157,18 @@ function parseItem(cursor: Cursor, draft: Draft): void {
     default:
       cursor.fail("unknown FETCH item");
   }
+}
+
+/** ` (LAZY)`, which is no modifier of the FETCH itself. RFC 8970 §6 */
+function parsePreviewModifiers(cursor: Cursor, draft: Draft): void {
+  if (cursor.peek() !== SP || cursor.bytes[cursor.at + 1] !== openParen) return;
+  const rest = new Cursor(cursor.bytes.subarray(cursor.at + 2), 1);
+  if (rest.peekWord() !== "LAZY") return;
+  cursor.space();
+  cursor.list(() => {
+    if (cursor.word() !== "LAZY") cursor.fail("unknown PREVIEW modifier");
+  });
+  draft.flags.previewLazy = true;
 }
 
 /** `[1.2.HEADER.FIELDS (Subject)]<0.100>`. */

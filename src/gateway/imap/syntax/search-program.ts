@@ -124,6 +124,13 @@ const keyParsers: ReadonlyMap<string, KeyParser> = new Map<string, KeyParser>([
   ["SENTBEFORE", date("sent", "before")],
   ["SENTON", date("sent", "on")],
   ["SENTSINCE", date("sent", "since")],
+  ["SAVEDBEFORE", date("saved", "before")],
+  ["SAVEDON", date("saved", "on")],
+  ["SAVEDSINCE", date("saved", "since")],
+  // RFC 8514 §4.3: every mailbox has save dates.
+  ["SAVEDATESUPPORTED", () => all],
+  ["EMAILID", objectId("emailId")],
+  ["THREADID", objectId("threadId")],
   ["LARGER", size("larger")],
   ["SMALLER", size("smaller")],
   ["YOUNGER", age("younger")],
@@ -155,7 +162,16 @@ function anyHeader(parse: Parse): SearchKey {
   const name = parse.cursor.astringText();
   return { kind: "header", name, text: searchText(parse) };
 }
-function date(of: "internal" | "sent", op: "before" | "on" | "since"): KeyParser {
+/** RFC 8474 §6 */
+function objectId(kind: "emailId" | "threadId"): KeyParser {
+  return ({ cursor }) => {
+    cursor.space();
+    const id = cursor.atom();
+    if (!/^[\w-]{1,255}$/.test(id)) cursor.fail("that is no object id");
+    return { kind, id };
+  };
+}
+function date(of: "internal" | "sent" | "saved", op: "before" | "on" | "since"): KeyParser {
   return ({ cursor }) => {
     cursor.space();
     return { kind: "date", of, op, day: dayArgument(cursor) };
