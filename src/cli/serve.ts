@@ -9,12 +9,16 @@ import { loadConfig } from "./config/load.ts";
 import { armCrashPoints } from "./crash-points.ts";
 import type { Config } from "./config/schema.ts";
 import { CommandFailure, exitStatus, isDiskFull } from "./failure.ts";
+import { letHeapGrow } from "./heap.ts";
 import { startCoordinator } from "./members/coordinator.ts";
 import { explainListen } from "./members/listeners.ts";
 import { startGateway } from "./members/gateway.ts";
 import { makeLog, type RunningMember } from "./members/member-base.ts";
 import { startNode } from "./members/node.ts";
 import { programVersion } from "./version.ts";
+
+/** A gateway's heap is its sessions, thousands of them; what a node holds in bulk is not on the heap. */
+const heapGrowthPercent = { node: 200, gateway: 100 } as const;
 
 /** Resolves after an orderly stop. @throws CommandFailure, ConfigError */
 export async function serve(configFile: string): Promise<void> {
@@ -57,8 +61,10 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     case "coordinator":
       return startCoordinator(config, log);
     case "node":
+      letHeapGrow(heapGrowthPercent.node);
       return startNode(config, log, signal);
     case "gateway":
+      letHeapGrow(heapGrowthPercent.gateway);
       return startGateway(config, log, signal);
     default:
       return unreachable(role);
