@@ -3,6 +3,7 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { badLines } from "../support/imap-lines.ts";
 import { runSession } from "../support/imap-session.ts";
 import { seedAccount } from "../unit/imap/support.ts";
 
@@ -18,7 +19,9 @@ const words = fc.constantFrom(
     "BODY[HEADER.FIELDS (X)]<0.5> BODYSTRUCTURE RFC822.SIZE +FLAGS -FLAGS.SILENT (\\Seen) \\Deleted " +
     "(UNCHANGEDSINCE 1) (CHANGEDSINCE 1) RETURN (MIN MAX COUNT SAVE) NOT OR ALL SUBJECT CHARSET UTF-8 " +
     'EUC-KR "q\\"x" "" NIL {0} {3} {3+} {3+}\r\nabc {1}\r\nx {5000+} {99999999999} ~{2+}\r\nab & &xUg- ' +
-    '__proto__ "17-Jul-1996 02:44:25 -0700" 1-Jan-2020 SINCE (MESSAGES UNSEEN) "*" "%" (QRESYNC (1 1))'
+    '__proto__ "17-Jul-1996 02:44:25 -0700" 1-Jan-2020 SINCE (MESSAGES UNSEEN) "*" "%" (QRESYNC (1 1)) ' +
+    "SORT THREAD ESEARCH CANCELUPDATE (SUBJECT) (REVERSE DATE) REFERENCES ORDEREDSUBJECT IN (personal) " +
+    "RETURN (UPDATE) RETURN (PARTIAL 1:2) (PARTIAL -1:-2) PREVIEW (LAZY) SAVEDATE EMAILID THREADID MAILBOXID"
   ).split(" "),
 );
 const separators = fc.constantFrom(" ", " ", " ", "\r\n", "\r\nt ", "\r\nt UID ", "\n", "  ", "\r");
@@ -67,28 +70,6 @@ test("one byte at a time gives the same answers", async () => {
     { numRuns: 200 },
   );
 }, 60_000);
-
-/** Lines outside literals that are no response. */
-function badLines(output: string): readonly string[] {
-  const bad: string[] = [];
-  let rest = output;
-  while (rest !== "") {
-    const end = rest.indexOf("\r\n");
-    if (end < 0) return [...bad, rest];
-    let line = rest.slice(0, end);
-    rest = rest.slice(end + 2);
-    for (;;) {
-      const literal = /\{(\d+)\}$/.exec(line);
-      if (literal === null || line.startsWith("+")) break;
-      rest = rest.slice(Number(literal[1]));
-      const next = rest.indexOf("\r\n");
-      line = `* ${rest.slice(0, next)}`;
-      rest = rest.slice(next + 2);
-    }
-    if (!/^(\*|\+|[!-~]+ (OK|NO|BAD)) ?[^\r\n\0]*$/.test(line)) bad.push(line);
-  }
-  return bad;
-}
 
 function split(bytes: Buffer, cuts: readonly number[]): readonly Buffer[] {
   const places = [...new Set(cuts.map((cut) => cut % (bytes.length + 1)))].sort((a, b) => a - b);
