@@ -67,7 +67,8 @@ export function applyToAccount(account: AccountState, ops: readonly Op[]): void 
         break;
       }
       case "annotation":
-        break; // Rare, and read from disk.
+        listChanged = true; // Rare, and read from disk.
+        break;
       case "readState":
         account.watchers?.changed(op.mailbox, op.own);
         break;

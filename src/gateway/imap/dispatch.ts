@@ -13,6 +13,7 @@ import { bad, failureReply, no } from "./reply.ts";
 import type { Reply } from "./reply.ts";
 import { writeReply } from "./responses.ts";
 import type { Session } from "./session.ts";
+import { syncSelected } from "./sync-selected.ts";
 import { SP } from "./syntax/characters.ts";
 import { Cursor } from "./syntax/cursor.ts";
 
@@ -32,6 +33,8 @@ export async function serveSession(session: Session): Promise<void> {
     if (!(error instanceof InputEnded) && !session.signal.aborted) throw error;
   } finally {
     session.unselect();
+    session.notify?.close();
+    await session.notify?.settled();
   }
   if (session.loggedOut || session.signal.aborted) return;
   if (session.bye !== undefined) out.text(`* BYE ${session.bye}\r\n`);
@@ -43,6 +46,8 @@ async function serveCommands(session: Session): Promise<void> {
   while (session.bye === undefined && !session.loggedOut) {
     const text = await nextCommand(session);
     if (text === undefined) return;
+    session.busy = true;
+    await session.notify?.settled();
     session.working();
     const reply = await runCommand(session, text);
     badCount = reply.status === "BAD" ? badCount + 1 : 0;
@@ -53,6 +58,8 @@ async function serveCommands(session: Session): Promise<void> {
     else if (badCount >= session.limits.badCommandsMax) session.endWith("Too many bad commands");
     else await settleAppend(session);
     if (session.out.full) await session.out.drained(session.signal);
+    session.busy = false;
+    session.notify?.poke();
   }
 }
 
@@ -157,7 +164,7 @@ async function synchronise(session: Session, { sync }: Command, reply: Reply): P
   if (selected === undefined || sync === "none" || reply.bye !== undefined) return reply;
   try {
     const expunge = sync !== "noExpunge";
-    await selected.sync(session, { expunge, force: sync === "poll" });
+    await syncSelected(session, { expunge, force: sync === "poll" });
     // RFC 5530 §3: numbers were used whose messages are gone.
     if (!expunge && selected.hasUntold && reply.status === "OK" && reply.code === undefined) {
       return { ...reply, code: "EXPUNGEISSUED" };

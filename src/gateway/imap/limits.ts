@@ -36,6 +36,8 @@ export interface ImapLimits {
   readonly idleKeepAliveMs: number;
   /** Between two INPROGRESS lines of a command that takes long. RFC 9585 §4 */
   readonly inProgressMs: number;
+  /** Mailboxes that NOTIFY tells of at once; more are an overflow. RFC 5465 §5.8 */
+  readonly notifyMailboxesMax: number;
   /** Output without progress. */
   readonly outputStuckMs: number;
   readonly tlsHandshakeMs: number;
@@ -69,6 +71,7 @@ export const defaultImapLimits: ImapLimits = {
   autologoutMs: 30 * 60_000,
   idleKeepAliveMs: 2 * 60_000,
   inProgressMs: 10_000,
+  notifyMailboxesMax: 1000,
   outputStuckMs: 5 * 60_000,
   tlsHandshakeMs: 10_000,
   resyncMs: 30_000,

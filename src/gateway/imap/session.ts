@@ -12,6 +12,7 @@ import { MailError } from "../../mail/errors.ts";
 import { Input } from "./input.ts";
 import type { InputGate, WaitKind } from "./input.ts";
 import type { ImapLimits } from "./limits.ts";
+import type { Notifier } from "./notifier.ts";
 import { Output } from "./output.ts";
 import type { ByteSink } from "./output.ts";
 import type { Selected } from "./selected.ts";
@@ -70,6 +71,11 @@ export class Session {
   utf8Accept = false;
   /** RFC 9586: no message numbers in either direction. */
   uidOnly = false;
+  /** What the client wants to be told by itself; absent: it has not said. RFC 5465 */
+  notify: Notifier | undefined;
+  /** A command runs; IDLE is none once it has begun. */
+  busy = false;
+  idling = false;
   /** The saved search result `$`. RFC 9051 §6.4.4.1 */
   saved: UidSet = noUids;
   /** Set while APPEND runs and a message's literal has been announced. */
@@ -119,6 +125,10 @@ export class Session {
   get waits(): boolean {
     return this.#waiting !== "none";
   }
+  /** True when unasked responses may be written now. */
+  get quiet(): boolean {
+    return !this.busy && this.user !== undefined && this.#bye === undefined && !this.loggedOut;
+  }
   /** Why the session is to end, once something wants it to. */
   get bye(): string | undefined {
     return this.#bye;
@@ -163,6 +173,8 @@ export class Session {
   /** Back to where a connection is before login. RFC 8437 §2 */
   logOut(): void {
     this.unselect();
+    this.notify?.close();
+    this.notify = undefined;
     this.user = undefined;
     this.condstore = this.qresync = this.rev2 = this.utf8Accept = this.uidOnly = false;
     this.host.releaseUser();

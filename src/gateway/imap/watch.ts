@@ -1,4 +1,4 @@
-// Watches one mailbox for a session: events while the store answers, patient retries while it does
+// Watches one mailbox, or all of an account, for a session: events while the store answers, patient retries while it does
 // not, and BYE when that takes too long. What an event means is selected.ts's business.
 
 import { AssertionFailure } from "../../lib/assert.ts";
@@ -23,7 +23,7 @@ const retryMaxMs = 5000;
 /** Starts watching; the caller aborts what it is given to stop. Failures that end the session do so. */
 export function watchMailbox(
   session: Session,
-  mailbox: MailboxId,
+  mailbox: MailboxId | "all",
   handlers: WatchHandlers,
 ): AbortController {
   const controller = new AbortController();
@@ -39,14 +39,19 @@ export function watchMailbox(
 
 class Watch {
   readonly #session: Session;
-  readonly #mailbox: MailboxId;
+  readonly #mailbox: MailboxId | "all";
   readonly #handlers: WatchHandlers;
   readonly #signal: AbortSignal;
   #retryMs = retryMinMs;
   /** Runs while the primary is away. */
   #patience: Timer | undefined;
 
-  constructor(session: Session, mailbox: MailboxId, handlers: WatchHandlers, signal: AbortSignal) {
+  constructor(
+    session: Session,
+    mailbox: MailboxId | "all",
+    handlers: WatchHandlers,
+    signal: AbortSignal,
+  ) {
     this.#session = session;
     this.#mailbox = mailbox;
     this.#handlers = handlers;
@@ -73,7 +78,7 @@ class Watch {
     const { services, principal } = this.#session;
     const { store, log } = services;
     const request = {
-      mailboxes: [this.#mailbox],
+      mailboxes: this.#mailbox === "all" ? ("all" as const) : [this.#mailbox],
       listening: () => this.#listening(),
       interrupted: () => this.#interrupted(),
     };

@@ -2,6 +2,7 @@
 
 import { MailError } from "../../../src/mail/errors.ts";
 import type { AnnotateRequest, MailboxAnnotations } from "../../../src/mail/mail-store.ts";
+import { tell } from "./account.ts";
 import type { FakeAccount } from "./account.ts";
 import { mailboxNamed } from "./mailbox-tree.ts";
 
@@ -46,6 +47,7 @@ export function annotate(account: FakeAccount, { mailbox, entries }: AnnotateReq
   }
   values.clear();
   for (const [entry, value] of after) values.set(entry, value);
+  tell(account, { kind: "list" });
 }
 
 function valuesOf(account: FakeAccount, mailbox: string): Values {

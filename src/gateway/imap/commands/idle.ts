@@ -14,8 +14,14 @@ export const idle = command({
   async run(session) {
     session.out.text("+ idling\r\n");
     const teller = new Teller(session);
-    const { selected } = session;
-    if (selected !== undefined) {
+    const { selected, notify } = session;
+    session.idling = true;
+    if (notify !== undefined) {
+      // RFC 5465 §3.1: what NOTIFY asks for is told here, too, and nothing else.
+      session.out.end();
+      session.busy = false;
+      notify.selectedAnew();
+    } else if (selected !== undefined) {
       selected.onMoved = () => teller.tell(false);
       teller.tell(true);
     }
@@ -30,6 +36,9 @@ export const idle = command({
       session.onKeepAlive = undefined;
       if (selected !== undefined) selected.onMoved = undefined;
       await teller.stop();
+      session.idling = false;
+      session.busy = true;
+      await notify?.settled();
     }
   },
 });
@@ -59,8 +68,13 @@ class Teller {
     if (this.#running !== undefined) return;
     this.#session.out.text("* OK Still here\r\n");
     // A watch that died silently is noticed here at the latest.
-    if (this.#session.selected !== undefined) this.tell(true);
-    else this.#session.out.end();
+    const { selected, notify, out } = this.#session;
+    if (notify === undefined && selected !== undefined) {
+      this.tell(true);
+      return;
+    }
+    out.end();
+    notify?.selectedAnew();
   }
 
   async stop(): Promise<void> {
