@@ -1,9 +1,11 @@
 // The command line: which commands there are and how their failures end the process.
 
 import { Command, CommanderError } from "commander";
+import { addAnnounceCommands } from "./commands/announce.ts";
 import { addCheckCommand, addSalvageCommand } from "./commands/check.ts";
 import { addClusterCommands } from "./commands/cluster.ts";
 import { addConfigCommands } from "./commands/config.ts";
+import { addGroupCommands } from "./commands/group.ts";
 import { addNodeCommands } from "./commands/node.ts";
 import { addShardCommands } from "./commands/shard.ts";
 import { examples } from "./commands/options.ts";
@@ -61,6 +63,8 @@ function build(version: string): Command {
       }
     });
   addUserCommands(program);
+  addGroupCommands(program);
+  addAnnounceCommands(program);
   addClusterCommands(program);
   addNodeCommands(program);
   addShardCommands(program);

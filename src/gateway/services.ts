@@ -4,6 +4,7 @@
 import type { SecureContext } from "node:tls";
 import type { Logger } from "pino";
 import type { Authenticator, Directory } from "../cluster/directory/directory.ts";
+import type { GroupAdmin } from "../cluster/groups/group-admin.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { DeliveryId, OpId } from "../mail/ids.ts";
 import type { MailStore } from "../mail/mail-store.ts";
@@ -14,6 +15,8 @@ import type { SaslMechanism } from "./sasl/mechanisms.ts";
 export interface GatewayServices {
   readonly store: MailStore;
   readonly directory: Directory;
+  /** Joining and leaving groups by mail; absent: not possible. */
+  readonly groups?: Pick<GroupAdmin, "join" | "leave">;
   readonly auth: Authenticator;
   readonly clock: Clock;
   readonly log: Logger;

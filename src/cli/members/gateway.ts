@@ -44,6 +44,7 @@ import type { Config } from "../config/schema.ts";
 import { CommandFailure, exitStatus } from "../failure.ts";
 import { clusterOptions, shardCountOf } from "./cluster-options.ts";
 import { startFrontEnds } from "./front-ends.ts";
+import { type GatewayGroups, startGroups } from "./groups.ts";
 import { gatewayStatus, shardsShown } from "./gateway-status.ts";
 import { listenFailure } from "./listeners.ts";
 import type { RunningMember } from "./member-base.ts";
@@ -86,6 +87,7 @@ export async function startGateway(
       parts.stopping = true;
       await Promise.all(listeners.map((listener) => listener.close(limit)));
       await web?.close(limit);
+      parts.groups.close();
       await parts.directory.close();
       await cluster.close();
       await lock.release();
@@ -113,6 +115,7 @@ interface Parts {
   readonly directory: GatewayDirectory;
   readonly accounts: AccountAdminClient;
   readonly services: GatewayServices;
+  readonly groups: GatewayGroups;
   readonly loadOf: (node: MemberId) => LoadFigures | undefined;
   stopping: boolean;
   wasReady: boolean;
@@ -124,7 +127,7 @@ async function startParts(
   log: Logger,
   signal: AbortSignal,
 ): Promise<Parts> {
-  const { cluster, store } = gateway;
+  const { cluster } = gateway;
   const shardCount = await shardCountOf(cluster, signal);
   const domains = config.domains.map((domain) => checkedDomain(domain));
   const { links, shards } = cluster;
@@ -152,13 +155,16 @@ async function startParts(
     .digest();
   const { accounts, auth } = identity(config, gateway, directory, domains, makeOpId, secret, log);
   const nextDeliveryId = ulidMaker(systemClock, systemRandom);
+  const hostName = config.hostName ?? hostname();
+  const groups = startGroups(config, gateway, directory, domains, makeOpId, hostName);
   const services: GatewayServices = {
-    store,
+    store: groups.store,
+    groups: groups.admin,
     directory,
     auth,
     clock: systemClock,
     log,
-    hostName: config.hostName ?? hostname(),
+    hostName,
     domains,
     secureContext: publicTls(config, log),
     nextOpId: makeOpId,
@@ -168,7 +174,7 @@ async function startParts(
     ),
     plaintextLoginAllowed: (address) => config.auth.plaintextOnLoopback && isLoopback(address),
   };
-  return { directory, accounts, services, loadOf, stopping: false, wasReady: false };
+  return { directory, accounts, services, groups, loadOf, stopping: false, wasReady: false };
 }
 
 /** Accounts and logins, over the directory. */
@@ -257,6 +263,7 @@ async function startWeb(
       notReady: () => notReady(gateway, parts),
       admin: {
         accounts: parts.accounts,
+        groups: parts.groups.admin,
         status: () => gatewayStatus(config, gateway, parts.directory, parts.loadOf),
         cluster: {
           shards: () => shardsShown(gateway),

@@ -7,6 +7,8 @@ import type { Logger } from "pino";
 import { DirectoryService } from "../../cluster/directory/directory-service.ts";
 import { EngineDirectoryStore } from "../../cluster/directory/engine-directory-store.ts";
 import { primariesOf } from "../../cluster/directory/cluster-view.ts";
+import { GroupKeeper } from "../../cluster/groups/group-keeper.ts";
+import { keptGroups, registerGroups } from "../../cluster/groups/group-service.ts";
 import { MailNode } from "../../cluster/node/mail-node.ts";
 import { startHttp } from "../../gateway/http/server.ts";
 import { systemClock } from "../../lib/clock.ts";
@@ -73,6 +75,7 @@ export async function startNode(
     },
     signal,
   );
+  const keeper = startGroupKeeper(node, log);
   addNodeMetrics(metrics, node);
   const directory = await startDirectory(config, node, log, signal);
   ready = [];
@@ -81,6 +84,7 @@ export async function startNode(
     stop: async (limit) => {
       ready = ["stopping"];
       directory.close();
+      await keeper.close();
       await node.stop();
       await web?.close(limit);
       await lock.release();
@@ -99,6 +103,21 @@ function diskOptions({ disk }: Config) {
     copyBytesPerSecondMax: disk.copyRate,
     scrub: { everyMs: disk.scrubEvery, bytesPerSecondMax: disk.scrubRate },
   };
+}
+
+function startGroupKeeper({ opened, journal, cluster }: MailNode, log: Logger): GroupKeeper {
+  const { engine, store } = opened;
+  registerGroups(cluster.registry, engine);
+  const nextOpId = opIdMaker(systemRandom);
+  const keeper = new GroupKeeper({
+    groups: keptGroups(engine, journal),
+    store,
+    clock: systemClock,
+    nextOpId: () => opId(nextOpId()),
+    log,
+  });
+  keeper.start();
+  return keeper;
 }
 
 /** The directory's methods come when the cluster is initialised: before, nobody knows how many shards there are. */

@@ -12,7 +12,7 @@ import { uidSetFromSorted, uidSetHas } from "../../mail/uid-set.ts";
 
 export interface GroupIndex {
   readonly group: AccountId;
-  /** INBOX of the group's account. */
+  /** INBOX of the group's account, where views are meant. */
   readonly mailbox: MailboxId;
   readonly uidValidity: UidValidity;
   readonly uidNext: number;
@@ -33,16 +33,16 @@ export function principalOf({ account, shard, credVersion }: DirectoryRow): Prin
 /** All of it. @throws what MailStore throws */
 export async function loadIndex(
   store: MailStore,
-  row: DirectoryRow,
+  who: Principal,
+  name: string,
   signal: AbortSignal,
 ): Promise<GroupIndex> {
-  const who = principalOf(row);
-  const open = await store.openMailbox(who, { name: "INBOX", claimRecent: false }, signal);
+  const open = await store.openMailbox(who, { name, claimRecent: false }, signal);
   const { id, uidValidity, uidNext, highestModSeq } = open.info;
   const facts = await factsOf(store, who, id, open.uids, signal);
   const found = open.uids.filter((uid) => facts.has(uid));
   return indexOf(
-    { group: row.account, mailbox: id, uidValidity, uidNext, modSeq: highestModSeq },
+    { group: who.account, mailbox: id, uidValidity, uidNext, modSeq: highestModSeq },
     found,
     (uid) => facts.get(uid),
   );

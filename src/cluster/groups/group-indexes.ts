@@ -169,10 +169,10 @@ export class GroupIndexes {
     const { events, index: old } = entry;
     const index =
       old === undefined
-        ? await loadIndex(store, entry.row, signal)
+        ? await loadIndex(store, principalOf(entry.row), "INBOX", signal)
         : await renewIndex(store, entry.row, old, signal).catch((error: unknown) => {
             if (!isMailError(error, "MAILBOX_GONE")) throw error;
-            return loadIndex(store, entry.row, signal);
+            return loadIndex(store, principalOf(entry.row), "INBOX", signal);
           });
     if (index.modSeq > groupModSeqMax) {
       throw new MailError({ code: "LIMIT", limit: "changes of a group", most: groupModSeqMax });

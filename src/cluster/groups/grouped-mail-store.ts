@@ -6,12 +6,10 @@
 
 import { MailError } from "../../mail/errors.ts";
 import { isView, splitViewModSeq } from "../../mail/group.ts";
-import { opId as asOpId } from "../../mail/ids.ts";
 import type { OpId, ShardId } from "../../mail/ids.ts";
 import type * as mail from "../../mail/mail-store.ts";
 import type { MemberStates, StateChange, StateOutcome } from "../../mail/member-states.ts";
 import { allUids, uidSetFromSorted, uidSetHas } from "../../mail/uid-set.ts";
-import type { UidSet } from "../../mail/uid-set.ts";
 import { uidSetDifference, uidSetUnion } from "../../mail/uid-set-algebra.ts";
 import { principalOf } from "./group-index.ts";
 import type { GroupTexts } from "./group-texts.ts";
@@ -23,11 +21,12 @@ import {
   highestOf,
   infoOf,
   keywordsOf,
+  newerThan,
   shownOf,
   uidsOf,
 } from "./member-view.ts";
 import type { MemberView } from "./member-view.ts";
-import { copyOut } from "./view-copy.ts";
+import { copyOut, movedOpId } from "./view-copy.ts";
 import { fetchInView } from "./view-fetch.ts";
 import { searchInView } from "./view-search.ts";
 import { superiorInfo, superiorsOf } from "./view-folders.ts";
@@ -386,17 +385,4 @@ export class GroupedMailStore implements mail.MailStore {
 
 function notPermitted(why: string): MailError {
   return new MailError({ code: "NO_PERMISSION", why });
-}
-
-/** The second half of a MOVE has an id of its own, the same at each try. */
-function movedOpId(opId: OpId): OpId {
-  const first = (Number.parseInt(opId.slice(0, 8), 16) ^ 0x80000000) >>> 0;
-  return asOpId(first.toString(16).padStart(8, "0") + opId.slice(8));
-}
-
-function newerThan({ index, places }: MemberView, uids: UidSet, group: number): readonly number[] {
-  return Array.from(places).flatMap((at) => {
-    const uid = index.uids[at] ?? 0;
-    return uidSetHas(uids, uid) && (index.modSeqs[at] ?? 0) > group ? [uid] : [];
-  });
 }

@@ -191,3 +191,15 @@ function countIn(uids: UidSet, set: UidSet): number {
   for (let at = 0; at < both.length; at += 2) count += (both[at + 1] ?? 0) - (both[at] ?? 0) + 1;
   return count;
 }
+
+/** Those of `uids` that came after the group's MODSEQ. */
+export function newerThan(
+  { index, places }: MemberView,
+  uids: UidSet,
+  group: number,
+): readonly number[] {
+  return Array.from(places).flatMap((at) => {
+    const uid = index.uids[at] ?? 0;
+    return uidSetHas(uids, uid) && (index.modSeqs[at] ?? 0) > group ? [uid] : [];
+  });
+}

@@ -2,7 +2,8 @@
 // Hiding the messages after a MOVE is the caller's.
 
 import { MessageIndexer } from "../../mail/mime/indexer.ts";
-import { uid as asUid } from "../../mail/ids.ts";
+import { opId as asOpId, uid as asUid } from "../../mail/ids.ts";
+import type { OpId } from "../../mail/ids.ts";
 import type {
   AppendMessage,
   AppendOutcome,
@@ -81,4 +82,10 @@ async function gathered(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> 
   const pieces: Uint8Array[] = [];
   for await (const chunk of chunks) pieces.push(chunk);
   return Buffer.concat(pieces);
+}
+
+/** The second half of a MOVE has an id of its own, the same at each try. */
+export function movedOpId(opId: OpId): OpId {
+  const first = (Number.parseInt(opId.slice(0, 8), 16) ^ 0x80000000) >>> 0;
+  return asOpId(first.toString(16).padStart(8, "0") + opId.slice(8));
 }

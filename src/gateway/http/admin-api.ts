@@ -9,6 +9,8 @@ import type { AccountAdmin } from "../../cluster/directory/account-admin.ts";
 import { isMailError, type MailFailure } from "../../mail/errors.ts";
 import { unreachable } from "../../lib/assert.ts";
 import { addClusterRoutes, type ClusterAdmin } from "./cluster-routes.ts";
+import type { GroupAdmin } from "../../cluster/groups/group-admin.ts";
+import { addGroupRoutes } from "./group-routes.ts";
 
 export interface AdminServices {
   readonly accounts: AccountAdmin;
@@ -16,6 +18,8 @@ export interface AdminServices {
   readonly status: () => Promise<unknown>;
   /** Without it the routes are not there. */
   readonly cluster?: ClusterAdmin;
+  /** Without it the routes are not there. */
+  readonly groups?: GroupAdmin;
   /** Bearer token; undefined: the admin API answers 404. */
   readonly token: string | undefined;
 }
@@ -56,6 +60,7 @@ export function adminApi(services: AdminServices): Hono {
   });
   addUserRoutes(api, services.accounts);
   if (services.cluster !== undefined) addClusterRoutes(api, services.cluster);
+  if (services.groups !== undefined) addGroupRoutes(api, services.groups);
   for (const [path, methods] of [
     ["/status", "GET"],
     ["/users", "GET, POST"],
@@ -169,7 +174,7 @@ function answerTo(error: unknown): Answer | undefined {
 function answer(failure: MailFailure): Answer {
   switch (failure.code) {
     case "NO_SUCH_ACCOUNT":
-      return { status: 404, message: "no such user" };
+      return { status: 404, message: "no such user or group" };
     case "NAME_TAKEN":
       return { status: 409, message: `${failure.name} is taken` };
     case "INVALID":
