@@ -27,6 +27,8 @@ interface Partner {
   readonly member: MemberId;
   readonly sinceMs: number;
   heardMs: number | undefined;
+  /** Send time of the newest heartbeat that it answered; while it is new to us, since when that is. */
+  answeredMs: number;
   /** Told as silent. A new partner is neither: `undefined`. */
   silent: boolean | undefined;
   nextBeatMs: number;
@@ -61,6 +63,11 @@ const refusedRetryMs = 20;
 const freshHoldMs = 1000;
 /** Heartbeats that are due so soon go with those that are due now: the thread wakes less often. */
 const earlyMs = 10;
+/**
+ * Once a heartbeat has gone unanswered the next ones follow so much faster, until one comes through or
+ * the member counts as silent: with 30 % of all datagrams lost leases still live for hours.
+ */
+const fasterAfterLoss = 5;
 /** So many leases' time without an acknowledgement and a lease is forgotten altogether. */
 const forgetLeases = 10;
 
@@ -161,7 +168,7 @@ function beat(
   out: HeartbeatEffect[],
 ): void {
   const { member } = partner;
-  partner.nextBeatMs = nowMs + state.times.heartbeatMs;
+  partner.nextBeatMs = nowMs + pauseMs(state, partner, nowMs);
   partner.flights = partner.flights.filter(({ sentMs }) => nowMs - sentMs < state.times.leaseMs);
   const pairs: ShardEpoch[] = [];
   for (const [shard, { hold, starts }] of state.holds) {
@@ -179,6 +186,12 @@ function beat(
     const { vitals, seq } = state;
     out.push({ kind: "send", to: member, message: { kind: "beat", seq, vitals, pairs: some } });
   }
+}
+
+function pauseMs({ times }: HeartbeatState, partner: Partner, nowMs: number): number {
+  const isLost = nowMs - partner.answeredMs > 1.5 * times.heartbeatMs;
+  const hasHope = nowMs - (partner.heardMs ?? partner.sinceMs) < times.suspectMs;
+  return isLost && hasHope ? times.heartbeatMs / fasterAfterLoss : times.heartbeatMs;
 }
 
 function onMessage(
@@ -226,6 +239,7 @@ function onBeatAck(
   const flight = partner?.flights.find((one) => one.seq === seq);
   if (partner === undefined || flight === undefined) return;
   partner.flights = partner.flights.filter((one) => one !== flight);
+  partner.answeredMs = Math.max(partner.answeredMs, flight.sentMs);
   for (const { shard, epoch } of flight.pairs) {
     const held = state.holds.get(shard);
     // Since the heartbeat left the shard may have got another epoch or another secondary.
@@ -332,7 +346,13 @@ function findPartners(state: HeartbeatState, nowMs: number): void {
   }
   for (const member of wanted) {
     if (state.partners.has(member)) continue;
-    const fresh = { member, sinceMs: nowMs, heardMs: undefined, silent: undefined };
+    const fresh = {
+      member,
+      sinceMs: nowMs,
+      heardMs: undefined,
+      answeredMs: nowMs,
+      silent: undefined,
+    };
     state.partners.set(member, { ...fresh, nextBeatMs: nowMs, flights: [] });
   }
 }

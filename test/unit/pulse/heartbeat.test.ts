@@ -23,6 +23,7 @@ import type {
 } from "../../../src/cluster/protocol/heartbeat-types.ts";
 import { epoch, memberId, shardId } from "../../../src/mail/ids.ts";
 import type { MemberId } from "../../../src/mail/ids.ts";
+import { seeded } from "../../support/chaos.ts";
 
 const n1 = memberId("n1");
 const n2 = memberId("n2");
@@ -328,4 +329,56 @@ test("whatever is lost, late or repeated: a lease never outlives what its second
 test("GRACE leaves room for clocks that drift by 5 %", () => {
   const { leaseMs, graceMs } = heartbeatTimes;
   expect(graceMs).toBeGreaterThan(leaseMs * (1 + 2 * 0.05));
+});
+
+describe("a network that loses 30 % of all datagrams", () => {
+  /** One pair for `untilMs`, a millisecond a step. @returns the oldest that a lease became, and beats. */
+  function lossy(
+    seed: number,
+    untilMs: number,
+  ): { readonly oldestMs: number; readonly beats: number } {
+    const random = seeded(seed);
+    const { primary, secondary } = pair();
+    exchange(primary, secondary, 0);
+    let [oldestMs, beats] = [0, 0];
+    for (let nowMs = 1; nowMs <= untilMs; nowMs++) {
+      if (nowMs >= nextBeatMs(primary)) {
+        for (const { message } of sends(step(primary, { kind: "tick", nowMs }))) {
+          beats++;
+          if (random() < 0.3) continue;
+          const got = { kind: "message", from: n1, message, nowMs } as const;
+          for (const answer of sends(step(secondary, got))) {
+            if (random() < 0.3) continue;
+            step(primary, { kind: "message", from: n2, message: answer.message, nowMs });
+          }
+        }
+      }
+      oldestMs = Math.max(oldestMs, nowMs - leaseStartOf(primary, shard, n2));
+    }
+    return { oldestMs, beats };
+  }
+
+  test("lets no lease run out in 100 s of twelve pairs", () => {
+    for (let seed = 1; seed <= 12; seed++) {
+      const { oldestMs, beats } = lossy(seed, 100_000);
+      expect(oldestMs).toBeLessThan(heartbeatTimes.leaseMs);
+      expect(beats).toBeLessThan(3 * (100_000 / heartbeatTimes.heartbeatMs));
+    }
+  });
+
+  test("costs nothing more while none is lost, nor for a member that is silent", () => {
+    const { primary, secondary } = pair();
+    let beats = 0;
+    for (let nowMs = 0; nowMs < 10_000; nowMs += 10) {
+      for (const { message } of sends(step(primary, { kind: "tick", nowMs }))) {
+        beats++;
+        if (nowMs >= 5000) continue;
+        const got = { kind: "message", from: n1, message, nowMs } as const;
+        for (const answer of sends(step(secondary, got))) {
+          step(primary, { kind: "message", from: n2, message: answer.message, nowMs });
+        }
+      }
+    }
+    expect(beats).toBeLessThan(10_000 / heartbeatTimes.heartbeatMs + 50);
+  });
 });
