@@ -30,6 +30,7 @@ const packages = [
   { name: "neomutt", program: "neomutt", reason: "an IMAP mail reader that people use" },
   { name: "tmux", program: "tmux", reason: "a terminal for neomutt" },
   { name: "python3", program: "python3", reason: "its imaplib, poplib and smtplib as clients" },
+  { name: "gsasl", program: "gsasl", reason: "speaks SCRAM" },
   { name: "openssl", program: "openssl", reason: "looks at TLS from outside" },
   { name: "etcd-server", program: "etcd", reason: "the coordinator of a cluster of machines" },
   { name: "curl", program: "curl", reason: "speaks SMTP, IMAP, POP3 and HTTP from scripts" },

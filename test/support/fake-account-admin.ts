@@ -23,6 +23,7 @@ export class FakeAccountAdmin implements AccountAdmin {
   failure: MailFailure | Error | undefined;
   /** Sizes of the import batches so far. */
   readonly batches: number[] = [];
+  readonly appLabels = new Map<string, Set<string>>();
   #next = 1;
 
   create(account: NewAccount): Promise<DirectoryRow> {
@@ -76,6 +77,10 @@ export class FakeAccountAdmin implements AccountAdmin {
       const { shard, credentials: _hidden, overQuota: _derived, ...shared } = row;
       return {
         shard,
+        appPasswords: [...(this.appLabels.get(name) ?? [])].map((label) => ({
+          label,
+          createdMs: 0,
+        })),
         registration: { ...shared, quotaBytes, quotaMessages, profile, createdMs: 0 },
         quota: {
           usedBytes: 3 * 1024 * 1024,
@@ -84,6 +89,25 @@ export class FakeAccountAdmin implements AccountAdmin {
           limitMessages: quotaMessages,
         },
       };
+    });
+  }
+
+  addAppPassword(name: string, label: string): Promise<string> {
+    return this.#run(() => {
+      this.#find(name);
+      const labels = this.appLabels.get(name) ?? new Set();
+      if (labels.has(label)) throw new MailError({ code: "NAME_TAKEN", name: label });
+      this.appLabels.set(name, labels.add(label));
+      return "abcd-efgh-ijkm-npqr-stuv";
+    });
+  }
+
+  removeAppPassword(name: string, label: string): Promise<void> {
+    return this.#run(() => {
+      this.#find(name);
+      if (this.appLabels.get(name)?.delete(label) !== true) {
+        throw new MailError({ code: "INVALID", why: `there is no app password ${label}` });
+      }
     });
   }
 

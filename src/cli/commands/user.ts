@@ -8,6 +8,7 @@ import { CommandFailure, exitStatus } from "../failure.ts";
 import { type OutputOptions, print, table } from "../output.ts";
 import { type PasswordOptions, readPassword } from "../password-input.ts";
 import { countOption, examples, sizeOption, withAdminOptions } from "./options.ts";
+import { addAppPasswordCommands } from "./user-app-password.ts";
 import { addUserImport } from "./user-import.ts";
 
 type Common = AdminOptions & OutputOptions;
@@ -33,6 +34,7 @@ type Row = z.infer<typeof row>;
 const page = z.object({ users: z.array(row) });
 const details = z.looseObject({
   shard: z.number(),
+  appPasswords: z.array(z.object({ label: z.string(), createdMs: z.number() })),
   registration: z.looseObject({
     account: z.number(),
     name: z.string(),
@@ -58,6 +60,7 @@ export function addUserCommands(program: Command): void {
   addList(user);
   addShow(user);
   addUserImport(user);
+  addAppPasswordCommands(user);
 }
 
 function addAdd(user: Command): void {
@@ -188,6 +191,10 @@ function addShow(user: Command): void {
           `account   ${registration.account} in shard ${shown.shard}`,
           `storage   ${quota.usedBytes} bytes of ${bytes}`,
           `messages  ${quota.usedMessages} of ${messages}`,
+          ...shown.appPasswords.map(({ label, createdMs }) => {
+            const day = new Date(createdMs).toISOString().slice(0, 10);
+            return `app       ${label}, password of ${day}`;
+          }),
         ];
       });
     });

@@ -6,7 +6,8 @@ import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { hashPassword } from "../../cluster/directory/password.ts";
+import { makeCredentials } from "../../cluster/directory/make-credentials.ts";
+import { defaultHashParameters } from "../../cluster/directory/password.ts";
 import { AdminClient } from "../admin-client.ts";
 import { CommandFailure, exitStatus } from "../failure.ts";
 import { initFromConfig } from "../init.ts";
@@ -114,7 +115,12 @@ async function bringUp(plan: Plan, cluster: DevCluster, signal: AbortSignal): Pr
   }
   cluster.markServing();
   const client = new AdminClient({ admin: plan.urls[0] ?? "", adminToken: plan.token });
-  await createUsers(client, plan.users, await hashPassword(password));
+  await createUsers(client, plan.users, await credentialsOf(password));
+}
+
+/** All users have one password: it is hashed once. RFC 7677 §4: 4096 iterations at least. */
+function credentialsOf(password: string): Promise<string> {
+  return makeCredentials(password, { ...defaultHashParameters, scramIterations: 10_000 });
 }
 
 /**

@@ -10,7 +10,9 @@ import type { Links } from "../link/rpc.ts";
 import { asOptional } from "../node/decode.ts";
 import { accountName, aliasNames } from "./account-names.ts";
 import type { AccountAdmin, AccountDetails, AccountPatch, NewAccount } from "./account-admin.ts";
+import { appPasswordOf, appPasswordsMax, isAppLabel, makeAppPassword } from "./app-password.ts";
 import { askPrimary, untilAnswered } from "./calls.ts";
+import { formatVerifiers, parseVerifiers } from "./verifiers.ts";
 import type { Primaries } from "./calls.ts";
 import { claimShard } from "./claims.ts";
 import type { GatewayDirectory } from "./gateway-directory.ts";
@@ -153,10 +155,43 @@ export class AccountAdminClient implements AccountAdmin {
       await this.#order(shard, method.details, { shard, account }, signal),
       "account",
     );
-    const { credentials: _hidden, ...registration } = decodeRegistration(
-      answer.get("registration"),
+    const { credentials, ...registration } = decodeRegistration(answer.get("registration"));
+    const appPasswords = parseVerifiers(credentials.hash).apps.flatMap(
+      (verifier) => appPasswordOf(verifier) ?? [],
     );
-    return { registration, shard, quota: decodeQuota(answer.get("quota")) };
+    return { registration, appPasswords, shard, quota: decodeQuota(answer.get("quota")) };
+  }
+
+  async addAppPassword(name: string, label: string, signal: AbortSignal): Promise<string> {
+    const row = await this.#primaryRow(name, signal);
+    const before = parseVerifiers(row.credentials.hash);
+    if (!isAppLabel(label)) throw invalid("a label has 1 to 32 letters, digits, `.`, `_` or `-`");
+    if (before.apps.some((app) => appPasswordOf(app)?.label === label)) {
+      throw new MailError({ code: "NAME_TAKEN", name: label });
+    }
+    if (before.apps.length >= appPasswordsMax) {
+      throw new MailError({ code: "LIMIT", limit: "app passwords", most: appPasswordsMax });
+    }
+    const { password, verifier } = makeAppPassword(label, this.#options.clock.nowMs());
+    const hash = formatVerifiers({ ...before, apps: [...before.apps, verifier] });
+    await this.#patch(row, { hash, sameAsHash: row.credentials.hash }, signal);
+    return password;
+  }
+
+  async removeAppPassword(name: string, label: string, signal: AbortSignal): Promise<void> {
+    const row = await this.#primaryRow(name, signal);
+    const before = parseVerifiers(row.credentials.hash);
+    const apps = before.apps.filter((app) => appPasswordOf(app)?.label !== label);
+    if (apps.length === before.apps.length) throw invalid(`there is no app password ${label}`);
+    const patch = { sameAsHash: row.credentials.hash, endSessions: true };
+    await this.#patch(row, { ...patch, hash: formatVerifiers({ ...before, apps }) }, signal);
+  }
+
+  /** Not what the directory has, which may be old. @throws MailError NO_SUCH_ACCOUNT */
+  async #primaryRow(name: string, signal: AbortSignal): Promise<DirectoryRow> {
+    const row = await this.currentRow(await this.#current(name, signal), signal);
+    if (row === undefined) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
+    return row;
   }
 
   list(after: string, most: number): Promise<readonly DirectoryRow[]> {

@@ -3,6 +3,7 @@
 
 import type { DirectoryRow, Registration } from "../../mail/account.ts";
 import type { Quota } from "../../mail/quota.ts";
+import type { AppPassword } from "./app-password.ts";
 
 export interface NewAccount {
   /** `local@domain`, any case; the domain must be one of ours. `@domain` is allowed as an alias only (catch-all). */
@@ -31,6 +32,7 @@ export interface AccountPatch {
 
 export interface AccountDetails {
   readonly registration: Omit<Registration, "credentials">;
+  readonly appPasswords: readonly AppPassword[];
   readonly shard: number;
   readonly quota: Quota;
 }
@@ -49,6 +51,13 @@ export interface AccountAdmin {
   remove(name: string, signal: AbortSignal): Promise<void>;
   /** @throws MailError NO_SUCH_ACCOUNT */
   show(name: string, signal: AbortSignal): Promise<AccountDetails>;
+  /**
+   * Makes one more password for one of the user's programs; it is told once.
+   * @throws MailError NO_SUCH_ACCOUNT, INVALID (label), NAME_TAKEN (label), LIMIT, CONFLICT
+   */
+  addAppPassword(name: string, label: string, signal: AbortSignal): Promise<string>;
+  /** Ends the user's sessions. @throws MailError NO_SUCH_ACCOUNT, INVALID (no such label), CONFLICT */
+  removeAppPassword(name: string, label: string, signal: AbortSignal): Promise<void>;
   /** Rows by name from `after` (exclusive), at most `most`. */
   list(after: string, most: number): Promise<readonly DirectoryRow[]>;
 }

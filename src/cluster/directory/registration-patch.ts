@@ -21,6 +21,8 @@ export interface RegistrationPatch {
    * the password was changed meanwhile.
    */
   readonly sameAsHash?: string | undefined;
+  /** With `sameAsHash`: a verifier was taken away, so that sessions end all the same. */
+  readonly endSessions?: boolean | undefined;
   /** Settings of a group; absent ones stay. The floor only rises. */
   readonly group?: GroupPatch | undefined;
   /** Makes the account a member; of a group that it is in already nothing changes. */
@@ -44,8 +46,8 @@ export function patched(registration: Registration, patch: RegistrationPatch): R
     throw new MailError({ code: "CONFLICT", why: "the password has changed meanwhile" });
   }
   const state = stateAfter(registration.state, patch.disabled);
-  const newPassword =
-    patch.hash !== undefined && patch.hash !== hash && patch.sameAsHash === undefined;
+  const otherPassword = patch.sameAsHash === undefined || patch.endSessions === true;
+  const newPassword = patch.hash !== undefined && patch.hash !== hash && otherPassword;
   const raised = newPassword || state !== registration.state;
   return {
     ...registration,

@@ -161,6 +161,7 @@ export function decodePatch(value: unknown): RegistrationPatch {
     quotaMessages: asOptional(fields.get("quotaMessages"), "quota", asCount),
     profile: asOptional(fields.get("profile"), "profile", asProfile),
     sameAsHash: asOptional(fields.get("sameAsHash"), "hash", asText),
+    endSessions: asOptional(fields.get("endSessions"), "endSessions", asBoolean),
     group: asOptional(fields.get("group"), "group", asGroupPatch),
     join: asOptional(fields.get("join"), "membership", asJoin),
     leave: asOptional(fields.get("leave"), "group", asAccount),

@@ -66,6 +66,8 @@ export function adminApi(services: AdminServices): Hono {
     ["/users", "GET, POST"],
     ["/users/import", "POST"],
     ["/users/:name", "GET, PATCH, DELETE"],
+    ["/users/:name/app-passwords", "POST"],
+    ["/users/:name/app-passwords/:label", "DELETE"],
   ] as const) {
     api.all(path, (context) => {
       context.header("allow", methods);
@@ -124,6 +126,16 @@ function addUserRoutes(api: Hono, accounts: AccountAdmin): void {
       deadline(),
     );
     return context.json(row);
+  });
+  api.post("/users/:name/app-passwords", async (context) => {
+    const { label } = z.strictObject({ label: z.string() }).parse(await context.req.json());
+    const name = context.req.param("name");
+    return context.json({ password: await accounts.addAppPassword(name, label, deadline()) }, 201);
+  });
+  api.delete("/users/:name/app-passwords/:label", async (context) => {
+    const { name, label } = context.req.param();
+    await accounts.removeAppPassword(name, label, deadline());
+    return context.json({});
   });
   api.delete("/users/:name", async (context) => {
     await accounts.remove(context.req.param("name"), deadline());

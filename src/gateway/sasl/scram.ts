@@ -21,7 +21,11 @@ interface Begun {
 type Verdict = Extract<SaslStep, { kind: "verdict" }>;
 
 /** @param plus the mechanism's name ends in -PLUS */
-export function scram(facts: SaslFacts, plus: boolean): SaslExchange {
+export function scram(
+  facts: SaslFacts,
+  plus: boolean,
+  nonce = (): string => randomBytes(18).toString("base64"),
+): SaslExchange {
   let begun: Begun | undefined;
   let proven: Verdict | undefined;
   return {
@@ -31,7 +35,7 @@ export function scram(facts: SaslFacts, plus: boolean): SaslExchange {
       const text = textOf(response);
       if (text === undefined) return malformed;
       if (begun === undefined) {
-        const step = await begin(facts, plus, text);
+        const step = await begin(facts, plus, text, nonce());
         if ("kind" in step) return step;
         begun = step;
         return { kind: "challenge", bytes: Buffer.from(begun.serverFirst) };
@@ -51,7 +55,12 @@ export function scram(facts: SaslFacts, plus: boolean): SaslExchange {
 
 const malformed: SaslStep = { kind: "malformed", why: "The response is not that of SCRAM" };
 
-async function begin(facts: SaslFacts, plus: boolean, text: string): Promise<Begun | SaslStep> {
+async function begin(
+  facts: SaslFacts,
+  plus: boolean,
+  text: string,
+  ours: string,
+): Promise<Begun | SaslStep> {
   const first = parseClientFirst(text);
   if (first === undefined) return malformed;
   const { binding, login } = first;
@@ -66,7 +75,7 @@ async function begin(facts: SaslFacts, plus: boolean, text: string): Promise<Beg
   const keys = await facts.auth.scram(login, facts.address, facts.signal);
   if (keys.kind === "unavailable") return { kind: "verdict", verdict: keys, login };
   const { salt, iterations } = keys.keys;
-  const nonce = first.nonce + randomBytes(18).toString("base64");
+  const nonce = first.nonce + ours;
   const serverFirst = `r=${nonce},s=${salt.toString("base64")},i=${iterations}`;
   return { first, serverFirst, nonce, login: keys };
 }
