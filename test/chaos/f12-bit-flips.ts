@@ -4,8 +4,9 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ChaosContext, Scenario } from "../support/chaos-context.ts";
+import { metric } from "../support/metric.ts";
 import { isAlive, until } from "../support/processes.ts";
-import { killMember, membersOf, metric, oneOf, untilBack } from "./faults.ts";
+import { killMember, membersOf, oneOf, untilBack } from "./faults.ts";
 
 const flipsEach = 40;
 

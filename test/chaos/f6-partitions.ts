@@ -5,8 +5,9 @@
 
 import { setTimeout as wait } from "node:timers/promises";
 import type { ChaosContext, Scenario } from "../support/chaos-context.ts";
+import { metric } from "../support/metric.ts";
 import { between, type Cut, oneWay } from "../support/network/bad-network.ts";
-import { membersOf, metric, oneOf, shuffled, untilWhole } from "./faults.ts";
+import { membersOf, oneOf, shuffled, untilWhole } from "./faults.ts";
 
 interface Partition {
   readonly what: string;

@@ -1,7 +1,8 @@
 // `npm run chaos -- F1 --minutes 5 [--nodes 4] [--gateways 2] [--users 50] [--seed N] [--coordinator
 // embedded|etcd] [--room 1]`: one fault scenario against a cluster of real processes, ended by a line of
 // figures; `all` runs them one after the other. Exit status 1 when something that must hold did not.
-// `--room 4` allows times four times as long, for a busy machine. PABAL_KEEP=1 keeps a failed run's folder.
+// `--room 4` allows times four times as long, for a busy machine; `--set log.level=info` goes to all
+// members. PABAL_KEEP=1 keeps a failed run's folder.
 
 import { parseArgs } from "node:util";
 import type { ChaosReport } from "../support/chaos-report.ts";
@@ -22,6 +23,7 @@ const { values, positionals } = parseArgs({
     room: { type: "string", default: "1" },
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
     coordinator: { type: "string", default: "embedded" },
+    set: { type: "string", multiple: true, default: [] },
   },
 });
 const known = [...scenarios, ...testScenarios].toSorted(
@@ -79,6 +81,7 @@ async function run(scenario: (typeof known)[number]): Promise<ChaosReport> {
     roomForLoad: Number(values.room),
     seed: Number(values.seed),
     coordinator: coordinator === "etcd" ? "etcd" : "embedded",
+    set: values.set,
     say,
   });
   if (report === undefined) throw new Error("a run has a report");

@@ -12,7 +12,11 @@ import { type ChaosReport, judge } from "./chaos-report.ts";
 import { runSender } from "./chaos-senders.ts";
 import { DevCluster, type DevClusterOptions } from "./dev-cluster.ts";
 import { Ledger } from "./ledger.ts";
+import { metric } from "./metric.ts";
 import { BadNetwork } from "./network/bad-network.ts";
+import { until } from "./processes.ts";
+
+const spoolsEmptyMs = 30_000;
 
 /**
  * Runs the scenarios one after the other on one fresh cluster, to their judgement. Nothing is left
@@ -128,6 +132,7 @@ async function makeFaults(phase: Phase, context: ChaosContext, over: AbortSignal
   try {
     await scenario.run(context, end.signal);
     phase.fullMs = await cluster.settled(scenario.limits.fullWithinMs * 3);
+    await spoolsAreEmpty(context);
     await wait(1000, undefined, { signal: over });
   } finally {
     clearTimeout(timer);
@@ -136,6 +141,20 @@ async function makeFaults(phase: Phase, context: ChaosContext, over: AbortSignal
     phase.tookMs = performance.now() - startedMs;
     phase.load = loads.reduce((sum, value) => sum + value, 0) / loads.length;
   }
+}
+
+/** What was taken over while shards were away is in its mailboxes. */
+async function spoolsAreEmpty(context: ChaosContext): Promise<void> {
+  const startedMs = performance.now();
+  const empty = async (): Promise<boolean> => {
+    const waiting = await Promise.all(
+      context.cluster.ports.nodes.map(({ http }) => metric(http, "pabal_spool_recipients")),
+    );
+    return waiting.every((count) => count === 0);
+  };
+  if (await empty()) return;
+  await until("empty spools", 90_000, async () => ((await empty()) ? true : undefined));
+  context.figure("spools empty after ms", performance.now() - startedMs, spoolsEmptyMs);
 }
 
 /** A failed run's folder stays, to be looked at. */
