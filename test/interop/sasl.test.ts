@@ -58,7 +58,6 @@ async function gsasl({ protocol, mechanism, password, tls = true }: Login): Prom
     "--authentication-id=u1@pabal.test",
     `--password=${password}`,
     "--quality-of-protection=qop-auth",
-    "--no-application-data",
     ...(tls ? [`--x509-ca-file=${cluster.ports.tls.ca}`, "--starttls"] : ["--no-starttls"]),
   ]);
   return `${status} ${stdout.toString()}${stderr}`;
@@ -68,16 +67,14 @@ describe("SCRAM by GNU SASL", () => {
   test.each(["imap", "smtp"] as const)("%s", async (protocol) => {
     for (const tls of [true, false]) {
       const login = { protocol, mechanism: "SCRAM-SHA-256", tls };
-      expect(await gsasl({ ...login, password: "secret" })).toMatch(
-        /^0 .*authentication success/is,
-      );
+      expect(await gsasl({ ...login, password: "secret" })).toMatch(/^0 .*server trusted/s);
       expect(await gsasl({ ...login, password: "wrong" })).not.toMatch(/^0 /);
     }
   });
 
   test.each(["imap", "smtp"] as const)("-PLUS, bound to the channel, %s", async (protocol) => {
     const login = { protocol, mechanism: "SCRAM-SHA-256-PLUS" };
-    expect(await gsasl({ ...login, password: "secret" })).toMatch(/^0 .*authentication success/is);
+    expect(await gsasl({ ...login, password: "secret" })).toMatch(/^0 .*server trusted/s);
     expect(await gsasl({ ...login, password: "wrong" })).not.toMatch(/^0 /);
   });
 });
