@@ -9,7 +9,8 @@ import { DataDecoder } from "./data-decoder.ts";
 import { Fingerprint } from "./fingerprint.ts";
 import { HeaderGate } from "./header-gate.ts";
 import { submissionPolicy } from "./header-policy.ts";
-import { type Delivered, Intake } from "./intake.ts";
+import { intakeFor, type MessageIntake } from "./group-intake.ts";
+import type { Delivered } from "./intake.ts";
 import { type Recipient, resolveRecipient } from "./recipients.ts";
 import { traceHeaders } from "./trace.ts";
 
@@ -40,7 +41,7 @@ export class Message {
   readonly #context: SmtpListenerContext;
   readonly #decoder: DataDecoder;
   readonly #gate: HeaderGate;
-  readonly #intake: Intake;
+  readonly #intake: MessageIntake;
   readonly #fingerprint: Fingerprint;
   #received = 0;
   /** Refused already: the rest is only counted. */
@@ -83,7 +84,7 @@ export class Message {
       dateMs: nowMs,
       tls: client.tls,
     });
-    this.#intake = new Intake({
+    const options = {
       services,
       deliveryId: this.deliveryId,
       recipients,
@@ -91,7 +92,8 @@ export class Message {
       oneByOne: context.kind === "lmtp",
       spoolAfterMs: limits.spoolAfterMs,
       signal: context.signal,
-    });
+    };
+    this.#intake = intakeFor(options, user);
     this.#fingerprint = new Fingerprint(envelope.sender);
   }
 

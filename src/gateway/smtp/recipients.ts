@@ -1,13 +1,17 @@
 // RCPT TO: whether we take mail for an address, from the directory alone, with no network.
 
 import type { DirectoryRow } from "../../mail/account.ts";
-import { cutTag, directoryName, parseAddress, routingTrick } from "../../mail/address.ts";
+import { cutTag, directoryName, parseAddress, routingTrick, tagOf } from "../../mail/address.ts";
 import type { Directory } from "../../cluster/directory/directory.ts";
+import { subscribeTag, unsubscribeTag } from "../../cluster/groups/announcement-message.ts";
+import { mayLeave, mayPost } from "../../cluster/groups/group-policy.ts";
 
 export interface Recipient {
   /** As the client wrote it. */
   readonly path: string;
   readonly row: DirectoryRow;
+  /** Not mail for the group: the sender joins or leaves it. */
+  readonly order?: "join" | "leave";
 }
 
 export type RecipientVerdict =
@@ -20,6 +24,8 @@ export interface RecipientRules {
   readonly domains: readonly string[];
   readonly hostName: string;
   readonly authenticated: boolean;
+  /** Who logged in; only they may write to groups. */
+  readonly user?: DirectoryRow | undefined;
   /** The client announced SMTPUTF8 in MAIL. */
   readonly smtpUtf8: boolean;
 }
@@ -43,15 +49,17 @@ export function resolveRecipient(path: string, rules: RecipientRules): Recipient
   }
   const name = directoryName(address);
   const found = rules.directory.lookupNow(name);
-  if (found.kind === "found" && !isCatchAllHit(found.row, name)) return judge(full, found.row);
+  if (found.kind === "found" && !isCatchAllHit(found.row, name)) {
+    return judge(full, found.row, rules);
+  }
   const bare = cutTag(address.local);
   if (bare !== address.local) {
     const owner = rules.directory.lookupNow(directoryName({ ...address, local: bare }));
-    if (owner.kind === "found") return judge(full, owner.row);
+    if (owner.kind === "found") return judge(full, owner.row, rules, tagOf(address.local));
     if (owner.kind === "unsure")
       return refuse("451 4.3.2 User directory is not complete, try again");
   }
-  if (found.kind === "found") return judge(full, found.row);
+  if (found.kind === "found") return judge(full, found.row, rules);
   if (found.kind === "unsure") return refuse("451 4.3.2 User directory is not complete, try again");
   return { ok: false, reply: "550 5.1.1 No such user", guess: true };
 }
@@ -61,9 +69,35 @@ function isCatchAllHit(row: DirectoryRow, name: string): boolean {
   return row.name !== name && !row.aliases.includes(name);
 }
 
-function judge(path: string, row: DirectoryRow): RecipientVerdict {
+function judge(
+  path: string,
+  row: DirectoryRow,
+  rules: RecipientRules,
+  tag?: string,
+): RecipientVerdict {
   if (row.state !== "active") return refuse("550 5.2.1 Mailbox disabled");
+  if (row.group !== undefined) return judgeGroup(path, row, rules, tag?.toLowerCase());
   if (row.overQuota) return refuse("452 4.2.2 Mailbox full");
+  return { ok: true, recipient: { path, row } };
+}
+
+/** Paper BC1: groups take mail from those who logged in and may post, from nobody else. */
+function judgeGroup(
+  path: string,
+  row: DirectoryRow,
+  { user, directory }: RecipientRules,
+  tag: string | undefined,
+): RecipientVerdict {
+  // As the user is now: memberships come and go while a session is open.
+  const now = user === undefined ? undefined : directory.lookupNow(user.name);
+  if (now?.kind !== "found") return refuse("550 5.7.1 Only those who log in may write to a group");
+  if (tag === unsubscribeTag || tag === subscribeTag) {
+    if (!mayLeave(row))
+      return refuse("550 5.7.1 Members don't join or leave this group themselves");
+    const order = tag === unsubscribeTag ? "leave" : "join";
+    return { ok: true, recipient: { path, row, order } };
+  }
+  if (!mayPost(row, now.row)) return refuse("550 5.7.1 You may not post to this group");
   return { ok: true, recipient: { path, row } };
 }
 

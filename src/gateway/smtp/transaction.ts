@@ -112,6 +112,7 @@ export class SmtpTransaction {
       domains: services.domains,
       hostName: services.hostName,
       authenticated: envelope.user !== undefined,
+      user: envelope.user,
       smtpUtf8: envelope.smtpUtf8,
     });
     if (!verdict.ok) {
