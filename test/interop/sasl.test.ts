@@ -65,11 +65,11 @@ async function gsasl({ protocol, mechanism, password, tls = true }: Login): Prom
 
 describe("SCRAM by GNU SASL", () => {
   test.each(["imap", "smtp"] as const)("%s", async (protocol) => {
-    for (const tls of [true, false]) {
-      const login = { protocol, mechanism: "SCRAM-SHA-256", tls };
-      expect(await gsasl({ ...login, password: "secret" })).toMatch(/^0 .*server trusted/s);
-      expect(await gsasl({ ...login, password: "wrong" })).not.toMatch(/^0 /);
-    }
+    const login = { protocol, mechanism: "SCRAM-SHA-256", tls: false };
+    expect(await gsasl({ ...login, password: "secret" })).toMatch(/^0 .*server trusted/s);
+    expect(await gsasl({ ...login, password: "wrong" })).not.toMatch(/^0 /);
+    // Over TLS this program says that it could bind and saw no -PLUS: somebody took it off. RFC 5802 §6
+    expect(await gsasl({ ...login, tls: true, password: "secret" })).not.toMatch(/^0 /);
   });
 
   test.each(["imap", "smtp"] as const)("-PLUS, bound to the channel, %s", async (protocol) => {
