@@ -1,7 +1,8 @@
 // Bytes of entry heads: what entry-kind.ts describes, written and read. Registrations and claims are
 // rare and go as msgpack-free records of registration-codec.ts.
 
-import { assert, unreachable } from "../lib/assert.ts";
+import { unreachable } from "../lib/assert.ts";
+import { MailError } from "../mail/errors.ts";
 import { accountId, deliveryId, mailboxId } from "../mail/ids.ts";
 import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
@@ -108,7 +109,7 @@ export function encodeClaims(payload: ClaimPayload): Buffer {
 export function decodePayload(kind: number, head: Uint8Array): Payload | undefined {
   if (kind >= 64) return undefined;
   const reader = new ByteReader(head);
-  assert(reader.u8() === formatVersion, "entries have a known format");
+  if (reader.u8() !== formatVersion) throw unknownEntry(kind);
   switch (kind) {
     case entryKind.deliver:
       return { kind: "deliver", deliver: readDeliver(reader) };
@@ -118,10 +119,16 @@ export function decodePayload(kind: number, head: Uint8Array): Payload | undefin
       return { kind: "claim", claim: readClaims(reader) };
     default: {
       const payload = decodeDeliveryKind(kind, reader);
-      assert(payload !== undefined, `entry kind ${kind} is known`);
+      if (payload === undefined) throw unknownEntry(kind);
       return payload;
     }
   }
+}
+
+/** Never passed over: a copy that ignored it would go another way than the others. */
+function unknownEntry(kind: number): MailError {
+  const why = `an entry of kind ${kind} was written by a newer Pabal: upgrade this node to that version`;
+  return new MailError({ code: "INVALID", why });
 }
 
 function readDeliver(reader: ByteReader): DeliverPayload {
@@ -370,7 +377,7 @@ function readOp(reader: ByteReader): Op {
       return { kind: "annotation", mailbox, entry, value: isSet ? value : undefined };
     }
     default:
-      assert(false, `change ${code} is known`);
+      throw unknownEntry(entryKind.change);
   }
 }
 

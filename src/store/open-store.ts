@@ -34,6 +34,7 @@ import { RegistrationFeed } from "./registration-feed.ts";
 import { disposableAt } from "./search-index/index-rows.ts";
 import { SearchIndex } from "./search-index/search-index.ts";
 import type { SearchIndexOptions } from "./search-index/search-index.ts";
+import { textScanner } from "./search-index/text-scanner.ts";
 import { SpoolDrain } from "./spool-drain.ts";
 import { beginRow, endRow, openRow } from "./row.ts";
 import { Upkeep } from "./upkeep.ts";
@@ -41,7 +42,8 @@ import { WriteQueue } from "./write-queue.ts";
 import type { Database } from "./write-queue.ts";
 
 /** Raised when rows or keys change their form; older forms are migrated at open. */
-const formatVersion = 1;
+/** As that of segments (log/segment-file.ts): a folder of 1 becomes one of 2 when it is opened. */
+const formatVersion = 2;
 const storeFile = "STORE";
 const noDiskLimits = { mailFreePerMille: 0, copyFreePerMille: 0, floorBytes: 0, ballastBytes: 0 };
 
@@ -175,7 +177,7 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
   const scrubber = new Scrubber({ engine, log, blobs, repairs, disk, clock }, scrubLimits);
   if (options.scrub !== undefined) await scrubber.start();
   const mayBuild = (): boolean => room.level === "ample" && !upkeep.held;
-  const searchIndex = await openSearchIndex(options, engine, mayBuild);
+  const search = await openSearchIndex(options, engine, mayBuild);
   upkeep.start();
   room.start();
   return {
@@ -186,14 +188,14 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
     upkeep,
     garbage,
     scrubber,
-    searchIndex,
+    searchIndex: search?.index,
     checkpoint: async () => {
       await log.checkpoint();
     },
     close: async () => {
       await drain?.stop();
       await scrubber.stop();
-      await searchIndex?.stop();
+      await search?.stop();
       await upkeep.stop();
       await room.stop();
       await engine.accounts.stop();
@@ -209,12 +211,20 @@ async function openSearchIndex(
   { searchIndex, random }: OpenStoreOptions,
   engine: Engine,
   mayBuild: () => boolean,
-): Promise<SearchIndex | undefined> {
+): Promise<{ readonly index: SearchIndex; readonly stop: () => Promise<void> } | undefined> {
   if (searchIndex === undefined) return undefined;
+  const scanner = textScanner();
   const index = await SearchIndex.open({ ...searchIndex, engine, random, mayBuild });
   engine.searchHints = index;
+  engine.textScan = scanner.scan;
   index.start();
-  return index;
+  return {
+    index,
+    stop: async () => {
+      await index.stop();
+      await scanner.stop();
+    },
+  };
 }
 
 /** The spool of a store without a cluster; there the node has its own. */
@@ -309,11 +319,7 @@ async function identify(disk: Disk, rows: WriteQueue, random: Random): Promise<S
     }
     const fresh = inFile ?? storeId(random.hex(16));
     if (inFile === undefined) await writeStoreFile(disk, fresh);
-    const out = beginRow();
-    out.varint(formatVersion);
-    out.text(fresh);
-    rows.put(key, endRow(key));
-    await rows.flush();
+    await writeIdentity(rows, key, fresh);
     return fresh;
   }
   const reader = openRow(key, value);
@@ -328,7 +334,17 @@ async function identify(disk: Disk, rows: WriteQueue, random: Random): Promise<S
   if (inFile !== inIndex) {
     throw new MailError({ code: "DAMAGED", what: "the index: it belongs to another data folder" });
   }
+  // From now on records may be written that the older program does not know.
+  if (version < formatVersion) await writeIdentity(rows, key, inIndex);
   return inIndex;
+}
+
+async function writeIdentity(rows: WriteQueue, key: Buffer, id: StoreId): Promise<void> {
+  const out = beginRow();
+  out.varint(formatVersion);
+  out.text(id);
+  rows.put(key, endRow(key));
+  await rows.flush();
 }
 
 async function readStoreFile(disk: Disk): Promise<StoreId | undefined> {

@@ -200,7 +200,7 @@ test("data of a newer format is refused with the words that a newer Pabal is nee
   await index.close();
   const { status, stderr } = await serve(cluster.configFile("n2"));
   expect(status).not.toBe(0);
-  expect(stderr).toMatch(/format 2.*newer/s);
+  expect(stderr).toMatch(/format 3.*newer/s);
   expect(stderr).not.toMatch(/^\s+at /m);
   await index.open();
   await index.put(key, row ?? Buffer.alloc(0));

@@ -109,6 +109,8 @@ export const clusterStatus = z.looseObject({
         .optional(),
       /** Copies of a shard lie in different ones, where there are several. */
       failureDomain: z.string().optional(),
+      /** The newest version of the wire format that it speaks. */
+      wire: z.number().optional(),
       /** How long its main thread has been stuck. */
       loopLagMs: z.number().optional(),
     }),
@@ -168,6 +170,7 @@ function lines(status: ClusterStatus): readonly string[] {
       ? []
       : [`${shards.sharedDomain} shards have two copies in one failure domain`]),
     ...(status.alarms ?? []).map(alarmLine),
+    ...versionLines(status),
     ...changeLines(status.changes),
     ...(ring === undefined ? [] : ringLines(ring)),
     ...(status.directory.missing + status.directory.stale === 0
@@ -205,6 +208,16 @@ function copyLines({ copies = [], copiesWaiting = 0, toSafeMs }: ClusterStatus):
 
 function alarmLine({ why, count, forMs }: NonNullable<ClusterStatus["alarms"]>[number]): string {
   return `ALARM ${why}: ${count} shards, for ${duration(forMs)}`;
+}
+
+/** In the middle of an upgrade: who is behind. */
+function versionLines({ members }: ClusterStatus): readonly string[] {
+  const versions = members.flatMap(({ wire }) => wire ?? []);
+  const newest = Math.max(0, ...versions);
+  const behind = members.filter(({ wire }) => wire !== undefined && wire < newest);
+  if (behind.length === 0) return [];
+  const names = behind.map(({ id, wire }) => `${id} (${wire})`).join(", ");
+  return [`wire version ${newest}; not upgraded yet: ${names}`];
 }
 
 function changeLines(changes: ClusterStatus["changes"]): readonly string[] {

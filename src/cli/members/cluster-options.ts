@@ -26,6 +26,7 @@ export function clusterOptions(
     clusterId: config.cluster.id,
     member: memberId(config.member.id),
     failureDomain: failureDomain(config),
+    ...wireAs(process.env.PABAL_WIRE_VERSION, config.member.id),
     listen: { host: link.address, port: link.port },
     ...(advertise === undefined ? {} : { advertise: splitHostPort(advertise) }),
     routes: ownRoutes(config),
@@ -45,6 +46,13 @@ export function clusterOptions(
       onFailed: fatal,
     },
   };
+}
+
+/** PABAL_WIRE_VERSION, for tests alone: `n1=1;g1=1`, members that are to speak as an older program does. */
+function wireAs(text: string | undefined, member: string): Pick<ClusterOptions, "wire"> {
+  const found = text?.split(";").find((part) => part.startsWith(`${member}=`));
+  const version = Number(found?.slice(member.length + 1));
+  return Number.isSafeInteger(version) ? { wire: { version, oldest: 1 } } : {};
 }
 
 function coordinatorOf(config: Config): ClusterOptions["coordinator"] {

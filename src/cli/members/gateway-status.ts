@@ -168,12 +168,12 @@ function membersShown(
     .all()
     .filter(({ role }) => role === "node" || role === "gateway")
     .sort((a, b) => a.role.localeCompare(b.role) || byNumber.compare(a.member, b.member))
-    .map(({ member, role, draining, failureDomain }) => {
+    .map(({ member, role, draining, failureDomain, wire = 1 }) => {
       const load = loadShown(member, ring, loadOf);
       // Gateways have no links among each other: the ring says who lives.
       if (role === "gateway") {
         const up = member === options.member || ring === undefined || ring.order.includes(member);
-        return { id: member, role, up, ...(load === undefined ? {} : { load }) };
+        return { id: member, role, up, wire, ...(load === undefined ? {} : { load }) };
       }
       const loopLagMs = pulse?.vitals(member)?.loopLagMs;
       return {
@@ -181,6 +181,7 @@ function membersShown(
         role,
         up: links.peer(member).up,
         failureDomain,
+        wire,
         ...(draining === true ? { draining } : {}),
         primaries: table.filter(({ primary }) => primary.node === member).length,
         secondaries: table.filter(({ secondaries }) =>

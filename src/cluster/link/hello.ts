@@ -6,9 +6,20 @@ import type { MemberId } from "../../mail/ids.ts";
 import { FrameError } from "./frame.ts";
 import { packValue, unpackValue } from "./wire-value.ts";
 
-/** Newest version of the wire format that this program speaks, and the oldest that it understands. */
-export const wireVersion = 1;
-export const wireVersionOldest = 1;
+/**
+ * Versions of the wire format: the newest that a member speaks, and the oldest that it understands. A
+ * program understands the version before its own, so that a cluster is upgraded one member at a time.
+ */
+export interface WireRange {
+  readonly version: number;
+  readonly oldest: number;
+}
+
+/**
+ * 1: the first. 2: members tell their versions in `members/<id>`; a node answers what copies it makes
+ * and holds (copy.figures, shard.inspect). Raise it with each form that an older member can't do without.
+ */
+export const ownWire: WireRange = { version: 2, oldest: 1 };
 
 /** `data`: requests. `clock`: heartbeats and leases, owned by their own thread. */
 export type LinkPurpose = "data" | "clock";
@@ -20,6 +31,8 @@ export interface SelfDescription {
   readonly member: MemberId;
   /** `gateway`, `node`, `coordinator`, `tool`; information only. */
   readonly role: string;
+  /** Absent: this program's. Another one in tests only, to be taken for an older or newer program. */
+  readonly wire?: WireRange;
   /** Process start as numbered by the coordinator; 0 until it is known. Read at each dial. */
   readonly incarnation: () => number;
 }
@@ -42,9 +55,11 @@ const magic = "PABAL";
 /** Longest HELLO; nothing longer is read before the peer is known. */
 export const helloBytesMax = 4096;
 
-/** HELLO of this program's version. */
-export function encodeHello(hello: Omit<Hello, "version" | "oldest">): Uint8Array {
-  return packValue({ magic, version: wireVersion, oldest: wireVersionOldest, ...hello });
+export function encodeHello(
+  hello: Omit<Hello, "version" | "oldest">,
+  { version, oldest }: WireRange = ownWire,
+): Uint8Array {
+  return packValue({ magic, version, oldest, ...hello });
 }
 
 /** Unknown fields are ignored, missing or wrong ones refused. @throws {FrameError} */
@@ -72,18 +87,24 @@ export function decodeHello(head: Uint8Array): Hello {
 export const memberPattern = /^[a-z][a-z0-9-]{0,31}$/;
 
 /** The version both ends speak, or undefined when there is none. */
-export function commonVersion(theirs: Pick<Hello, "version" | "oldest">): number | undefined {
-  const version = Math.min(wireVersion, theirs.version);
-  return version >= wireVersionOldest && version >= theirs.oldest ? version : undefined;
+export function commonVersion(theirs: WireRange, ours: WireRange = ownWire): number | undefined {
+  const version = Math.min(ours.version, theirs.version);
+  return version >= ours.oldest && version >= theirs.oldest ? version : undefined;
 }
 
 /** Why this HELLO can't be accepted, in words for the log of both ends, or undefined. */
 export function refusal(
   hello: Hello,
-  expect: { readonly cluster: string; readonly member?: MemberId },
+  expect: {
+    readonly cluster: string;
+    readonly member?: MemberId;
+    readonly wire?: WireRange | undefined;
+  },
 ): string | undefined {
-  if (commonVersion(hello) === undefined) {
-    return `wire versions ${hello.oldest} to ${hello.version} are spoken there, ${wireVersionOldest} to ${wireVersion} here`;
+  const { wire: ours = ownWire } = expect;
+  if (commonVersion(hello, ours) === undefined) {
+    const older = hello.version < ours.version ? hello.member : "this member";
+    return `wire versions ${hello.oldest} to ${hello.version} are spoken by ${hello.member}, ${ours.oldest} to ${ours.version} here: upgrade ${older}, if need be by way of the versions between`;
   }
   if (hello.cluster !== expect.cluster) {
     return `cluster is "${hello.cluster}" there, "${expect.cluster}" here`;

@@ -212,7 +212,7 @@ class AcceptedLink {
     const hello = decodeHello(head);
     const { self, security } = this.#options;
     const why =
-      refusal(hello, { cluster: self.cluster }) ??
+      refusal(hello, { cluster: self.cluster, wire: self.wire }) ??
       strangerReason(this.#socket, security, self.cluster, hello.member) ??
       this.#onHello(hello);
     if (why === undefined) this.#greet(hello);
@@ -232,15 +232,19 @@ class AcceptedLink {
       fatal: fatal ?? throwUncaught,
     });
     link.acceptFrames(frameBytesMax);
-    const answer = encodeHello({
-      cluster: self.cluster,
-      member: self.member,
-      role: self.role,
-      incarnation: self.incarnation(),
-      purpose: hello.purpose,
-      boot: hello.boot,
-      serial: hello.serial,
-    });
+    const { purpose, boot, serial } = hello;
+    const answer = encodeHello(
+      {
+        cluster: self.cluster,
+        member: self.member,
+        role: self.role,
+        incarnation: self.incarnation(),
+        purpose,
+        boot,
+        serial,
+      },
+      self.wire,
+    );
     link.write(frameType.hello, 0, answer);
     this.#context.counters.up += 1;
     this.#context.counters.opened += 1;

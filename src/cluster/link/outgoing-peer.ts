@@ -188,15 +188,18 @@ export class OutgoingPeer implements Peer {
       this.#refuse(link, stranger);
       return;
     }
-    const hello = encodeHello({
-      cluster: self.cluster,
-      member: self.member,
-      role: self.role,
-      incarnation: self.incarnation(),
-      purpose,
-      boot,
-      serial: this.#options.nextSerial(),
-    });
+    const hello = encodeHello(
+      {
+        cluster: self.cluster,
+        member: self.member,
+        role: self.role,
+        incarnation: self.incarnation(),
+        purpose,
+        boot,
+        serial: this.#options.nextSerial(),
+      },
+      self.wire,
+    );
     link.write(frameType.hello, 0, hello);
   }
 
@@ -211,7 +214,7 @@ export class OutgoingPeer implements Peer {
     if (type !== frameType.hello) throw new FrameError("first frame is not HELLO");
     const hello = decodeHello(head);
     const why =
-      refusal(hello, { cluster: self.cluster, member: this.id }) ??
+      refusal(hello, { cluster: self.cluster, member: this.id, wire: self.wire }) ??
       strangerReason(socket, security, self.cluster, hello.member);
     if (why !== undefined) {
       this.#refuse(link, why);

@@ -17,7 +17,8 @@ import { MethodRegistry } from "../link/registry.ts";
 import type { Pulse, PulseOptions } from "../pulse/pulse.ts";
 import { pause } from "./follow-keys.ts";
 import { writeMember } from "./init-cluster.ts";
-import { memberPattern } from "../link/hello.ts";
+import { memberPattern, ownWire } from "../link/hello.ts";
+import type { WireRange } from "../link/hello.ts";
 import { pulseKeys } from "./pulse-key.ts";
 import type { MemberRecord } from "./shard-codec.ts";
 import { MemberTable, ShardTable } from "./shard-table.ts";
@@ -32,6 +33,8 @@ export interface MemberRoute {
 export interface ClusterOptions {
   readonly clusterId: string;
   readonly member: MemberId;
+  /** In tests only: to be taken for a program of another version. */
+  readonly wire?: WireRange;
   readonly failureDomain: string;
   /** Where links are accepted; port 0 takes any. */
   readonly listen: MemberAddress;
@@ -134,6 +137,11 @@ export class ClusterClient {
     return this.#pulse;
   }
 
+  /** The newest version of the wire format that this member speaks. */
+  get wireVersion(): number {
+    return (this.options.wire ?? ownWire).version;
+  }
+
   get port(): number {
     return this.#server?.port ?? 0;
   }
@@ -180,6 +188,7 @@ export class ClusterClient {
       port: advertise?.port ?? this.port,
       failureDomain,
       incarnation: this.#incarnation,
+      wire: this.wireVersion,
       ...(this.#pulse === undefined
         ? {}
         : { pulse: this.options.pulse?.advertisedPort ?? this.#pulse.port }),
@@ -223,8 +232,8 @@ export class ClusterClient {
   }
 
   get #self() {
-    const { clusterId: cluster, member } = this.options;
-    return { cluster, member, role: this.#role, incarnation: () => this.#incarnation };
+    const { clusterId: cluster, member, wire = ownWire } = this.options;
+    return { cluster, member, role: this.#role, wire, incarnation: () => this.#incarnation };
   }
 
   /** The UDP port may be taken where the link's was free: then any will do, as it is announced. */

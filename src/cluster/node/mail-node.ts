@@ -151,10 +151,10 @@ export class MailNode {
     };
     new MailService(opened.store, test).register(cluster.registry);
     const me = { node: this.member, store: opened.storeId };
-    answerInspect(cluster.registry, me, journal, opened.log);
+    if (cluster.wireVersion >= 2) answerInspect(cluster.registry, me, journal, opened.log);
     options.register?.(cluster.registry, this);
     this.#failover.register(cluster.registry);
-    answerCopyFigures(cluster.registry, () => this.copies);
+    if (cluster.wireVersion >= 2) answerCopyFigures(cluster.registry, () => this.copies);
     await this.#refuseIfBanned(options);
     const levels = new DiskLevels(
       {

@@ -171,7 +171,15 @@ function openJournal(
     apply: engine.apply,
     clock,
     logger,
-    inspect: (raw) => shelf.inspect(raw),
+    inspect: (raw) => {
+      try {
+        return shelf.inspect(raw);
+      } catch (error) {
+        // What the primary wrote is not understood here: no copy, rather than another one.
+        options.onFatal(error);
+        throw error;
+      }
+    },
     roleChanged: (shard) => engine.resetShard(shard),
     sendBlobs: (to, shard, blobs) => shelf.send(to, shard, blobs),
     copies: {

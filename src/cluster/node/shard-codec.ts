@@ -39,6 +39,8 @@ export interface MemberRecord {
   readonly presence?: number;
   /** Of a node: its data folder. */
   readonly store?: StoreId;
+  /** The newest version of the wire format that it speaks; absent: 1. */
+  readonly wire?: number;
   /** UDP port of its pulse, on the same host. */
   readonly pulse?: number;
   /** Of a node: an operator wants it empty. Outlives restarts. */
@@ -91,6 +93,7 @@ export function decodeMember(text: string): MemberRecord {
   const store = asOptional(value["store"], "store", asString);
   const pulse = asOptional(value["pulse"], "pulse", asNumber);
   const draining = asOptional(value["draining"], "draining", asBoolean);
+  const wire = asOptional(value["wire"], "wire", asNumber);
   const presence = asOptional(value["presence"], "presence", asNumber);
   return {
     member: decodeMemberId(value["member"]),
@@ -101,6 +104,7 @@ export function decodeMember(text: string): MemberRecord {
     incarnation: asNumber(value["incarnation"], "incarnation"),
     ...(presence === undefined ? {} : { presence }),
     ...(store === undefined ? {} : { store: storeId(store) }),
+    ...(wire === undefined ? {} : { wire }),
     ...(pulse === undefined ? {} : { pulse }),
     ...(draining === true ? { draining } : {}),
   };

@@ -19,7 +19,8 @@ import {
 import type { Position } from "./types.ts";
 
 export const segmentHeaderBytes = 64;
-export const formatVersion = 1;
+/** 1: the first. 2: records `abandon`, `tailEntry` and `tailMark`, which a program of 1 would take for damage. */
+export const formatVersion = 2;
 
 const magic = Buffer.from("PABALSEG", "latin1");
 const saltBytes = 16;

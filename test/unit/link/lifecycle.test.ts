@@ -63,8 +63,12 @@ describe("greeting", () => {
   });
 
   test.each([
-    ["a version too new", { version: 9, oldest: 8 }, /wire versions 8 to 9/],
-    ["a version too old", { version: 0, oldest: 0 }, /wire versions 0 to 0/],
+    [
+      "a version too new",
+      { version: 9, oldest: 8 },
+      /wire versions 8 to 9 .*: upgrade this member/,
+    ],
+    ["a version too old", { version: 0, oldest: 0 }, /wire versions 0 to 0 .*: upgrade g1/],
   ])("of %s is refused in words", async (_what, versions, words) => {
     const listening = await members.server(echo());
     const raw = await dialRaw(listening);

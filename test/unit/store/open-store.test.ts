@@ -8,6 +8,8 @@ import { SimulatedDisk } from "../../../src/lib/simulated-disk.ts";
 import { makeAccountId, mailboxId } from "../../../src/mail/ids.ts";
 import type { Principal } from "../../../src/mail/mail-store.ts";
 import { allUids } from "../../../src/mail/uid-set.ts";
+import { beginRow, endRow, openRow } from "../../../src/store/row.ts";
+import { decodePayload } from "../../../src/store/entry-codec.ts";
 import { createAccount, firstMailboxes } from "../../../src/store/accounts.ts";
 import { openStore } from "../../../src/store/open-store.ts";
 import type { OpenedStore } from "../../../src/store/open-store.ts";
@@ -274,5 +276,46 @@ describe("a store on a disk", () => {
     });
     await elsewhere.engine.rows.drained();
     await expect(open(disk, other)).rejects.toMatchObject({ code: "DAMAGED" });
+  });
+});
+
+describe("formats of other versions", () => {
+  const key = Buffer.from([0x4e]);
+  const formatOf = async (index: Database): Promise<number> => {
+    await index.open();
+    const row = await index.get(key);
+    return openRow(key, row ?? Buffer.alloc(0)).varint();
+  };
+  const setFormat = async (index: Database, by: number): Promise<void> => {
+    await index.open();
+    const old = openRow(key, (await index.get(key)) ?? Buffer.alloc(0));
+    const format = old.varint() + by;
+    const id = old.text();
+    const out = beginRow();
+    out.varint(format);
+    out.text(id);
+    await index.batch([{ type: "put", key, value: endRow(key) }]);
+  };
+
+  it("a folder of the format before is read, and is marked, so that an older program refuses it", async () => {
+    const disk = new SimulatedDisk();
+    const index = makeDatabase();
+    const first = await open(disk, index);
+    const who = await addUser(first);
+    await first.close();
+    const now = await formatOf(index);
+    await setFormat(index, -1);
+    const again = await open(disk, index);
+    expect(await formatOf(index)).toBe(now);
+    expect(await again.store.listMailboxes(who)).not.toEqual([]);
+    await again.close();
+    await setFormat(index, 1);
+    await expect(open(disk, index)).rejects.toThrow(/format 3, this program knows 2/);
+  });
+
+  it("an entry that is not known is refused, never passed over", () => {
+    expect(() => decodePayload(63, Buffer.from([1]))).toThrow(/kind 63 .*upgrade this node/);
+    expect(() => decodePayload(2, Buffer.from([9]))).toThrow(/kind 2 .*upgrade this node/);
+    expect(decodePayload(64, Buffer.from([9]))).toBeUndefined();
   });
 });
