@@ -17,8 +17,18 @@ import { Outbox } from "../../../src/cluster/node/outbox.ts";
 import { decodeFrame } from "../../../src/cluster/node/replica-wire.ts";
 import { WireReader } from "../../../src/cluster/node/wire-reader.ts";
 import type { Peer } from "../../../src/cluster/link/rpc.ts";
-import { isMailError } from "../../../src/mail/errors.ts";
-import { epoch, lsn, memberId, modSeq, shardId, storeId, uid } from "../../../src/mail/ids.ts";
+import { searchMethod } from "../../../src/cluster/node/method-search.ts";
+import { isMailError, MailError } from "../../../src/mail/errors.ts";
+import {
+  epoch,
+  lsn,
+  mailboxId,
+  memberId,
+  modSeq,
+  shardId,
+  storeId,
+  uid,
+} from "../../../src/mail/ids.ts";
 import type { FetchChunk } from "../../../src/mail/mail-store.ts";
 import { uidSetFromSorted } from "../../../src/mail/uid-set.ts";
 import type { SearchKey } from "../../../src/mail/search-key.ts";
@@ -68,9 +78,58 @@ describe("values", () => {
         { kind: "size", op: "larger", bytes: 10 },
         { kind: "age", op: "older", seconds: 60, nowMs: 1e12 },
         { kind: "modseq", least: 3 },
+        { kind: "emailId", id: "M1-2-3" },
+        { kind: "threadId", id: "T0" },
       ],
     };
     expect(decodeSearchKey(encodeSearchKey(key))).toEqual(key);
+  });
+
+  test("sort orders, thread algorithms and what they found come back", () => {
+    const request = { mailbox: mailboxId(7), key: { kind: "all" } } as const;
+    const sort = [
+      { key: "displayTo", reverse: true },
+      { key: "arrival", reverse: false },
+    ] as const;
+    for (const each of [
+      request,
+      { ...request, wantModSeq: true },
+      { ...request, sort },
+      { ...request, thread: "references" as const },
+    ]) {
+      expect(searchMethod.decode(searchMethod.encode(each).args, undefined)).toEqual(each);
+    }
+    const found = Uint32Array.from([5, 2, 2 ** 32 - 1, 1]);
+    const ends = { highestModSeqOfResults: 9, endModSeqs: [3, 9] as const };
+    const threads = {
+      uids: Uint32Array.from([0, 2, 1, 4]),
+      depths: Uint32Array.from([0, 1, 1, 2]),
+    };
+    for (const outcome of [
+      { uids: found },
+      { uids: found.toSorted(), ...ends },
+      { uids: Uint32Array.from([1, 2, 4]), threads },
+      { uids: new Uint32Array(0) },
+    ]) {
+      expect(searchMethod.decodeReply(searchMethod.encodeReply(outcome))).toEqual(outcome);
+    }
+  });
+
+  test("a sort order, thread or outcome that is none is refused", () => {
+    const args = [7, encodeSearchKey({ kind: "all" }), null];
+    const badThreads = packed((out) => {
+      for (const value of [2, 1, 0, 2, 2]) out.varint(value);
+    });
+    for (const decode of [
+      () => searchMethod.decode([...args, [99], null], undefined),
+      () => searchMethod.decode([...args, 1, null], undefined),
+      () => searchMethod.decode([...args, null, 2], undefined),
+      () => searchMethod.decodeReply({ head: [null, 9, null] }),
+      () => searchMethod.decodeReply({ head: [null, 2, null], body: badThreads }),
+      () => searchMethod.decodeReply({ head: [null, 1, null], body: Uint8Array.of(200, 1) }),
+    ]) {
+      expect(decode).toThrow(MailError);
+    }
   });
 
   test("load figures come back", () => {
