@@ -22,7 +22,7 @@ import { RecentRemovals } from "./recent-removals.ts";
 import type { DiskRoom } from "./disk-room.ts";
 import type { RegistrationFeed } from "./registration-feed.ts";
 import { SpoolUsage } from "./spool-usage.ts";
-import type { SearchHints } from "./search-hints.ts";
+import type { SearchHints, TextScan } from "./search-hints.ts";
 import { spoolRows, unspoolRows } from "./spool-rows.ts";
 import { UnconfirmedDeliveries } from "./unconfirmed.ts";
 import type { Repairs } from "./repairs.ts";
@@ -60,6 +60,8 @@ export class Engine {
   readonly removals = new RecentRemovals();
   /** The search index; absent: every message is read through. */
   searchHints: SearchHints | undefined;
+  /** Looks through large texts; absent: SEARCH does it itself. */
+  textScan: TextScan | undefined;
   /** One change of a shard's names or account list at a time. */
   readonly #shardLocks = new Map<ShardId, AccountLock>();
   /** Time of the newest entry, by shard. */

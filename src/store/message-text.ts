@@ -12,6 +12,9 @@ import { forPieces, pieceText } from "./message-pieces.ts";
 import { readParts } from "./static-row.ts";
 import type { StaticRow } from "./static-row.ts";
 
+/** More text than this is decoded elsewhere, where it keeps nobody waiting. */
+const ownBytesMax = 256 * 1024;
+
 /** A header, or with `part` the body of a text part; its text once it was needed. */
 interface Piece {
   readonly bytes: Buffer;
@@ -25,6 +28,8 @@ export class MessageText {
   readonly #root: PartIndex;
   #header: Piece | undefined;
   readonly #pieces: Piece[] = [];
+  /** What the body of a large message has, of the texts that were asked for. */
+  readonly #answers = new Map<string, boolean>();
 
   constructor(engine: Engine, body: Body, fixed: StaticRow) {
     this.#engine = engine;
@@ -40,10 +45,13 @@ export class MessageText {
     });
   }
 
-  /** Must have ended before `bodyHas` and `textHas`. */
-  loadBody(): Promise<void> | undefined {
+  /**
+   * Must have ended before `bodyHas` and `textHas`.
+   * @param texts those that they will ask for.
+   */
+  loadBody(texts: readonly string[]): Promise<void> | undefined {
     const { bytes } = this.#body.kind === "bytes" ? this.#body : { bytes: undefined };
-    if (bytes === undefined) return this.#readAll();
+    if (bytes === undefined) return this.#loadLarge(texts);
     forPieces(this.#root, (start, end, part) => {
       const piece = asBuffer(bytes.subarray(start, end));
       this.#pieces.push({ bytes: piece, part, text: undefined });
@@ -60,6 +68,8 @@ export class MessageText {
   }
 
   bodyHas(text: string): boolean {
+    const known = this.#answers.get(text);
+    if (known !== undefined) return known;
     // Between two parts there is a line end.
     if (text.includes("\n")) return this.#pieces.map(textOf).join("\n").includes(text);
     if (text === "") return true;
@@ -69,6 +79,16 @@ export class MessageText {
 
   textHas(text: string): boolean {
     return (this.#header !== undefined && pieceHas(this.#header, text)) || this.bodyHas(text);
+  }
+
+  async #loadLarge(texts: readonly string[]): Promise<void> {
+    const { textScan } = this.#engine;
+    await this.#readAll();
+    const bytes = this.#pieces.reduce((sum, piece) => sum + piece.bytes.length, 0);
+    if (textScan === undefined || bytes <= ownBytesMax) return;
+    const has = await textScan(this.#pieces.splice(0), texts);
+    if (has === undefined) return this.#readAll();
+    for (const [at, text] of texts.entries()) this.#answers.set(text, has[at] === true);
   }
 
   async #readAll(): Promise<void> {

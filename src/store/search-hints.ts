@@ -4,6 +4,16 @@
 import type { AccountId, MailboxId } from "../mail/ids.ts";
 import type { SearchKey } from "../mail/search-key.ts";
 import type { Columns } from "./columns.ts";
+import type { RawPiece } from "./message-pieces.ts";
+
+/**
+ * For each text whether the pieces of a message's body have it; undefined: could not be done.
+ * Takes the memory of the pieces.
+ */
+export type TextScan = (
+  pieces: readonly RawPiece[],
+  texts: readonly string[],
+) => Promise<readonly boolean[] | undefined>;
 
 /** The index's answer to one search. */
 export interface Hint {

@@ -103,7 +103,7 @@ class Search {
   async run(key: SearchKey, all: Uint32Array, hint: Hint | undefined): Promise<Uint32Array> {
     const found = new Uint32Array(all.length);
     let count = 0;
-    const needs = needsOf(key);
+    const needs = { ...needsOf(key), bodyTexts: bodyTextsOf(key) };
     let at = 0;
     const start = (): Promise<Read> | undefined => {
       // Read what comes next only when the columns can't tell.
@@ -140,7 +140,7 @@ class Search {
     return found.slice(0, count).sort();
   }
 
-  async #read(uids: readonly number[], needs: Needs): Promise<Read> {
+  async #read(uids: readonly number[], needs: SearchNeeds): Promise<Read> {
     const { columns } = this.#summary;
     const names = uids.map((uid) => {
       const at = columns.indexOf(uid);
@@ -153,7 +153,11 @@ class Search {
     return { uids, statics, bodies };
   }
 
-  async #test(key: SearchKey, { uids, statics, bodies }: Read, needs: Needs): Promise<number[]> {
+  async #test(
+    key: SearchKey,
+    { uids, statics, bodies }: Read,
+    needs: SearchNeeds,
+  ): Promise<number[]> {
     const { columns } = this.#summary;
     const matched: number[] = [];
     for (let i = 0; i < uids.length; i++) {
@@ -168,7 +172,7 @@ class Search {
         // Only large messages have to be waited for.
         const header = needs.headers ? text.loadHeader() : undefined;
         if (header !== undefined) await header;
-        const texts = needs.texts ? text.loadBody() : undefined;
+        const texts = needs.texts ? text.loadBody(needs.bodyTexts) : undefined;
         if (texts !== undefined) await texts;
       }
       const now = columns.indexOf(uids[i] ?? 0);
@@ -198,6 +202,24 @@ interface Needs {
   readonly bodies: boolean;
   readonly headers: boolean;
   readonly texts: boolean;
+}
+
+interface SearchNeeds extends Needs {
+  /** Texts that bodies are asked for. */
+  readonly bodyTexts: readonly string[];
+}
+
+function bodyTextsOf(key: SearchKey): readonly string[] {
+  switch (key.kind) {
+    case "and":
+      return key.keys.flatMap(bodyTextsOf);
+    case "or":
+      return [...bodyTextsOf(key.a), ...bodyTextsOf(key.b)];
+    case "not":
+      return bodyTextsOf(key.key);
+    default:
+      return key.kind === "body" || key.kind === "text" ? [key.text] : [];
+  }
 }
 
 function needsOf(key: SearchKey): Needs {

@@ -14,6 +14,7 @@ import { root, running } from "../support/processes.ts";
 import {
   addReader,
   bothWays,
+  deliverLarge,
   deliverSome,
   expungeSome,
   openSearchStore,
@@ -87,6 +88,32 @@ describe("the search index on a disk", () => {
     await indexed(opened, 64);
     expect(opened.searchIndex?.figures.messages).toBeLessThan(250);
     await expectSame(opened);
+    await opened.close();
+  });
+
+  test("knows large messages, and more text than it takes is looked through", async () => {
+    const opened = await openSearchStore(filled());
+    const line = "<p>some <b>long</b> text &amp; 긴 글</p>\r\n";
+    for (const megabytes of [1, 9]) {
+      const text = line.repeat((megabytes * 1024 * 1024) / Buffer.byteLength(line));
+      const head = "Subject: large\r\nContent-Type: text/html; charset=utf-8\r\n\r\n";
+      await deliverLarge(opened, Buffer.from(`${head}${text}<i>end</i>less${megabytes}\r\n`));
+    }
+    const before = await bothWays(opened, { kind: "body", text: "endless" });
+    expect(before.found).toHaveLength(2);
+    await opened.searchIndex?.buildNow();
+    for (const text of [
+      "endless",
+      "endless9",
+      "긴 글",
+      "long text & 긴",
+      "글\n\r\n\nsome",
+      "not there",
+    ]) {
+      const { found, scanned } = await bothWays(opened, { kind: "body", text });
+      expect(found, text).toEqual(scanned);
+      expect(found.length, text).toBe(text === "endless9" ? 1 : text === "not there" ? 0 : 2);
+    }
     await opened.close();
   });
 

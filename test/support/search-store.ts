@@ -74,6 +74,18 @@ export async function deliverSome(
   );
 }
 
+/** A message that is too large for the log. */
+export async function deliverLarge({ store }: OpenedStore, bytes: Buffer): Promise<void> {
+  const pieces = async function* (): AsyncGenerator<Uint8Array> {
+    yield bytes;
+  };
+  const id = systemRandom.hex(13).toUpperCase();
+  const blob = await store.writeBlob(shard, id, pieces(), never);
+  const to = { shard, deliveryId: deliveryId(id), recipients: [{ account: reader.account }] };
+  const source = { kind: "blob", blob } as const;
+  await store.deliver({ ...change(), ...to, source, index: indexMessage(bytes) }, never);
+}
+
 export async function expungeSome({ store }: OpenedStore, uids: readonly number[]): Promise<void> {
   const set = uids.flatMap((uid) => [uid, uid]);
   await store.expunge(reader, { ...change(), mailbox: inbox, uids: set, force: true }, never);

@@ -21,7 +21,7 @@ import { IndexBuilder, tailBytes, tailMessages } from "./index-builder.ts";
 import type { MailboxPlace } from "./index-keys.ts";
 import { IndexRows } from "./index-rows.ts";
 import type { Disposable } from "./index-rows.ts";
-import { ThreadWorker } from "./index-worker.ts";
+import { threadWorker } from "./index-worker.ts";
 import type { IndexWorker } from "./index-worker.ts";
 import { narrow } from "./narrow.ts";
 import type { Narrowing } from "./narrow.ts";
@@ -92,7 +92,7 @@ export class SearchIndex implements SearchHints {
     this.#parts = parts;
     this.#clock = engine.clock;
     this.#rows = rows;
-    this.#worker = parts.worker ?? new ThreadWorker();
+    this.#worker = parts.worker ?? threadWorker();
     this.#builder = new IndexBuilder({ engine, rows, worker: this.#worker, random });
     this.#nextSweepMs = this.#clock.monotonicMs() + firstSweepMs;
   }

@@ -16,7 +16,7 @@ const { engine } = makeStore();
 function textOf(bytes: Buffer): MessageText {
   const fixed = staticAt(encodeStatic(indexMessage(bytes)), 0);
   const text = new MessageText(engine, { kind: "bytes", bytes }, fixed);
-  expect([text.loadHeader(), text.loadBody()]).toEqual([undefined, undefined]);
+  expect([text.loadHeader(), text.loadBody([])]).toEqual([undefined, undefined]);
   return text;
 }
 

@@ -118,7 +118,7 @@ describe("the search index", () => {
   it("finds what a scan finds, while mail comes and goes", async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(steps, { minLength: 3, maxLength: 14 }),
+        fc.array(steps, { minLength: 3, maxLength: 10 }),
         fc.array(key, { minLength: 2, maxLength: 5 }),
         async (all, keys) => {
           const store = await makeIndexed();
@@ -129,7 +129,7 @@ describe("the search index", () => {
           }
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 25 },
     );
   });
 
@@ -206,7 +206,7 @@ describe("the search index", () => {
           await expectSame(store, who, probes);
         },
       ),
-      { numRuns: 30 },
+      { numRuns: 15 },
     );
   });
 
