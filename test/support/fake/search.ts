@@ -7,6 +7,7 @@ import { uidSetHas } from "../../../src/mail/uid-set.ts";
 import type { PartIndex } from "../../../src/mail/message-index.ts";
 import type { SearchOutcome, SearchRequest } from "../../../src/mail/search.ts";
 import type { SearchKey } from "../../../src/mail/search-key.ts";
+import { decodeHeaderValue } from "../../../src/mail/mime/encoded-word.ts";
 import { messageIdsIn } from "../../../src/mail/message-ids.ts";
 import type { FakeMessage } from "./account.ts";
 import { decodedBody, fieldName, headerLines } from "./sections.ts";
@@ -126,6 +127,8 @@ function headerText(message: FakeMessage, part: PartIndex): string {
 }
 
 function decodeField(latin1: string): string {
+  // A charset that libmime doesn't know.
+  if (/=\?iso-2022-kr/i.test(latin1)) return decodeHeaderValue(latin1).trim();
   const text = Buffer.from(latin1, "latin1").toString("utf8");
   return libmime.decodeWords(text.replaceAll(/\r?\n([ \t])/g, "$1").trim());
 }
