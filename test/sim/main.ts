@@ -4,12 +4,15 @@
 import { fork } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { compiled } from "./compiled.ts";
+import { makeStorePlan } from "./store/plan.ts";
+import { runStoreSeed } from "./store/world.ts";
 import { parseArgs } from "node:util";
 import { makePlan } from "./world/plan.ts";
+import type { Plan } from "./world/plan.ts";
 import { rules } from "./world/rules.ts";
 import type { Rule } from "./world/rules.ts";
 import { runSeed } from "./world/world.ts";
-import type { RunResult } from "./world/cluster.ts";
+import type { RunOptions, RunResult } from "./world/cluster.ts";
 
 const { values } = parseArgs({
   options: {
@@ -20,6 +23,8 @@ const { values } = parseArgs({
     /** The trace has every step of every replica. */
     steps: { type: "boolean", default: false },
     break: { type: "string" },
+    /** Nodes have the real store. */
+    store: { type: "boolean", default: false },
     jobs: { type: "string" },
     child: { type: "string" },
     /** Goes on after a violation, to count them. */
@@ -42,15 +47,24 @@ if (values.break !== undefined && broken === undefined) {
   process.stderr.write(`sim: --break takes one of ${rules.join(", ")}\n`);
   process.exitCode = 2;
 } else if (values.child !== undefined) {
-  runChild(values.child, broken);
+  await runChild(values.child, broken);
 } else if (values.seed !== undefined) {
-  runOne(Number(values.seed), broken);
+  await runOne(Number(values.seed), broken);
 } else {
   await runMany(Number(values.from ?? 1), Number(values.seeds ?? 1000));
 }
 
-function runOne(seed: number, rule: Rule | undefined): void {
-  const plan = makePlan(seed);
+function planOf(seed: number): Plan {
+  return values.store ? makeStorePlan(seed) : makePlan(seed);
+}
+
+function run(seed: number, options: RunOptions): Promise<RunResult> {
+  if (values.store) return runStoreSeed(makeStorePlan(seed), options);
+  return Promise.resolve(runSeed(makePlan(seed), options));
+}
+
+async function runOne(seed: number, rule: Rule | undefined): Promise<void> {
+  const plan = planOf(seed);
   const { trace, steps } = values;
   const options = {
     detailed: steps,
@@ -62,7 +76,7 @@ function runOne(seed: number, rule: Rule | undefined): void {
   process.stdout.write(
     `seed ${seed}: ${nodes} nodes, ${gateways} gateways, ${shards} shards, minCopies ${minCopies}; ${kinds}\n`,
   );
-  const result = runSeed(plan, options);
+  const result = await run(seed, options);
   const { virtualMs, events, acks, reads, configs, healedMs } = result;
   process.stdout.write(
     `${(virtualMs / 1000).toFixed(1)} s virtual, ${events} events, ${acks} acknowledged, ${reads} reads, ${configs} configurations, FULL after ${healedMs} ms\n`,
@@ -76,12 +90,12 @@ function fail({ seed, violation }: RunResult): void {
 }
 
 /** `range` is "first,count,step". */
-function runChild(range: string, rule: Rule | undefined): void {
+async function runChild(range: string, rule: Rule | undefined): Promise<void> {
   const [first = 0, end = 0, step = 1] = range.split(",").map(Number);
   const batch = 20;
   let news = emptyNews();
   for (let seed = first; seed < end; seed += step) {
-    const result = runSeed(makePlan(seed), rule === undefined ? {} : { broken: rule });
+    const result = await run(seed, rule === undefined ? {} : { broken: rule });
     news = addResult(news, result);
     if (news.done < batch && seed + step < end) continue;
     process.send?.(news);
@@ -124,6 +138,7 @@ async function runMany(first: number, count: number): Promise<void> {
   const children = Array.from({ length: jobs }, (_, at) => {
     const range = `${first + at},${first + count},${jobs}`;
     const args = ["--child", range, ...(broken === undefined ? [] : ["--break", broken])];
+    if (values.store) args.push("--store");
     return fork(program, args, { execArgv: [] });
   });
   const ends = children.map(async (child) => {

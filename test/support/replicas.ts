@@ -147,7 +147,8 @@ export async function compareReplicas(
   return wrong;
 }
 
-async function readShard(
+/** One line a registration, mailbox and message of the shard, ascending; every body is read. */
+export async function readShard(
   opened: OpenedStore,
   shard: ShardId,
   onMessage: (message: StoredMessage) => void,

@@ -15,7 +15,7 @@ import { SimGateway } from "./gateway.ts";
 import type { GatewayProcess } from "./gateway.ts";
 import { Machine } from "./machine.ts";
 import { Network } from "./network.ts";
-import type { Plan } from "./plan.ts";
+import type { FaultKind, Plan } from "./plan.ts";
 import { isRingWhole } from "./ring-checker.ts";
 import type { Rule } from "./rules.ts";
 import { Draws, Schedule } from "./schedule.ts";
@@ -68,6 +68,8 @@ export abstract class NodeMachine extends Machine {
   abstract wipe(): void;
   /** Its disk is slow until then. */
   abstract sicken(untilMs: number): void;
+  /** Its disk fails in a way that simulated protocol nodes know nothing of. */
+  spoil(_kind: FaultKind, _untilMs: number): void {}
   /** Its disk has no more faults. */
   abstract heal(): void;
 }
@@ -159,6 +161,10 @@ export abstract class Cluster {
     this.#faults.point(node);
   }
 
+  get traced(): boolean {
+    return this.#trace !== undefined;
+  }
+
   trace(line: () => string): void {
     this.#trace?.(`${this.schedule.nowMs.toFixed(1).padStart(9)} ${line()}`);
   }
@@ -206,12 +212,16 @@ export abstract class Cluster {
     throw new InvariantViolation(invariant, what);
   }
 
+  /** What is there before anything goes wrong. */
+  protected *prepare(): Generator<Pause, void, boolean> {}
+
   /** The whole of a run: faults, healing, and everything at rest. */
   protected *story(): Generator<Pause, void, boolean> {
     this.#initTable();
     for (const machine of [...this.nodes, ...this.gateways]) machine.start();
+    yield* this.prepare();
     this.#faults.begin();
-    yield { atMs: this.plan.faultsMs };
+    yield { atMs: this.schedule.nowMs + this.plan.faultsMs };
     this.trace(() => "faults end, everything is healed");
     this.#faults.healAll();
     this.healed = true;

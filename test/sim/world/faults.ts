@@ -3,7 +3,7 @@
 
 import type { SimGateway } from "./gateway.ts";
 import type { Machine } from "./machine.ts";
-import { faultKinds } from "./plan.ts";
+import { faultKinds, storeFaultKinds } from "./plan.ts";
 import type { FaultKind } from "./plan.ts";
 import type { Cluster, NodeMachine } from "./cluster.ts";
 
@@ -28,7 +28,7 @@ export class Faults {
 
   constructor(world: Cluster) {
     this.#world = world;
-    this.#kinds = faultKinds.filter(
+    this.#kinds = [...faultKinds, ...storeFaultKinds].filter(
       (kind) => world.plan.faults.has(kind) && !lasting.includes(kind),
     );
   }
@@ -112,6 +112,10 @@ export class Faults {
           coordinator.down -= 1;
         });
         return;
+      case "failedSync":
+      case "fullDisk":
+      case "bitFlip":
+        return node.spoil(kind, this.#world.schedule.nowMs + lastsMs);
       default:
         return this.#operate(kind, node, gateway, lastsMs);
     }

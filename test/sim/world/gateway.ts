@@ -67,6 +67,9 @@ export class GatewayProcess {
   readonly ring: SimRing;
   readonly #manager;
   readonly #clients: Client[] = [];
+  /** Hears of links to nodes, and of the table, for the clients' sake. */
+  onLink: ((node: MemberId, up: boolean) => void) | undefined;
+  onTable: ((config: ShardConfig) => void) | undefined;
   readonly #linksDown = new Set<MemberId>();
   #wanted = false;
   #order = "";
@@ -106,7 +109,7 @@ export class GatewayProcess {
       this.#presences = members;
       this.#tellMembers();
     });
-    this.#readTable();
+    this.readTable();
     life.main.every(tickMs, () => this.#step({ kind: "tick", nowMs: this.nowMs }));
     life.main.every(ringMs, () => {
       if (world.healed) this.#misjudges = false;
@@ -123,6 +126,10 @@ export class GatewayProcess {
 
   close(): void {
     for (const client of this.#clients) client.abandon();
+  }
+
+  get configs(): readonly ShardConfig[] {
+    return [...this.#manager.shards.values()].map(({ config }) => config);
   }
 
   /** Where the shard's primary is, as far as this gateway knows. */
@@ -142,6 +149,7 @@ export class GatewayProcess {
     else this.#linksDown.add(node);
     this.#step({ kind: "link", node, state: up ? "up" : "reset", nowMs: this.nowMs });
     this.#reach();
+    this.onLink?.(node, up);
   }
 
   report(from: Copy, { linked, reports }: NodeReport): void {
@@ -153,14 +161,14 @@ export class GatewayProcess {
     this.life.main.run(() => this.#tellMembers());
   }
 
-  #readTable(): void {
+  readTable(): void {
     let read = false;
     this.world.coordinator.read(this.life, (table) => {
       read = true;
       for (const config of table) this.#table(config);
     });
     this.life.main.after(500, () => {
-      if (!read) this.#readTable();
+      if (!read) this.readTable();
     });
   }
 
@@ -170,6 +178,7 @@ export class GatewayProcess {
         ? { ...config, secondaries: config.secondaries.map((one) => ({ ...one, full: true })) }
         : config;
     this.#step({ kind: "table", config: known, nowMs: this.nowMs });
+    this.onTable?.(config);
   }
 
   #tellMembers(): void {

@@ -32,7 +32,7 @@ export abstract class Machine implements Station {
   abstract linkChanged(to: Station, up: boolean): void;
   /** A new process: everything volatile begins anew. */
   protected abstract begin(life: Life): void;
-  protected abstract end(): void;
+  protected abstract end(silent: boolean): void;
 
   get alive(): boolean {
     return this.life?.alive === true;
@@ -63,7 +63,7 @@ export abstract class Machine implements Station {
     this.world.trace(() => `${this.name} ${silent ? "loses power" : "is killed"}`);
     life.alive = false;
     this.life = undefined;
-    this.end();
+    this.end(silent);
     this.world.network.ended(this, silent);
     const { incarnation } = life;
     this.world.schedule.after(3000, () => {

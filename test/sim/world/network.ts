@@ -21,6 +21,8 @@ export interface Station {
   readonly index: number;
   readonly name: string;
   readonly life: Life | undefined;
+  /** False while its process does not take links yet. */
+  readonly ready?: boolean;
   linkChanged(to: Station, up: boolean): void;
 }
 
@@ -227,7 +229,9 @@ export class Network {
   #reconnect(link: Link): void {
     const [a, b] = link.ends;
     const lives = [a.station.life, b.station.life] as const;
-    const able = lives.every((life) => life?.alive === true && !life.main.blocked);
+    const able =
+      lives.every((life) => life?.alive === true && !life.main.blocked) &&
+      link.ends.every(({ station }) => station.ready !== false);
     const free = !this.isBlocked(a.station, b.station) && !this.isBlocked(b.station, a.station);
     if (link.connecting || !able || !free) return;
     link.connecting = true;

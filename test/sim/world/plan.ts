@@ -40,7 +40,10 @@ export const faultKinds = [
   "forgeries",
 ] as const;
 
-export type FaultKind = (typeof faultKinds)[number];
+/** Of disks, for nodes with a real store. */
+export const storeFaultKinds = ["failedSync", "fullDisk", "bitFlip"] as const;
+
+export type FaultKind = (typeof faultKinds)[number] | (typeof storeFaultKinds)[number];
 
 export interface Plan {
   readonly seed: number;

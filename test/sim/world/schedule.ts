@@ -83,6 +83,22 @@ export class Schedule {
     this.nowMs = Math.max(this.nowMs, untilMs);
   }
 
+  /** As `run`, with `settle` behind each event: what it set going comes to rest first. */
+  async runSettled(untilMs: number, settle: () => Promise<void>): Promise<void> {
+    for (
+      let next = this.#heap[0];
+      next !== undefined && next.atMs <= untilMs;
+      next = this.#heap[0]
+    ) {
+      this.#shift();
+      this.nowMs = next.atMs;
+      this.ran += 1;
+      next.run();
+      await settle();
+    }
+    this.nowMs = Math.max(this.nowMs, untilMs);
+  }
+
   #shift(): void {
     const heap = this.#heap;
     const last = heap.pop();
