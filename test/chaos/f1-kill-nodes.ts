@@ -1,7 +1,7 @@
 // F1: kill -9 of a random mail node every 5 s; it is back after 2 s.
 
 import type { Scenario } from "../support/chaos-context.ts";
-import { killMember, oneOf, pauseUntil } from "./faults.ts";
+import { killMember, oneOf, pauseUntil, startsWithinMs } from "./faults.ts";
 
 const everyMs = 5000;
 
@@ -20,7 +20,7 @@ export const killNodes: Scenario = {
     let next = performance.now();
     while (!over.aborted) {
       // One failure at a time, also where a start takes long.
-      await context.cluster.ready(nodes);
+      await context.cluster.ready(nodes, startsWithinMs);
       await pauseUntil(next, over);
       if (over.aborted) return;
       next = performance.now() + everyMs;

@@ -3,7 +3,7 @@
 
 import { setTimeout as wait } from "node:timers/promises";
 import type { Scenario } from "../support/chaos-context.ts";
-import { untilBack, signalMember } from "./faults.ts";
+import { signalMember, startsWithinMs, untilBack } from "./faults.ts";
 
 export const rollingRestart: Scenario = {
   name: "F16",
@@ -21,7 +21,7 @@ export const rollingRestart: Scenario = {
       const node = nodes[turn % nodes.length] ?? "n1";
       const pid = await signalMember(context, node, "SIGTERM");
       await untilBack(context, node, pid);
-      await context.cluster.settled();
+      await context.cluster.settled(startsWithinMs);
       await wait(1000, undefined, { signal: over }).catch(() => undefined);
     }
   },

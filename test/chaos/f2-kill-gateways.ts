@@ -1,7 +1,7 @@
 // F2: kill -9 of a random gateway every 5 s. Sessions of other gateways notice nothing.
 
 import type { Scenario } from "../support/chaos-context.ts";
-import { killMember, oneOf, pauseUntil } from "./faults.ts";
+import { killMember, oneOf, pauseUntil, startsWithinMs } from "./faults.ts";
 
 const everyMs = 5000;
 
@@ -19,7 +19,7 @@ export const killGateways: Scenario = {
     const gateways = context.cluster.ports.gateways.map(({ id }) => id);
     let next = performance.now();
     while (!over.aborted) {
-      await context.cluster.ready(gateways);
+      await context.cluster.ready(gateways, startsWithinMs);
       await pauseUntil(next, over);
       if (over.aborted) return;
       next = performance.now() + everyMs;

@@ -1,7 +1,7 @@
 // F3: a node and the gateway that is the manager die at the same moment.
 
 import type { ChaosContext, Scenario } from "../support/chaos-context.ts";
-import { killMember, oneOf, pauseUntil } from "./faults.ts";
+import { killMember, oneOf, pauseUntil, startsWithinMs } from "./faults.ts";
 
 const everyMs = 6000;
 
@@ -19,7 +19,7 @@ export const killNodeAndManager: Scenario = {
     const { nodes } = context.cluster.ports;
     let next = performance.now();
     while (!over.aborted) {
-      await context.cluster.ready();
+      await context.cluster.ready(undefined, startsWithinMs);
       await pauseUntil(next, over);
       if (over.aborted) return;
       next = performance.now() + everyMs;

@@ -3,7 +3,7 @@
 
 import { setTimeout as wait } from "node:timers/promises";
 import type { Scenario } from "../support/chaos-context.ts";
-import { oneOf, signalMember } from "./faults.ts";
+import { oneOf, signalMember, startsWithinMs } from "./faults.ts";
 
 export const stopProcesses: Scenario = {
   name: "F8",
@@ -17,7 +17,7 @@ export const stopProcesses: Scenario = {
   async run(context, over) {
     const nodes = context.cluster.ports.nodes.map(({ id }) => id);
     while (!over.aborted) {
-      await context.cluster.ready(nodes);
+      await context.cluster.ready(nodes, startsWithinMs);
       const node = oneOf(nodes, context.random);
       const stoppedMs = 100 * 100 ** context.random();
       const pid = await signalMember(context, node, "SIGSTOP");

@@ -4,6 +4,9 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { ChaosContext } from "../support/chaos-context.ts";
 import { isAlive, signalPid, until } from "../support/processes.ts";
 
+/** Patience with a member that starts; what users wait for is judged by itself. */
+export const startsWithinMs = 120_000;
+
 /** kill -9; `pabal dev` starts the member again after its `restartAfter`. */
 export function killMember(context: ChaosContext, member: string): Promise<number> {
   return signalMember(context, member, "SIGKILL");
@@ -23,11 +26,11 @@ export async function signalMember(
 
 /** Resolves once the member runs again under another pid and is ready. */
 export async function untilBack(context: ChaosContext, member: string, pid: number): Promise<void> {
-  await until(`a new ${member}`, 30_000, () => {
+  await until(`a new ${member}`, startsWithinMs, () => {
     const now = context.cluster.pid(member);
     return now !== pid && isAlive(now) ? true : undefined;
   });
-  await context.cluster.ready([member]);
+  await context.cluster.ready([member], startsWithinMs);
 }
 
 /** After a fault: every shard is whole, and who waited is served. What comes next has its own effects. */

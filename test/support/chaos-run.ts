@@ -85,7 +85,7 @@ async function withCluster(
   try {
     await context.learnUsers();
     await underLoad(phases, context);
-    await cluster.settled(60_000);
+    await cluster.settled(120_000);
     const reports = await judge(phases, context);
     passed = reports.every(({ wrong }) => wrong.length === 0);
     return reports;
