@@ -20,6 +20,9 @@ interface Piece {
   readonly bytes: Buffer;
   readonly part: PartIndex | undefined;
   text: string | undefined;
+  /** As it is, in lower case, once it was needed. */
+  raw?: string;
+  isAscii?: boolean;
 }
 
 export class MessageText {
@@ -112,7 +115,7 @@ export class MessageText {
 }
 
 function pieceHas(piece: Piece, text: string): boolean {
-  if (piece.text === undefined && isWord.test(text) && lacksWord(piece, text)) return false;
+  if (piece.text === undefined && lacks(piece, text)) return false;
   return textOf(piece).includes(text);
 }
 
@@ -121,6 +124,18 @@ function textOf(piece: Piece): string {
   return piece.text;
 }
 
+/** True when the undecoded bytes show that a text is not in the piece. */
+function lacks(piece: Piece, text: string): boolean {
+  for (const word of text.split(" ")) {
+    if (word !== "" && (isWord.test(word) || isForeign.test(word)) && lacksWord(piece, word)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/** Nothing that ASCII bytes can stand for, unless they are encoded. */
+const isForeign = /^[^\x00-\x7f]+$/;
 /** Small ASCII letters and digits, with what may be between them and is never folded or decoded. */
 const isWord = /^[a-z0-9@._-]+$/;
 /** Charsets in which ASCII bytes are ASCII text and nothing else. */
@@ -131,12 +146,15 @@ const asciiCharset =
  * True when the undecoded bytes show that a word is not in the piece. Other bytes than ASCII may
  * become ASCII (full width letters), so that nothing is said of them.
  */
-function lacksWord({ bytes, part }: Piece, word: string): boolean {
-  if (!isAscii(bytes)) return false;
+function lacksWord(piece: Piece, word: string): boolean {
+  const { bytes, part } = piece;
+  piece.isAscii ??= isAscii(bytes);
+  if (!piece.isAscii) return false;
   if (part !== undefined && !(part.charset === undefined || asciiCharset.test(part.charset))) {
     return false;
   }
-  const raw = bytes.toString("latin1").toLowerCase();
+  piece.raw ??= bytes.toString("latin1").toLowerCase();
+  const { raw } = piece;
   if (raw.includes(word)) return false;
   // RFC 2047 words, and RFC 2231 values in pieces.
   if (part === undefined) return !raw.includes("=?") && !raw.includes("*");
@@ -158,6 +176,7 @@ function lacksWord({ bytes, part }: Piece, word: string): boolean {
 /** Whether taking out tags and entities may put the word together. */
 function mayAppear(html: string, word: string): boolean {
   if (html.includes("&#") || html.includes("&trade")) return true;
+  if (isForeign.test(word)) return html.includes("&");
   // Named entities that are signs of a word.
   if (word.includes(".") && html.includes("&")) return true;
   return isCutBy("<", html, word) || isCutBy("&", html, word);

@@ -64,6 +64,7 @@ const message = fc
   });
 const words = fc.constantFrom(
   ..."a b ab abc a.b aa ba tm t ... . b.c fi a@ x-is: 글 한 = é".split(" "),
+  ..."a 한|ab b|한글 ab|™|a ™|… .|b  a| a|한 |fi b".split("|"),
   "a b",
   "",
   "\n",
