@@ -23,9 +23,19 @@ export function parseAddressList(text: string, countMax: number): readonly Liste
   return new AddressListParser(text, countMax).parse();
 }
 
+/** Words up to a special character: as a phrase, and as a local part. */
+interface Words {
+  readonly spaced: string;
+  readonly joined: string;
+  /** There was a quoted string. */
+  readonly quoted: boolean;
+  /** More than one word, and no dots between them. */
+  readonly phrase: boolean;
+}
+
 const specialOfPhrase = new Set([0x2c, 0x3b, 0x3a, 0x3c, 0x40, 0x22, 0x28]); // , ; : < @ " (
 const specialOfLocal = new Set([0x40, 0x3e, 0x22, 0x28]); // @ > " (
-const specialOfDomain = new Set([0x2c, 0x3b, 0x3e, 0x3c, 0x28]); // , ; > < (
+const specialOfDomain = new Set([0x2c, 0x3b, 0x3e, 0x3c, 0x28, 0x40]); // , ; > < ( @
 const encodedWordBytesMax = 1000;
 
 /** Reads once from left to right; every look ahead that may fail is switched off after it failed. */
@@ -59,7 +69,7 @@ class AddressListParser {
         this.#angle(words.spaced);
         break;
       case "@":
-        this.#mailbox(undefined, undefined, words.joined, this.#domain(specialOfDomain));
+        this.#plain(words, this.#domain(specialOfDomain));
         this.#skipTo(",;");
         break;
       case ":":
@@ -68,17 +78,26 @@ class AddressListParser {
         this.#inGroup = true;
         return;
       case ";":
-        this.#bare(words.joined);
+        this.#bare(words);
         if (this.#inGroup) this.#found.push({ kind: "groupEnd" });
         this.#inGroup = false;
         return;
       default:
-        this.#bare(words.joined);
+        this.#bare(words);
     }
   }
 
-  #bare(local: string): void {
-    if (local !== "") this.#mailbox(undefined, undefined, local, undefined);
+  #bare(words: Words): void {
+    if (words.joined === "") return;
+    // A quoted string alone is rather a name that lost its address.
+    if (words.quoted) this.#mailbox(words.spaced, undefined, "", undefined);
+    else this.#plain(words, undefined);
+  }
+
+  /** Several words are no local part but a name, and what is behind them no address: as Dovecot has it. */
+  #plain(words: Words, host: string | undefined): void {
+    if (words.phrase) this.#mailbox(words.spaced, undefined, "", undefined);
+    else this.#mailbox(undefined, undefined, words.joined, host);
   }
 
   /** `[route:]local@host>`; the `<` is behind us. */
@@ -135,9 +154,11 @@ class AddressListParser {
   }
 
   /** Words up to one of `ends`: `spaced` as a phrase, `joined` as a local part. */
-  #words(ends: ReadonlySet<number>): { readonly spaced: string; readonly joined: string } {
+  #words(ends: ReadonlySet<number>): Words {
     let spaced = "";
     let joined = "";
+    let quoted = false;
+    let phrase = false;
     let blankBefore = false;
     for (;;) {
       if (this.#blanks()) blankBefore = true;
@@ -147,16 +168,21 @@ class AddressListParser {
       let word: string;
       if (code === 0x22) {
         word = this.#quoted();
+        quoted = true;
       } else if (code === 0x28 || !ends.has(code)) {
         word = this.#atom(ends);
       } else {
         break;
       }
+      // RFC 5322 §4.4: blanks around the dots of a local part are obsolete, and understood.
+      if (blankBefore && joined !== "" && !joined.endsWith(".") && !word.startsWith(".")) {
+        phrase = true;
+      }
       spaced += blankBefore && spaced !== "" ? ` ${word}` : word;
       joined += word;
       blankBefore = false;
     }
-    return { spaced, joined };
+    return { spaced, joined, quoted, phrase };
   }
 
   #quoted(): string {
@@ -210,8 +236,10 @@ class AddressListParser {
   #domain(ends: ReadonlySet<number>): string {
     let host = "";
     for (;;) {
-      this.#blanks();
+      const blanks = this.#blanks();
       const start = this.#at;
+      // Blanks end it, but for those around a dot (RFC 5322 §4.4).
+      if (blanks && host !== "" && !host.endsWith(".") && this.#text[start] !== ".") return host;
       let i = start;
       for (; i < this.#text.length; i++) {
         const code = this.#text.charCodeAt(i);

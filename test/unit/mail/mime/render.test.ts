@@ -72,7 +72,26 @@ Content-Type: TEXT/PLAIN; CHARSET=US-ASCII
     ["x@[192.0.2.1]", '((NIL NIL "x" "[192.0.2.1]"))'],
     ["=?UTF-8?Q?Doe,_J?= <a@b>", '(("=?UTF-8?Q?Doe,_J?=" NIL "a" "b"))'],
     ['"open <a@b>, c@d', '(("open" NIL "a" "b")(NIL NIL "c" "d"))'],
-    ["a@b <c@d>, (open e@f", '((NIL NIL "a" "b")(NIL NIL "(opene" "f"))'],
+    [
+      "a@b <c@d>, (open e@f",
+      '((NIL NIL "a" "b")("(open e" NIL "MISSING_MAILBOX" "MISSING_DOMAIN"))',
+    ],
+    // What is no address is a name, as Dovecot 2.3 answers, too.
+    ["not an address", '(("not an address" NIL "MISSING_MAILBOX" "MISSING_DOMAIN"))'],
+    ['"John Doe"', '(("John Doe" NIL "MISSING_MAILBOX" "MISSING_DOMAIN"))'],
+    [
+      "a@b, John Doe, c@d",
+      '((NIL NIL "a" "b")("John Doe" NIL "MISSING_MAILBOX" "MISSING_DOMAIN")(NIL NIL "c" "d"))',
+    ],
+    [
+      "g: a b, c@d;",
+      '((NIL NIL "g" NIL)("a b" NIL "MISSING_MAILBOX" "MISSING_DOMAIN")(NIL NIL "c" "d")(NIL NIL NIL NIL))',
+    ],
+    ["Joe <>", '(("Joe" NIL "MISSING_MAILBOX" "MISSING_DOMAIN"))'],
+    ["a b@c", '(("a b" NIL "MISSING_MAILBOX" "MISSING_DOMAIN"))'],
+    ['"a b"@c', '((NIL NIL "a b" "c"))'],
+    ["joe@x@y", '((NIL NIL "joe" "x"))'],
+    ["joe@x . y z", '((NIL NIL "joe" "x.y"))'],
     ["a@b; c@d", '((NIL NIL "a" "b")(NIL NIL "c" "d"))'],
     ["홍 <a@b>", '(({3}\r\n\u00ed\u0099\u008d NIL "a" "b"))'],
   ])("addresses of %j", (value, expected) => {
