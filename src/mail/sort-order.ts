@@ -1,6 +1,9 @@
 // SORT criteria and the order that they make of messages. Where the values come from is the store's
 // business. RFC 5256 §3 (SORT), RFC 5957 (DISPLAYFROM, DISPLAYTO)
 
+import type { Steps } from "./steps.ts";
+import { sortSteps } from "./steps.ts";
+
 export type SortKey =
   | "arrival"
   | "cc"
@@ -27,10 +30,10 @@ export interface SortColumn {
  * Indices of the messages in the order asked for. Equal messages keep the order of the mailbox, also
  * under REVERSE (RFC 5256 §3: it does not affect the implicit criterion "sequence number").
  */
-export function sortedOrder(count: number, columns: readonly SortColumn[]): Uint32Array {
+export function sortedOrder(count: number, columns: readonly SortColumn[]): Steps<Uint32Array> {
   const order = new Uint32Array(count);
   for (let at = 0; at < count; at++) order[at] = at;
-  return order.sort((a, b) => {
+  return sortSteps(order, (a, b) => {
     for (const { values, reverse } of columns) {
       const left = values[a] ?? 0;
       const right = values[b] ?? 0;

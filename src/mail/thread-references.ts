@@ -2,6 +2,8 @@
 // RFC 5256 §3 (REFERENCES), steps 1 to 6. Trees may be as deep as the mailbox is long, so nothing
 // here is recursive.
 
+import type { Steps } from "./steps.ts";
+import { sortSteps, stepSize } from "./steps.ts";
 import type { ThreadMessages, Threads } from "./thread-tree.ts";
 import { bySentDate } from "./thread-tree.ts";
 
@@ -12,12 +14,13 @@ import { bySentDate } from "./thread-tree.ts";
 const loopStepsMax = 10_000_000;
 
 /** Threads of the messages, each set of siblings by sent date. */
-export function threadsByReferences(messages: ThreadMessages): Threads {
+export function* threadsByReferences(messages: ThreadMessages): Steps<Threads> {
   const links = new Links(messages);
-  links.linkAll();
+  yield* links.linkAll();
   const forest = new Forest(messages, links.parents);
-  forest.gatherSubjects();
-  return forest.flatten();
+  yield* forest.plant();
+  yield* forest.gatherSubjects();
+  return yield* forest.flatten();
 }
 
 /** Step 1. Nodes below the number of messages are messages, the others dummies. */
@@ -33,16 +36,18 @@ class Links {
   constructor(messages: ThreadMessages) {
     this.#messages = messages;
     this.#count = messages.uids.length;
-    for (let node = 0; node < this.#count; node++) {
-      this.#addNode();
-      const id = messages.ids[node] ?? "";
-      // A repeated or missing id counts as a unique one, which nobody refers to.
-      if (id !== "" && !this.#nodeOfId.has(id)) this.#nodeOfId.set(id, node);
-    }
   }
 
-  linkAll(): void {
+  *linkAll(): Steps<void> {
     for (let node = 0; node < this.#count; node++) {
+      this.#addNode();
+      const id = this.#messages.ids[node] ?? "";
+      // A repeated or missing id counts as a unique one, which nobody refers to.
+      if (id !== "" && !this.#nodeOfId.has(id)) this.#nodeOfId.set(id, node);
+      if (node % stepSize === 0) yield;
+    }
+    for (let node = 0; node < this.#count; node++) {
+      if (node % (stepSize / 8) === 0) yield;
       // Step 1 A.
       let before = -1;
       for (const id of this.#messages.references[node] ?? []) {
@@ -96,33 +101,41 @@ class Links {
 class Forest {
   readonly #messages: ThreadMessages;
   readonly #count: number;
+  readonly #parents: readonly number[];
   readonly #children: (number[] | undefined)[];
   #roots: number[] = [];
 
   constructor(messages: ThreadMessages, parents: readonly number[]) {
     this.#messages = messages;
     this.#count = messages.uids.length;
+    this.#parents = parents;
     this.#children = new Array<number[] | undefined>(parents.length).fill(undefined);
-    const above = [...parents];
+  }
+
+  /** Steps 2 to 4. */
+  *plant(): Steps<void> {
+    const above = [...this.#parents];
     for (let node = 0; node < this.#count; node++) {
+      if (node % stepSize === 0) yield;
       const parent = this.#realParent(above, node);
       if (parent < 0) this.#roots.push(node);
       else this.#addChild(parent, node);
     }
     // Step 3: a dummy at the top stays only above several.
-    for (let dummy = this.#count; dummy < parents.length; dummy++) {
+    for (let dummy = this.#count; dummy < above.length; dummy++) {
       const children = this.#children[dummy];
       if (children === undefined) continue;
       const [only] = children;
       this.#roots.push(children.length === 1 && only !== undefined ? only : dummy);
     }
-    this.#sortAll(); // Step 4.
+    yield* this.#sortAll(); // Step 4.
   }
 
   /** Step 5: threads with the same subject become one. */
-  gatherSubjects(): void {
+  *gatherSubjects(): Steps<void> {
     const table = new Map<string, number>();
-    for (const root of this.#roots) {
+    for (const [at, root] of this.#roots.entries()) {
+      if (at % stepSize === 0) yield;
       const subject = this.#subjectOf(root);
       if (subject === "") continue;
       const known = table.get(subject);
@@ -130,7 +143,8 @@ class Forest {
     }
     const gone = new Set<number>();
     const added: number[] = [];
-    for (const root of this.#roots) {
+    for (const [at, root] of this.#roots.entries()) {
+      if (at % stepSize === 0) yield;
       const subject = this.#subjectOf(root);
       const known = subject === "" ? undefined : table.get(subject);
       if (known === undefined || known === root) continue;
@@ -148,16 +162,17 @@ class Forest {
       }
     }
     this.#roots = [...this.#roots, ...added].filter((root) => !gone.has(root));
-    this.#sortAll(); // Step 6.
+    yield* this.#sortAll(); // Step 6.
   }
 
-  flatten(): Threads {
+  *flatten(): Steps<Threads> {
     const uids: number[] = [];
     const depths: number[] = [];
     const open = this.#roots.toReversed();
     const openDepths = open.map(() => 0);
     for (let node = open.pop(); node !== undefined; node = open.pop()) {
       const depth = openDepths.pop() ?? 0;
+      if (uids.length % stepSize === 0) yield;
       uids.push(this.#isDummy(node) ? 0 : (this.#messages.uids[node] ?? 0));
       depths.push(depth);
       const children = this.#childrenOf(node);
@@ -216,11 +231,15 @@ class Forest {
     else children.push(child);
   }
 
-  #sortAll(): void {
+  *#sortAll(): Steps<void> {
     const before = bySentDate(this.#messages.sentMs);
-    for (const children of this.#children) {
-      if (children !== undefined && children.length > 1) children.sort(before);
+    for (const [node, children] of this.#children.entries()) {
+      if (node % stepSize === 0) yield;
+      if (children === undefined || children.length < 2) continue;
+      if (children.length < stepSize) children.sort(before);
+      else this.#children[node] = [...(yield* sortSteps(Uint32Array.from(children), before))];
     }
-    this.#roots.sort((a, b) => before(this.#firstOf(a), this.#firstOf(b)));
+    const byFirst = (a: number, b: number): number => before(this.#firstOf(a), this.#firstOf(b));
+    this.#roots = [...(yield* sortSteps(Uint32Array.from(this.#roots), byFirst))];
   }
 }

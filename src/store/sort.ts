@@ -9,6 +9,7 @@ import type { EnvelopeAddress } from "../mail/sort-envelope.ts";
 import { EnvelopeReader } from "../mail/sort-envelope.ts";
 import { sortedOrder } from "../mail/sort-order.ts";
 import type { SortColumn, SortCriterion, SortKey } from "../mail/sort-order.ts";
+import type { Steps } from "../mail/steps.ts";
 import { background } from "./background.ts";
 import type { Engine } from "./engine.ts";
 import type { MailboxSummary } from "./mailbox-state.ts";
@@ -36,8 +37,30 @@ export async function sortMessages(
   if (values.needStatics) {
     await forEachStatic(listing, uids, (at, bytes, start) => values.read(at, bytes, start));
   }
-  const order = sortedOrder(uids.length, values.columns);
+  const order = await runInSlices(listing, sortedOrder(uids.length, values.columns));
   return order.map((at) => uids[at] ?? 0);
+}
+
+/** Runs a long computation, and lets others have their turn every few milliseconds. */
+export async function runInSlices<T>(
+  { engine, signal }: Pick<Listing, "engine" | "signal">,
+  steps: Steps<T>,
+): Promise<T> {
+  let sliceEndMs = engine.clock.monotonicMs() + sliceMs;
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+    if (engine.clock.monotonicMs() < sliceEndMs) continue;
+    await nextTurn();
+    signal.throwIfAborted();
+    sliceEndMs = engine.clock.monotonicMs() + sliceMs;
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
 
 /** Runs `use` for each message that is there, with its static row's payload; ascending. */
@@ -74,9 +97,7 @@ export async function forEachStatic(
         if (bytes !== undefined) use(places[i] ?? 0, bytes, read.starts[i] ?? 0);
       }
       if (engine.clock.monotonicMs() < sliceEndMs) continue;
-      await new Promise<void>((resolve) => {
-        setImmediate(resolve);
-      });
+      await nextTurn();
       sliceEndMs = engine.clock.monotonicMs() + sliceMs;
     }
   } finally {

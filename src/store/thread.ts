@@ -13,7 +13,7 @@ import { threadsByReferences } from "../mail/thread-references.ts";
 import { threadsBySubject } from "../mail/thread-subject.ts";
 import type { ThreadAlgorithm, Threads } from "../mail/thread-tree.ts";
 import { readBodies } from "./bodies.ts";
-import { forEachStatic, sentDate } from "./sort.ts";
+import { forEachStatic, runInSlices, sentDate } from "./sort.ts";
 import type { Listing } from "./sort.ts";
 import { ListingCursor, staticAt } from "./static-row.ts";
 
@@ -52,7 +52,8 @@ export async function threadMessages(
     await readOldReferences(listing, uids, unknown.slice(from, from + bodiesAtOnce), references);
   }
   const messages = { uids, sentMs, subjects, isReply, ids, references };
-  return byReferences ? threadsByReferences(messages) : threadsBySubject(messages);
+  const steps = byReferences ? threadsByReferences(messages) : threadsBySubject(messages);
+  return runInSlices(listing, steps);
 }
 
 /** RFC 5256 §3: the ids of References, or else the first valid one of In-Reply-To. */

@@ -7,6 +7,7 @@ import { messageIdsIn } from "../../../src/mail/message-ids.ts";
 import { parseAddressList } from "../../../src/mail/mime/address-list.ts";
 import { decodeHeaderValue } from "../../../src/mail/mime/encoded-word.ts";
 import type { SortCriterion, SortKey } from "../../../src/mail/sort-order.ts";
+import { finish } from "../../../src/mail/steps.ts";
 import { threadsByReferences } from "../../../src/mail/thread-references.ts";
 import { threadsBySubject } from "../../../src/mail/thread-subject.ts";
 import type { ThreadAlgorithm, Threads } from "../../../src/mail/thread-tree.ts";
@@ -36,7 +37,9 @@ export function threaded(messages: readonly FakeMessage[], algorithm: ThreadAlgo
     ids: messages.map((each) => messageIdsIn(field(each, "message-id"))[0] ?? ""),
     references: messages.map(ancestors),
   };
-  return algorithm === "references" ? threadsByReferences(columns) : threadsBySubject(columns);
+  return finish(
+    algorithm === "references" ? threadsByReferences(columns) : threadsBySubject(columns),
+  );
 }
 
 export function ancestors(message: FakeMessage): readonly string[] {

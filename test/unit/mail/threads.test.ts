@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { baseSubject } from "../../../src/mail/base-subject.ts";
 import { casemapKey } from "../../../src/mail/collation.ts";
+import { finish, sortSteps, stepSize } from "../../../src/mail/steps.ts";
 import { threadsByReferences } from "../../../src/mail/thread-references.ts";
 import { threadsBySubject } from "../../../src/mail/thread-subject.ts";
 import type { ThreadMessages, Threads } from "../../../src/mail/thread-tree.ts";
@@ -31,8 +32,9 @@ function columns(mails: readonly Mail[]): ThreadMessages {
 
 const text = ({ uids, depths }: Threads): string => threadText(uids, depths);
 const byReferences = (...mails: readonly Mail[]): string =>
-  text(threadsByReferences(columns(mails)));
-const bySubject = (...mails: readonly Mail[]): string => text(threadsBySubject(columns(mails)));
+  text(finish(threadsByReferences(columns(mails))));
+const bySubject = (...mails: readonly Mail[]): string =>
+  text(finish(threadsBySubject(columns(mails))));
 
 describe("REFERENCES", () => {
   test("links parents and children, and sorts siblings by date", () => {
@@ -134,7 +136,7 @@ describe("REFERENCES", () => {
       refs: at === 0 ? "" : `m${at - 1}`,
     }));
     for (const mails of [chain, chain.toReversed()]) {
-      const { depths } = threadsByReferences(columns(mails));
+      const { depths } = finish(threadsByReferences(columns(mails)));
       expect(depths[49_999]).toBe(49_999);
     }
   });
@@ -145,7 +147,7 @@ describe("REFERENCES", () => {
       refs: Array.from({ length: 60 }, (__, i) => `d${(at * 7 + i * 131) % 9973}`).join(" "),
     }));
     const started = performance.now();
-    expect(threadsByReferences(columns(mails)).uids.length).toBeGreaterThanOrEqual(count);
+    expect(finish(threadsByReferences(columns(mails))).uids.length).toBeGreaterThanOrEqual(count);
     expect(performance.now() - started).toBeLessThan(5000);
   });
 });
@@ -180,7 +182,7 @@ test("every message is in the threads once, below one before it; dummies stand o
   fc.assert(
     fc.property(fc.array(mail, { maxLength: 12 }), (mails) => {
       for (const threads of [threadsByReferences, threadsBySubject]) {
-        const { uids, depths } = threads(columns(mails));
+        const { uids, depths } = finish(threads(columns(mails)));
         const found = Array.from(uids).filter((uid) => uid > 0);
         expect(found.toSorted((a, b) => a - b)).toEqual(mails.map((_, at) => at + 1));
         for (let at = 0; at < uids.length; at++) {
@@ -195,5 +197,20 @@ test("every message is in the threads once, below one before it; dummies stand o
       }
     }),
     { numRuns: 1000 },
+  );
+});
+
+test("sorting in steps: the same as at once, equal values in their order", () => {
+  const count = fc.integer({ min: 0, max: 3 * stepSize });
+  fc.assert(
+    fc.property(count, fc.integer({ min: 1, max: 1000 }), (length, keys) => {
+      const key = (value: number): number => (value * 7919) % keys;
+      const values = Array.from({ length }, (_, at) => at);
+      const compare = (a: number, b: number): number => key(a) - key(b);
+      expect([...finish(sortSteps(Uint32Array.from(values), compare))]).toEqual(
+        values.toSorted(compare),
+      );
+    }),
+    { numRuns: 30 },
   );
 });
