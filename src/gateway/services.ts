@@ -7,7 +7,7 @@ import type { Authenticator, Directory } from "../cluster/directory/directory.ts
 import type { GroupAdmin } from "../cluster/groups/group-admin.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { DeliveryId, OpId } from "../mail/ids.ts";
-import type { MailStore } from "../mail/mail-store.ts";
+import type { MailboxInfo, MailStore, Principal } from "../mail/mail-store.ts";
 import type { ProtocolCounters } from "./front-end-counters.ts";
 import type { MemoryGuard } from "./memory-guard.ts";
 import type { SaslMechanism } from "./sasl/mechanisms.ts";
@@ -15,8 +15,8 @@ import type { SaslMechanism } from "./sasl/mechanisms.ts";
 export interface GatewayServices {
   readonly store: MailStore;
   readonly directory: Directory;
-  /** Joining and leaving groups by mail; absent: not possible. */
-  readonly groups?: Pick<GroupAdmin, "join" | "leave">;
+  /** Absent: there are no groups. */
+  readonly groups?: GroupServices;
   readonly auth: Authenticator;
   readonly clock: Clock;
   readonly log: Logger;
@@ -36,6 +36,12 @@ export interface GatewayServices {
   readonly counters?: ProtocolCounters;
   /** Shared by all listeners of the gateway; absent: memory is not watched. */
   readonly memory?: MemoryGuard;
+}
+
+/** What front-ends ask of groups besides their mailboxes. */
+export interface GroupServices extends Pick<GroupAdmin, "join" | "leave"> {
+  /** The views of groups among the user's mailboxes. */
+  mailboxes(who: Principal, signal: AbortSignal): Promise<readonly MailboxInfo[]>;
 }
 
 /** A running listener of any protocol. */

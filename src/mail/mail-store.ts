@@ -58,6 +58,8 @@ export interface MailboxInfo {
   readonly sizeBytes: number;
   /** What the user may do, as RFC 4314 §2.1 letters (`lrswte`); absent: everything, as an owner. */
   readonly rights?: string;
+  /** The mailbox is the account's view of this group. */
+  readonly group?: AccountId;
 }
 
 /** A subscribed name may outlive its mailbox (RFC 9051 §6.3.7): listed with `exists: false`. */

@@ -159,7 +159,7 @@ async function startParts(
   const groups = startGroups(config, gateway, directory, domains, makeOpId, hostName);
   const services: GatewayServices = {
     store: groups.store,
-    groups: groups.admin,
+    groups: groups.services,
     directory,
     auth,
     clock: systemClock,

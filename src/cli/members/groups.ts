@@ -9,6 +9,7 @@ import { primariesOf } from "../../cluster/directory/cluster-view.ts";
 import type { GatewayDirectory } from "../../cluster/directory/gateway-directory.ts";
 import { freshLoads, Placement } from "../../cluster/directory/placement.ts";
 import type { GatewayCluster } from "../../cluster/node/gateway-cluster.ts";
+import type { GroupServices } from "../../gateway/services.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { systemRandom } from "../../lib/random.ts";
 import type { OpId } from "../../mail/ids.ts";
@@ -18,6 +19,7 @@ import type { Config } from "../config/schema.ts";
 export interface GatewayGroups {
   /** What front-ends are given. */
   readonly store: MailStore;
+  readonly services: GroupServices;
   readonly admin: GroupAdminClient;
   readonly indexes: GroupIndexes;
   readonly close: () => void;
@@ -64,8 +66,14 @@ export function startGroups(
     nextOpId,
     hostName,
   });
+  const grouped = new GroupedMailStore({ store, views, indexes, texts });
   return {
-    store: new GroupedMailStore({ store, views, indexes, texts }),
+    store: grouped,
+    services: {
+      join: (name, user, signal) => admin.join(name, user, signal),
+      leave: (name, user, signal) => admin.leave(name, user, signal),
+      mailboxes: (who, signal) => grouped.groupMailboxes(who, signal),
+    },
     admin,
     indexes,
     close: () => indexes.close(),

@@ -94,6 +94,13 @@ export class GroupedMailStore implements mail.MailStore {
     };
   }
 
+  async groupMailboxes(
+    who: mail.Principal,
+    signal: AbortSignal,
+  ): Promise<readonly mail.MailboxInfo[]> {
+    return this.#views.hasAny(who) ? (await this.#views.all(who, signal)).map(infoOf) : [];
+  }
+
   async mailboxStatus(
     who: mail.Principal,
     name: string,

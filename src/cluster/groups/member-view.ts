@@ -90,6 +90,7 @@ export function infoOf(view: MemberView): MailboxInfo {
     recent: 0,
     sizeBytes,
     rights,
+    group: index.group,
   };
 }
 

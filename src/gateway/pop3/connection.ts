@@ -257,15 +257,15 @@ export class Pop3Connection {
   }: Extract<Pop3Effect, { kind: "message" }>): Promise<Pop3Event | undefined> {
     const { maildrop } = this.#state;
     assert(this.#held !== undefined && maildrop !== undefined, "a maildrop is held");
-    const uid = maildrop.uid(number);
-    const message = await openMessage(this.#services, this.#held, uid, this.#wire.lost);
+    const which = { mailbox: maildrop.mailbox(number), uid: maildrop.uid(number) };
+    const message = await openMessage(this.#services, this.#held, which, this.#wire.lost);
     try {
       await this.#wire.write(Buffer.from(`${first}\r\n`));
       await this.#writeMessage(message.pieces, bodyLines);
     } catch (error) {
       // The reply has begun, so that a failure can only be told by dropping the connection.
       if (!isMailError(error)) throw error;
-      this.#services.log.warn({ user: this.#user, uid, err: error }, "pop3: message cut off");
+      this.#services.log.warn({ user: this.#user, ...which, err: error }, "pop3: message cut off");
       throw new ConnectionLost("message cut off", { cause: error });
     } finally {
       await message.close();

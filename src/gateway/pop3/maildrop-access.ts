@@ -6,12 +6,12 @@ import { assert } from "../../lib/assert.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { MailError, isMailError } from "../../mail/errors.ts";
 import type { MailFailure } from "../../mail/errors.ts";
-import type { OpId, Uid } from "../../mail/ids.ts";
+import type { MailboxId, OpId, Uid } from "../../mail/ids.ts";
 import type { MaildropState, Principal } from "../../mail/mail-store.ts";
 import { allUids } from "../../mail/uid-set.ts";
 import type { UidSet } from "../../mail/uid-set.ts";
 import type { GatewayServices } from "../services.ts";
-import type { MaildropContents } from "./maildrop.ts";
+import type { GroupContents, GroupOutcome, MaildropContents } from "./maildrop.ts";
 
 /** The maildrop is held until `release` runs, it is lost, or the signal given at the login aborts. */
 export interface HeldMaildrop {
@@ -134,10 +134,10 @@ export interface OpenMessage {
 export async function openMessage(
   services: GatewayServices,
   held: HeldMaildrop,
-  uid: Uid,
+  which: { readonly mailbox: MailboxId; readonly uid: Uid },
   signal: AbortSignal,
 ): Promise<OpenMessage> {
-  const request = { mailbox: held.contents.mailbox, uid, offset: 0 };
+  const request = { ...which, offset: 0 };
   const source = services.store.readMessage(held.who, request, signal)[Symbol.asyncIterator]();
   const first = await source.next();
   async function* pieces(): AsyncGenerator<Uint8Array> {
@@ -159,11 +159,20 @@ export async function openMessage(
 export async function updateMaildrop(
   services: GatewayServices,
   held: HeldMaildrop,
-  { deleted, seen }: { readonly deleted: UidSet; readonly seen: UidSet },
+  {
+    deleted,
+    seen,
+    groups,
+  }: {
+    readonly deleted: UidSet;
+    readonly seen: UidSet;
+    readonly groups: readonly GroupOutcome[];
+  },
   signal: AbortSignal,
 ): Promise<void> {
   const { who, contents, holder } = held;
   await held.confirm(); // Whoever has it now must not see messages go that are not theirs to delete.
+  for (const one of groups) await hideInGroup(services, who, one, signal);
   const change = () => ({ opId: services.nextOpId(), retry: false, mailbox: contents.mailbox });
   if (deleted.length > 0) {
     // RFC 1939 §6. By UID and by force: \Deleted flags of IMAP sessions are not our business.
@@ -177,6 +186,23 @@ export async function updateMaildrop(
   } catch (error) {
     if (!isMailError(error)) throw error;
     services.log.warn({ account: who.account, err: error }, "pop3: messages not marked seen");
+  }
+}
+
+/** Hidden for this user alone; what was retrieved and kept is seen. */
+async function hideInGroup(
+  { store, nextOpId }: GatewayServices,
+  who: Principal,
+  { mailbox, deleted, seen }: GroupOutcome,
+  signal: AbortSignal,
+): Promise<void> {
+  const change = () => ({ opId: nextOpId(), retry: false, mailbox });
+  if (deleted.length > 0) {
+    await store.expunge(who, { ...change(), uids: deleted, force: true }, signal);
+  }
+  if (seen.length > 0) {
+    const flags = { uids: seen, mode: "add" as const, flags: ["\\Seen"] };
+    await store.store(who, { ...change(), ...flags }, signal);
   }
 }
 
@@ -229,12 +255,30 @@ function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void
 }
 
 async function readContents(
-  { store }: GatewayServices,
+  services: GatewayServices,
   who: Principal,
   signal: AbortSignal,
 ): Promise<MaildropContents> {
+  const [inbox, views = []] = await Promise.all([
+    readMailbox(services, who, "INBOX", signal),
+    services.groups?.mailboxes(who, signal),
+  ]);
+  const groups: GroupContents[] = [];
+  for (const { name, group, messages } of views) {
+    if (group === undefined || messages === 0) continue;
+    groups.push({ ...(await readMailbox(services, who, name, signal)), group });
+  }
+  return groups.length === 0 ? inbox : { ...inbox, groups };
+}
+
+async function readMailbox(
+  { store }: GatewayServices,
+  who: Principal,
+  name: string,
+  signal: AbortSignal,
+): Promise<Omit<MaildropContents, "groups">> {
   // POP3 has no \Recent, so it leaves that to IMAP sessions.
-  const open = await store.openMailbox(who, { name: "INBOX", claimRecent: false }, signal);
+  const open = await store.openMailbox(who, { name, claimRecent: false }, signal);
   const request = { mailbox: open.info.id, uids: allUids, items: { size: true } };
   const sizeOf = new Map<number, number>();
   if (open.uids.length > 0) {

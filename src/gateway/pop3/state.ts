@@ -5,7 +5,7 @@
 import type { MailFailure } from "../../mail/errors.ts";
 import type { UidSet } from "../../mail/uid-set.ts";
 import type { SaslMechanism } from "../sasl/mechanisms.ts";
-import type { Maildrop, MaildropContents } from "./maildrop.ts";
+import type { GroupOutcome, Maildrop, MaildropContents } from "./maildrop.ts";
 
 /** What the listener decided for this connection; `tls` changes with STLS. */
 export interface Pop3Facts {
@@ -78,7 +78,13 @@ export type Pop3Effect =
       readonly bodyLines?: number;
     }
   /** Deletes, marks seen, frees the maildrop; answered with `updated` or `updateFailed`. */
-  | { readonly kind: "update"; readonly deleted: UidSet; readonly seen: UidSet }
+  | {
+      readonly kind: "update";
+      readonly deleted: UidSet;
+      readonly seen: UidSet;
+      /** Of groups; removing hides for this user alone. */
+      readonly groups: readonly GroupOutcome[];
+    }
   /** Forget what was read ahead, then shake hands. */
   | { readonly kind: "startTls" }
   | { readonly kind: "close" };

@@ -30,8 +30,7 @@ export function transactionCommand(state: Pop3State, command: Pop3Command): Pop3
       return ok(state, `${maildrop.count} messages (${maildrop.sizeBytes} octets)`);
     case "QUIT": {
       if (words.length > 0) return undefined;
-      const { deleted, seen } = maildrop.outcome();
-      return [state, [{ kind: "update", deleted, seen }]];
+      return [state, [{ kind: "update", ...maildrop.outcome() }]];
     }
     default:
       return undefined;
