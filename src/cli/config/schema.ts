@@ -244,6 +244,10 @@ const disk = z
       "64MiB",
       "File that is given up when the disk is full, so that deletions and a restart find room; on a small disk a sixteenth of it",
     ),
+    copyAfter: duration(
+      "30s",
+      "While a lost node may return and be brought up by its log, a full copy to another one waits for so long; new mail is on two disks meanwhile",
+    ),
     copyRate: size("32MiB", "Bytes a second of each copy of a shard that a node hands out"),
     scrubEvery: duration("7d", "From the end of one reading of everything to the next"),
     scrubRate: size("8MiB", "Bytes a second that are read to find damage"),

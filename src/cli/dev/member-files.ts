@@ -116,7 +116,7 @@ function configuration(
     ...(role === "gateway" ? { tls: { cert: tls("public.pem"), key: tls("public.key") } } : {}),
     auth: { plaintextOnLoopback: true },
     // Several nodes share one disk that is not theirs.
-    disk: { ballast: "1MiB" },
+    disk: { ballast: "1MiB", copyAfter: "2s" },
     admin: { tokenFile: join(folder, "admin-token") },
   };
 }

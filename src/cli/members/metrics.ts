@@ -18,6 +18,7 @@ import {
   registerMemberMetrics,
   registerNodeMetrics,
 } from "../../gateway/http/metrics.ts";
+import { registerSearchMetrics } from "../../gateway/http/search-metrics.ts";
 import { registerSpoolMetrics } from "../../gateway/http/spool-metrics.ts";
 import { registerStorageMetrics } from "../../gateway/http/storage-metrics.ts";
 import type { StorageFigures } from "../../gateway/http/storage-metrics.ts";
@@ -118,6 +119,7 @@ export function addNodeMetrics(registry: Registry, node: MailNode): void {
     };
   });
   registerStorageMetrics(registry, () => storageFigures(node));
+  registerSearchMetrics(registry, () => opened.searchIndex?.figures);
   registerSpoolMetrics(registry, () => ({
     ...node.spool,
     unconfirmed: opened.engine.unconfirmed.size,
@@ -126,7 +128,7 @@ export function addNodeMetrics(registry: Registry, node: MailNode): void {
   addPulse(registry, cluster.pulse);
 }
 
-function storageFigures({ opened, copies }: MailNode): StorageFigures {
+function storageFigures({ opened, copies, cuts }: MailNode): StorageFigures {
   const { level, freeBytes, totalBytes, ballastBytes } = opened.room.figures;
   const damage = opened.repairs.figures;
   const scrub = opened.scrubber.figures;
@@ -145,6 +147,8 @@ function storageFigures({ opened, copies }: MailNode): StorageFigures {
     copiesWaiting: copies.waiting,
     copiesFinished: copies.finished,
     copiesFailed: copies.failed,
+    cutEntries: cuts.entries,
+    cutFiles: cuts.files,
   };
 }
 

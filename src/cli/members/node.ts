@@ -101,6 +101,7 @@ function diskOptions({ disk }: Config) {
       ballastBytes: disk.ballast,
     },
     copyBytesPerSecondMax: disk.copyRate,
+    replicaLimits: { copyWaitMs: disk.copyAfter },
     scrub: { everyMs: disk.scrubEvery, bytesPerSecondMax: disk.scrubRate },
   };
 }

@@ -77,6 +77,7 @@ export class GatewayCluster {
   /** Sessions have ended by now. */
   close(): Promise<void> {
     this.copies.close();
+    this.store.close();
     this.manager?.close();
     return this.cluster.close();
   }

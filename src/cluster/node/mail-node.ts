@@ -9,6 +9,7 @@ import type { RpcRegistry } from "../link/rpc.ts";
 import { bannedKey, bannedText } from "./banned-stores.ts";
 import { ClusterClient } from "./cluster-client.ts";
 import type { CopyFigures } from "./copy-service.ts";
+import type { CutFigures } from "./cut-files.ts";
 import { answerCopyFigures } from "./copy-watch.ts";
 import { DiskLevels } from "./disk-levels.ts";
 import { FailoverMember } from "./failover-member.ts";
@@ -135,6 +136,7 @@ export class MailNode {
     // Its deliveries end when the journal lets their waiters go.
     const spoolStopped = this.#spool?.stop();
     this.#store.copies.close();
+    this.#store.cuts.close();
     this.#store.repairs.close();
     this.#store.shelf.close();
     this.journal.close();
@@ -297,6 +299,11 @@ export class MailNode {
   /** Full copies that run or wait. */
   get copies(): CopyFigures {
     return this.#store.copies.figures;
+  }
+
+  /** Unacknowledged entries that were cut from logs here. */
+  get cuts(): CutFigures {
+    return this.#store.cuts.figures;
   }
 
   #sample() {

@@ -1,7 +1,6 @@
 // A node's store in a cluster, put together: log, replicated journal, large bodies on all members, full
 // copies. Leaves links, tables and services to mail-node.ts.
 
-import type { Disk } from "../../lib/disk.ts";
 import type { MemberId, ShardId } from "../../mail/ids.ts";
 import type { BodySource } from "../../store/body-source.ts";
 import type { Journal } from "../../store/journal.ts";
@@ -10,12 +9,12 @@ import type { OpenedStore, OpenStoreOptions, StoreParts } from "../../store/open
 import { RepairGiver } from "../../store/repair-source.ts";
 import type { Limits } from "../protocol/replica-state.ts";
 import { BlobShelf } from "./blob-shelf.ts";
+import { CutFiles } from "./cut-files.ts";
 import type { Links, RpcRegistry } from "../link/rpc.ts";
 import type { ClusterOptions } from "./cluster-client.ts";
 import type { LeaseSource } from "./lease-source.ts";
 import { CopyService } from "./copy-service.ts";
 import { NodeRepairs } from "./copy-repair.ts";
-import type { PendingEntry } from "./pending-entries.ts";
 import { ReplicatedJournal } from "./replicated-journal.ts";
 
 export interface NodeStoreOptions
@@ -62,6 +61,7 @@ export interface NodeStore {
   readonly shelf: BlobShelf;
   readonly copies: CopyService;
   readonly repairs: NodeRepairs;
+  readonly cuts: CutFiles;
 }
 
 /** Opens log, index and blobs; the cluster is joined. @throws what openStore throws */
@@ -72,6 +72,9 @@ export async function openNodeStore(
   const { disk, index, clock, random, limits, logSizes, checkpointEveryMs, onFatal } = options;
   const { diskLimits, scrub, searchIndex, logger } = options;
   const made: Made = {};
+  const cuts = new CutFiles(disk, clock, (error) =>
+    logger.warn({ err: error }, "old cut entries not removed"),
+  );
   const makeJournal = async (
     parts: StoreParts,
   ): Promise<{ readonly journal: Journal; readonly bodies: BodySource }> => {
@@ -83,7 +86,7 @@ export async function openNodeStore(
       secondariesOf: (shard) => secondariesOf(journal, shard),
     });
     shelf.register(cluster.registry);
-    const journal = await openJournal(options, cluster, parts, shelf, made);
+    const journal = await openJournal(options, cluster, parts, shelf, made, cuts);
     made.journal = journal;
     made.shelf = shelf;
     return { journal, bodies: new MemberBodies(parts.bodies, shelf) };
@@ -120,7 +123,8 @@ export async function openNodeStore(
   copies.register(cluster.registry);
   made.copies = copies;
   const repairs = openRepairs(options, cluster, opened, journal);
-  return { opened, journal, shelf, copies, repairs };
+  cuts.start();
+  return { opened, journal, shelf, copies, repairs, cuts };
 }
 
 /** Damaged bytes are asked for at the shard's other members, and given to them. */
@@ -158,8 +162,9 @@ function openJournal(
   parts: StoreParts,
   shelf: BlobShelf,
   made: Made,
+  cuts: CutFiles,
 ): Promise<ReplicatedJournal> {
-  const { disk, logger, clock, member, replicaLimits } = options;
+  const { logger, clock, member, replicaLimits } = options;
   const { engine, log, storeId } = parts;
   return ReplicatedJournal.open({
     me: { node: member, store: storeId },
@@ -186,7 +191,7 @@ function openJournal(
       take: (shard, from) => made.copies?.take(shard, from) ?? Promise.resolve(undefined),
       cancel: (shard) => made.copies?.cancel(shard),
     },
-    saveCut: (shard, records) => saveCut(disk, shard, records),
+    saveCut: (shard, records) => cuts.save(shard, records),
     onFatal: options.onFatal,
     soon: (run) => setImmediate(run),
     ...(replicaLimits === undefined ? {} : { limits: replicaLimits }),
@@ -223,27 +228,4 @@ class MemberBodies implements BodySource {
   writeBlob(...args: Parameters<BodySource["writeBlob"]>): ReturnType<BodySource["writeBlob"]> {
     return this.#shelf.write(...args);
   }
-}
-
-/** Unacknowledged entries that a conflict removed, raw, one file a cut; for an operator's eyes. */
-async function saveCut(
-  disk: Disk,
-  shard: ShardId,
-  records: readonly PendingEntry[],
-): Promise<void> {
-  const [first] = records;
-  if (first === undefined) return;
-  await disk.makeFolder("cut");
-  const file = await disk.open(`cut/${shard}-${first.entry.epoch}-${first.lsn}`, "write");
-  try {
-    await file.truncate(0);
-    await file.writev(
-      records.flatMap(({ parts }) => parts),
-      0,
-    );
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await disk.syncFolder("cut");
 }

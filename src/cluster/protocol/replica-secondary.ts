@@ -152,8 +152,18 @@ export function onCutSaved<R>(
   }
 }
 
-/** This copy can't be fed: it is made anew. */
+/** This copy can't be fed: it is made anew, at once or, if a former member may return, later. */
 export function copyFrom<R>(state: ReplicaState, from: MemberId, out: ReplicaEffect<R>[]): void {
+  const { me, config, limits, fillingSinceMs } = state;
+  const mayReturn = config?.former?.some(({ node }) => node !== me.node) === true;
+  if (!mayReturn || fillingSinceMs === undefined || limits.copyWaitMs === 0) {
+    startCopy(state, from, out);
+  } else if (!state.copying) {
+    state.copyAtMs = Math.min(state.copyAtMs, fillingSinceMs + limits.copyWaitMs);
+  }
+}
+
+export function startCopy<R>(state: ReplicaState, from: MemberId, out: ReplicaEffect<R>[]): void {
   if (state.copying || state.role !== "secondary" || isFull(state)) return;
   state.copying = true;
   state.cuttingAfter = undefined;

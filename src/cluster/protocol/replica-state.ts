@@ -67,6 +67,11 @@ export interface Limits {
   readonly copyProbeMs: number;
   /** After this a copy that failed is tried again. */
   readonly copyRetryMs: number;
+  /**
+   * While a former member might return, which would be brought up by its log, a full copy to another
+   * one waits for so long. The tail is there meanwhile.
+   */
+  readonly copyWaitMs: number;
 }
 
 export const defaultLimits: Limits = {
@@ -85,6 +90,7 @@ export const defaultLimits: Limits = {
   pullMs: 300,
   copyProbeMs: 1000,
   copyRetryMs: 5000,
+  copyWaitMs: 30_000,
 };
 
 /** What is found on the disk at start. */
@@ -200,8 +206,10 @@ export interface ReplicaState extends FollowedLog {
   cuttingAfter: Lsn | undefined;
   /** This copy is being made anew: its log is not to be touched. */
   copying: boolean;
-  /** When to try again. */
+  /** When to begin, or to try again. */
   copyAtMs: number;
+  /** Since when this copy is to be filled; undefined: it is not. */
+  fillingSinceMs: number | undefined;
   /** What the disk holds is no sound copy: it must be made anew. */
   damaged: boolean;
   graft: Graft | undefined;

@@ -24,7 +24,7 @@ import { probeBoth, startPrimary, tickPrimary } from "./replica-primary.ts";
 import { isFull } from "./replica-report.ts";
 import {
   advanceMark,
-  copyFrom,
+  startCopy,
   dropTail,
   flushAck,
   keepTail,
@@ -104,6 +104,7 @@ export function makeReplica(
     cuttingAfter: undefined,
     copying: false,
     copyAtMs: Number.POSITIVE_INFINITY,
+    fillingSinceMs: undefined,
     damaged,
     graft: undefined,
   };
@@ -236,8 +237,13 @@ function onConfig<R>(
   if (role !== "primary") forgetProposals(state);
   if (role === "secondary") startSecondary(state);
   else state.cuttingAfter = undefined;
-  if (role === "secondary" && !isFull(state)) keepTail(state, out);
-  else dropTail(state, out);
+  if (role === "secondary" && !isFull(state)) {
+    state.fillingSinceMs ??= nowMs;
+    keepTail(state, out);
+  } else {
+    state.fillingSinceMs = undefined;
+    dropTail(state, out);
+  }
   if (role !== "primary") return;
   if (state.damaged) return; // Its secondaries will miss its heartbeats.
   startWaiting(state, config, before, nowMs, out);
@@ -292,7 +298,7 @@ function onTick<R>(state: ReplicaState, event: Event<"tick">, out: ReplicaEffect
   if (nowMs >= state.copyAtMs && config !== undefined) {
     state.copyAtMs = Number.POSITIVE_INFINITY;
     state.copying = false;
-    copyFrom(state, config.primary.node, out);
+    startCopy(state, config.primary.node, out);
   }
   updateWish(state, event, serving, out);
 }

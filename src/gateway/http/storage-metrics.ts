@@ -24,6 +24,9 @@ export interface StorageFigures {
   readonly copiesWaiting: number;
   readonly copiesFinished: number;
   readonly copiesFailed: number;
+  /** Unacknowledged entries cut from logs since the start, and the files of them that are kept. */
+  readonly cutEntries: number;
+  readonly cutFiles: number;
 }
 
 const directions = ["in", "out"] as const;
@@ -123,6 +126,18 @@ const families: readonly Family<StorageFigures>[] = [
       { labels: { outcome: "whole" }, value: copiesFinished },
       { labels: { outcome: "failed" }, value: copiesFailed },
     ],
+  },
+  {
+    name: "pabal_cut_entries_total",
+    help: "Entries that nobody was told of and that a failover removed from a log, since the start",
+    kind: "counter",
+    read: ({ cutEntries }) => cutEntries,
+  },
+  {
+    name: "pabal_cut_files",
+    help: "Files of such entries in cut/, removed after 7 days",
+    kind: "gauge",
+    read: ({ cutFiles }) => cutFiles,
   },
 ];
 

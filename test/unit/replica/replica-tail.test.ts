@@ -5,6 +5,7 @@
 import { describe, expect, test } from "vitest";
 import { epoch, lsn } from "../../../src/mail/ids.ts";
 import { isComplete } from "../../../src/cluster/protocol/replica-report.ts";
+import { copyFrom } from "../../../src/cluster/protocol/replica-secondary.ts";
 import { copyOf } from "./replica-member.ts";
 import { config, node } from "./replica-world.ts";
 import { begun, link, onlyTails, seal, tailFirst } from "./tail-support.ts";
@@ -215,6 +216,31 @@ describe("a copy that the log can't fill", () => {
     world.nowMs += 5000;
     copy.tick();
     expect(copy.answers.at(-1)).toEqual({ kind: "copy", from: "n1" });
+  });
+
+  test("waits for a former member that may return, and only for a while", () => {
+    const world = begun(5);
+    tailFirst(world, "n1", "n3");
+    const copy = world.member("n3");
+    const { state } = copy;
+    if (state.config === undefined) throw new Error("no config");
+    const out: (typeof copy.answers)[number][] = [];
+    state.config = { ...state.config, former: [copyOf("n2")] };
+    const begunMs = state.fillingSinceMs ?? Number.NaN;
+    copyFrom(state, node("n1"), out);
+    expect(out).toEqual([]);
+    world.nowMs = begunMs + state.limits.copyWaitMs - 1;
+    copy.tick();
+    expect(copy.answers.some(({ kind }) => kind === "copy")).toBe(false);
+    world.nowMs += 1;
+    copy.tick();
+    expect(copy.answers.at(-1)).toEqual({ kind: "copy", from: "n1" });
+    // Its own former copy is nobody to wait for.
+    state.copying = false;
+    state.config = { ...state.config, former: [copyOf("n3")] };
+    state.fillingSinceMs = world.nowMs;
+    copyFrom(state, node("n1"), out);
+    expect(out).toEqual([{ kind: "copy", from: "n1" }]);
   });
 
   test("without a tail it is of no use to anybody", () => {
