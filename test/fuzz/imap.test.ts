@@ -19,6 +19,12 @@ const words = fc.constantFrom(
     "BODY[HEADER.FIELDS (X)]<0.5> BODYSTRUCTURE RFC822.SIZE +FLAGS -FLAGS.SILENT (\\Seen) \\Deleted " +
     "(UNCHANGEDSINCE 1) (CHANGEDSINCE 1) RETURN (MIN MAX COUNT SAVE) NOT OR ALL SUBJECT CHARSET UTF-8 " +
     'EUC-KR "q\\"x" "" NIL {0} {3} {3+} {3+}\r\nabc {1}\r\nx {5000+} {99999999999} ~{2+}\r\nab & &xUg- ' +
+    "UNAUTHENTICATE COMPRESS DEFLATE REPLACE GETMETADATA SETMETADATA MYRIGHTS GETACL SETACL DELETEACL " +
+    "LISTRIGHTS NOTIFY SET NONE STATUS (SELECTED (SELECTED-DELAYED (PERSONAL (MAILBOXES (MessageNew " +
+    "MessageExpunge) FlagChange) (MessageNew MessageExpunge MailboxName)) (UID FLAGS) UIDONLY ENABLE " +
+    '/private/comment /shared/x (/private/comment "x") NIL) (DEPTH infinity) (MAXSIZE 5) +lrs lrswipkxtea ' +
+    'RETURN (MYRIGHTS METADATA (/private/comment)) CATENATE (URL "/INBOX/;UID=1" /INBOX/;UID=1/;section=1 ' +
+    "URL TEXT {3+}\r\nabc) (SUBTREE NONE) " +
     '__proto__ "17-Jul-1996 02:44:25 -0700" 1-Jan-2020 SINCE (MESSAGES UNSEEN) "*" "%" (QRESYNC (1 1)) ' +
     "SORT THREAD ESEARCH CANCELUPDATE (SUBJECT) (REVERSE DATE) REFERENCES ORDEREDSUBJECT IN (personal) " +
     "RETURN (UPDATE) RETURN (PARTIAL 1:2) (PARTIAL -1:-2) PREVIEW (LAZY) SAVEDATE EMAILID THREADID MAILBOXID"
@@ -34,7 +40,15 @@ const long = fc
   .map(([unit, count]) => Buffer.from(`t SEARCH ${unit.repeat(count)}`));
 const input = fc
   .tuple(
-    fc.constantFrom("", login, login + select, `${login}z ENABLE QRESYNC IMAP4rev2\r\n${select}`),
+    fc.constantFrom(
+      "",
+      login,
+      login + select,
+      `${login}z ENABLE QRESYNC IMAP4rev2\r\n${select}`,
+      `${login}z ENABLE UIDONLY\r\n${select}`,
+      `${login}${select}n NOTIFY SET (SELECTED (MessageNew (FLAGS) MessageExpunge FlagChange)) ` +
+        "(PERSONAL (MessageNew MessageExpunge MailboxName MailboxMetadataChange))\r\n",
+    ),
     fc.array(fc.oneof({ weight: 8, arbitrary: likely }, { weight: 2, arbitrary: random }, long), {
       maxLength: 3,
     }),

@@ -97,10 +97,14 @@ export class LineClient {
   startDeflate(): void {
     if (this.#buffer.length > 0) throw new Error(`unread before: ${show(this.#buffer)}`);
     const deflate = createDeflateRaw({ flush: constants.Z_SYNC_FLUSH });
-    const inflate = createInflateRaw({ finishFlush: constants.Z_SYNC_FLUSH });
     this.#deflate = deflate;
-    for (const event of ["data", "end", "close"]) this.#socket.removeAllListeners(event);
     deflate.on("data", (chunk: Buffer) => this.#socket.write(chunk));
+    this.startInflate();
+  }
+  /** What the server sends is deflate from here on; what is sent to it goes as it is. */
+  startInflate(): void {
+    const inflate = createInflateRaw({ finishFlush: constants.Z_SYNC_FLUSH });
+    for (const event of ["data", "end", "close"]) this.#socket.removeAllListeners(event);
     this.#socket.on("data", (chunk: Buffer) => inflate.write(chunk));
     inflate.on("data", (chunk: Buffer) => this.#received(chunk));
     // What came last is read before the end is seen.

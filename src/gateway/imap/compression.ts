@@ -12,9 +12,9 @@ const contextBytes = 4 * 1024;
 /** Pieces of this size keep one call of deflate short. */
 const pieceBytesMax = 64 * 1024;
 /** RFC 1951 allows about 1030:1; text of commands has nothing near this. */
-const ratioMax = 100;
+const ratioMax = 50;
 /** Up to here nobody is accused. */
-const ratioFreeBytes = 256 * 1024;
+const ratioFreeBytes = 64 * 1024;
 
 const nothing = Buffer.alloc(0);
 
@@ -67,7 +67,6 @@ export interface InflaterHandlers {
 export class Inflater {
   readonly #inflate: InflateRaw;
   readonly #handlers: InflaterHandlers;
-  #inBytes = 0;
   #outBytes = 0;
   #failed = false;
 
@@ -86,7 +85,6 @@ export class Inflater {
   /** False when `drain` should be waited for. */
   push(chunk: Uint8Array): boolean {
     if (this.#failed) return true;
-    this.#inBytes += chunk.length;
     return this.#inflate.write(chunk);
   }
   /** Nothing more is pushed. */
@@ -108,7 +106,8 @@ export class Inflater {
   #step(bytes: Buffer): void {
     if (this.#failed) return;
     if (!this.#handlers.bounded()) this.#outBytes += bytes.length;
-    if (this.#outBytes > ratioFreeBytes && this.#outBytes > ratioMax * this.#inBytes) {
+    const inBytes = this.#inflate.bytesWritten;
+    if (this.#outBytes > ratioFreeBytes && this.#outBytes > ratioMax * inBytes) {
       this.#fail("The compressed data grows too much");
       return;
     }

@@ -125,6 +125,21 @@ describe("while the node is away", () => {
     await client.done();
   });
 
+  test("NOTIFY stays and tells what changed, here and elsewhere, without a command", async () => {
+    const groups = "(SELECTED (MessageNew MessageExpunge)) (PERSONAL (MessageNew MessageExpunge))";
+    await client.ok(`NOTIFY SET ${groups}`);
+    goAway();
+    await client.ok("NOOP");
+    await changeAll();
+    await addMessage(services, who, "Sent", "x: sent\r\n");
+    peer.setUp(true);
+    await client.untilLine(/^\* 1 EXPUNGE$/);
+    await client.untilLine(/^\* 3 EXISTS$/);
+    await client.untilLine(/^\* STATUS "Sent" \(MESSAGES 1 UIDNEXT 2\)$/);
+    await addMessage(services, who, "INBOX", "x: newer\r\n");
+    await client.untilLine(/^\* 4 EXISTS$/);
+  });
+
   test("a client with QRESYNC is told VANISHED, and no HIGHESTMODSEQ that it can't rely on", async () => {
     await client.ok("ENABLE QRESYNC");
     await client.ok("STORE 1 +FLAGS (\\Deleted)");
