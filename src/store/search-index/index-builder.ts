@@ -205,7 +205,7 @@ export class IndexBuilder {
     }
     const packed = await worker.run(mergeJob(place, this.#number(), alive, blocks));
     if (packed === undefined) {
-      await rows.clear(place);
+      await rows.drop(place);
       return false;
     }
     this.merges++;

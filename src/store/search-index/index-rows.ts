@@ -48,6 +48,8 @@ export class IndexRows {
   readonly #clock: Clock;
   #db: Database | undefined;
   readonly #cache = new Lru<string, readonly Directory[]>(cacheBytes);
+  /** Mailboxes' parts, and whole databases, that were thrown away because something was wrong. */
+  damages = 0;
   /** Raised with every change: what was read before it is not kept. */
   #changes = 0;
   #failedMs = Number.NEGATIVE_INFINITY;
@@ -65,6 +67,7 @@ export class IndexRows {
     try {
       rows.#db = await openChecked(source);
     } catch {
+      rows.damages++;
       await rows.#reopen();
     }
     return rows;
@@ -94,7 +97,7 @@ export class IndexRows {
     });
     if (!read) return undefined;
     if (isBad) {
-      await this.clear(place);
+      await this.drop(place);
       return undefined;
     }
     if (changes === this.#changes) {
@@ -145,6 +148,12 @@ export class IndexRows {
       await batch.write();
     });
     this.#changed(place);
+  }
+
+  /** Forgets a mailbox of which something is damaged. */
+  async drop(place: MailboxPlace): Promise<void> {
+    this.damages++;
+    await this.clear(place);
   }
 
   /** Forgets a mailbox. */
@@ -217,6 +226,7 @@ export class IndexRows {
     } catch {
       if (this.#db !== db || this.#closed) return undefined;
       const now = this.#clock.monotonicMs();
+      this.damages++;
       const again = now - this.#failedMs < failAgainMs;
       this.#failedMs = now;
       this.#reopening = again ? this.#giveUp() : this.dropAll();

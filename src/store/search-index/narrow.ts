@@ -284,5 +284,5 @@ async function dropDamaged(
   damaged: readonly number[],
 ): Promise<void> {
   const now = await rows.directories(place);
-  if (now?.some(({ block }) => damaged.includes(block)) === true) await rows.clear(place);
+  if (now?.some(({ block }) => damaged.includes(block)) === true) await rows.drop(place);
 }

@@ -46,6 +46,8 @@ export interface SearchIndexFigures {
   readonly messages: number;
   readonly bytes: number;
   readonly merges: number;
+  /** Parts of the index that were dropped because they were damaged. */
+  readonly damages: number;
 }
 
 /** Unindexed mail of a mailbox, as far as it is known. */
@@ -104,7 +106,7 @@ export class SearchIndex implements SearchHints {
 
   get figures(): SearchIndexFigures {
     const { messages, bytes, merges } = this.#builder;
-    return { waiting: this.#due.size, messages, bytes, merges };
+    return { waiting: this.#due.size, messages, bytes, merges, damages: this.#rows.damages };
   }
 
   /** Builds in the background from now on. */

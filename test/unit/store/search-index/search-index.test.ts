@@ -154,7 +154,7 @@ describe("the search index", () => {
 
   it("merges blocks, and drops what went", async () => {
     const { store, who } = await withBlocks(20);
-    expect(store.index.figures).toMatchObject({ messages: 100, merges: 2 });
+    expect(store.index.figures).toMatchObject({ messages: 100, merges: 2, damages: 0 });
     await expectSame(store, who, probes);
     const before = (await rowsOf(store)).reduce((sum, [, value]) => sum + value.length, 0);
     await expunge(
@@ -225,6 +225,7 @@ describe("the search index", () => {
     const { store, who } = await withBlocks(3);
     await store.rows().close();
     await expectSame(store, who, probes);
+    expect(store.index.figures.damages).toBe(1);
     await store.index.buildNow();
     await expectSame(store, who, probes);
     expect((await rowsOf(store)).length).toBeGreaterThan(1);
