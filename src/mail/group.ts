@@ -8,8 +8,6 @@ import { mailboxId } from "./ids.ts";
 export type PostPolicy = "listed" | "members" | "users";
 /** Whether members join and leave by themselves. */
 export type JoinPolicy = "open" | "closed";
-/** Where members find a group's messages: in its folder, as copies in INBOX, or both. */
-export type Surface = "folder" | "inbox" | "both";
 
 /** What a group account is set to; part of its registration and of its directory row. */
 export interface GroupSettings {
@@ -23,7 +21,6 @@ export interface GroupSettings {
   readonly historyDays: number;
   /** Age at which messages go, in milliseconds; 0: they stay until they are recalled. */
   readonly retentionMs: number;
-  readonly surface: Surface;
   /** The built-in group: every user is a member, new ones too. */
   readonly everyone: boolean;
   /** Nobody may be shown the group's mailbox as it was before this MODSEQ: something was recalled. */
@@ -39,7 +36,6 @@ export const defaultGroup: GroupSettings = {
   join: "closed",
   historyDays: allHistory,
   retentionMs: 0,
-  surface: "folder",
   everyone: false,
   floorModSeq: 0,
 };

@@ -2,7 +2,7 @@
 // They stand behind the registration proper, in records that have any.
 
 import type { Registration } from "../mail/account.ts";
-import type { GroupSettings, JoinPolicy, Membership, PostPolicy, Surface } from "../mail/group.ts";
+import type { GroupSettings, JoinPolicy, Membership, PostPolicy } from "../mail/group.ts";
 import { accountId, mailboxId } from "../mail/ids.ts";
 import type { ByteReader } from "./byte-reader.ts";
 import type { ByteWriter } from "./byte-writer.ts";
@@ -13,7 +13,6 @@ type ReadStateOp = Extract<Op, { kind: "readState" }>;
 const format = 1;
 const postPolicies: readonly PostPolicy[] = ["listed", "members", "users"];
 const joinPolicies: readonly JoinPolicy[] = ["open", "closed"];
-const surfaces: readonly Surface[] = ["folder", "inbox", "both"];
 
 export function hasGroupPart({ group, memberships, viewsGiven }: Registration): boolean {
   return group !== undefined || memberships !== undefined || viewsGiven !== undefined;
@@ -63,7 +62,6 @@ function writeSettings(out: ByteWriter, group: GroupSettings): void {
   out.u8(joinPolicies.indexOf(group.join));
   out.varint(group.historyDays);
   out.varint(group.retentionMs);
-  out.u8(surfaces.indexOf(group.surface));
   out.u8(group.everyone ? 1 : 0);
   out.varint(group.floorModSeq);
 }
@@ -80,7 +78,6 @@ function readSettings(reader: ByteReader): GroupSettings {
     join: joinPolicies[reader.u8()] ?? "closed",
     historyDays: reader.varint(),
     retentionMs: reader.varint(),
-    surface: surfaces[reader.u8()] ?? "folder",
     everyone: reader.u8() === 1,
     floorModSeq: reader.varint(),
   };

@@ -18,7 +18,6 @@ interface Settings {
   readonly join?: string;
   readonly history?: number;
   readonly retention?: number;
-  readonly surface?: string;
 }
 
 const group = z.looseObject({
@@ -31,7 +30,6 @@ const group = z.looseObject({
   join: z.string(),
   historyDays: z.number(),
   retentionMs: z.number(),
-  surface: z.string(),
   everyone: z.boolean(),
 });
 type Group = z.infer<typeof group>;
@@ -133,7 +131,6 @@ function addShow(command: Command): void {
         `join         ${shown.everyone ? "everyone is a member" : shown.join}`,
         `history      ${historyText(shown.historyDays)}`,
         `retention    ${shown.retentionMs === 0 ? "none" : formatDuration(shown.retentionMs)}`,
-        `surface      ${shown.surface}`,
         `members      ${shown.members}`,
         `messages     ${shown.messages}, ${formatSize(shown.bytes)}; ${shown.scheduled} scheduled`,
       ]);
@@ -197,18 +194,11 @@ function withSettings(command: Command): Command {
       ]),
     )
     .option("--history <days>", "older messages a new member sees: none, all, or days", daysOption)
-    .option("--retention <duration>", "messages go after this, such as 90d; 0s: never", ageOption)
-    .addOption(
-      new Option("--surface <where>", "where members find the messages").choices([
-        "folder",
-        "inbox",
-        "both",
-      ]),
-    );
+    .option("--retention <duration>", "messages go after this, such as 90d; 0s: never", ageOption);
 }
 
 function settingsOf(options: Settings): Record<string, unknown> {
-  const { description, post, poster, join, history, retention, surface } = options;
+  const { description, post, poster, join, history, retention } = options;
   const given = {
     description,
     post,
@@ -216,7 +206,6 @@ function settingsOf(options: Settings): Record<string, unknown> {
     join,
     historyDays: history,
     retentionMs: retention,
-    surface,
   };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }

@@ -1,13 +1,7 @@
 // Settings of groups and memberships as they travel between members: decoders of what is foreign.
 // Leaves rows and registrations to wire.ts.
 
-import type {
-  GroupSettings,
-  JoinPolicy,
-  Membership,
-  PostPolicy,
-  Surface,
-} from "../../mail/group.ts";
+import type { GroupSettings, JoinPolicy, Membership, PostPolicy } from "../../mail/group.ts";
 import { accountId, mailboxId, uidMax } from "../../mail/ids.ts";
 import type { AccountId } from "../../mail/ids.ts";
 import { asBoolean, asCount, asListOf, asOptional, asText, malformed } from "../node/decode.ts";
@@ -27,20 +21,18 @@ export function asAccount(value: unknown, what: string): AccountId {
 
 const postPolicies: readonly PostPolicy[] = ["listed", "members", "users"];
 const joinPolicies: readonly JoinPolicy[] = ["open", "closed"];
-const surfaces: readonly Surface[] = ["folder", "inbox", "both"];
 const postersMax = 1000;
 
 export function asGroup(value: unknown, what: string): GroupSettings {
   const patch = asGroupPatch(value, what);
-  const { description, post, posters, join, historyDays, retentionMs, surface } = patch;
+  const { description, post, posters, join, historyDays, retentionMs } = patch;
   if (
     description === undefined ||
     post === undefined ||
     posters === undefined ||
     join === undefined ||
     historyDays === undefined ||
-    retentionMs === undefined ||
-    surface === undefined
+    retentionMs === undefined
   ) {
     throw malformed(what);
   }
@@ -53,7 +45,6 @@ export function asGroup(value: unknown, what: string): GroupSettings {
     join,
     historyDays,
     retentionMs,
-    surface,
     everyone,
     floorModSeq,
   };
@@ -76,7 +67,6 @@ export function asGroupPatch(value: unknown, what: string): GroupPatch {
     join: oneOf(joinPolicies, fields.get("join"), what),
     historyDays: count("historyDays"),
     retentionMs: count("retentionMs"),
-    surface: oneOf(surfaces, fields.get("surface"), what),
     floorModSeq: count("floorModSeq"),
   });
 }

@@ -14,7 +14,6 @@ const settings = z.strictObject({
   join: z.enum(["open", "closed"]).optional(),
   historyDays: z.int().min(0).max(0xffff_ffff).optional(),
   retentionMs: z.int().min(0).optional(),
-  surface: z.enum(["folder", "inbox", "both"]).optional(),
 });
 const newGroup = settings.extend({ name: z.string().min(1).max(400) });
 const timeMs = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
