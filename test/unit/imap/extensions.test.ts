@@ -182,3 +182,46 @@ test.each([10, 1000, 1_000_000])("CATENATE with %i bytes in memory", async (inli
   expect((await client.readBytes(400_014)).toString()).toBe(`h: a: b\r\n\r\n${digits}end${digits}`);
   client.close();
 });
+
+test("a mailbox of others shows the rights that the store says, and keeps the flags they allow", async () => {
+  const port = await start();
+  const { mailboxStatus, openMailbox } = services.store;
+  const rights = "lrste";
+  services.store.mailboxStatus = async (...args) => ({
+    ...(await mailboxStatus.apply(services.store, args)),
+    rights,
+  });
+  services.store.openMailbox = async (...args) => {
+    const open = await openMailbox.apply(services.store, args);
+    return { ...open, info: { ...open.info, rights } };
+  };
+  const client = await login(port);
+  client.send(
+    "a MYRIGHTS Sent\r\nb GETACL Sent\r\nc LISTRIGHTS Sent u1\r\nd SETACL Sent u2 lr\r\n",
+  );
+  expect(await client.readLine()).toBe('* MYRIGHTS "Sent" lrsted');
+  expect(await client.readLine()).toBe("a OK MYRIGHTS completed");
+  for (const tag of ["b", "c", "d"])
+    expect(await client.readLine()).toContain(`${tag} NO [NOPERM]`);
+  client.send("e SELECT Sent\r\n");
+  const flags = await skipTo(client, "* OK [PERMANENTFLAGS");
+  expect(flags).toBe("* OK [PERMANENTFLAGS (\\Deleted \\Seen)] Kept for ever");
+  client.close();
+});
+
+test("QUOTA: no root without limits, and exact figures with them", async () => {
+  const port = await start();
+  const client = await login(port);
+  client.send('a GETQUOTA ""\r\nb GETQUOTAROOT INBOX\r\n');
+  expect(await client.readLine()).toBe("a NO [NONEXISTENT] There is no such quota root");
+  expect(await client.readLine()).toBe('* QUOTAROOT "INBOX"');
+  expect(await client.readLine()).toBe("b OK GETQUOTAROOT completed");
+  services.store.updateAccount(who.account, { quotaBytes: 10_240, quotaMessages: 7 });
+  client.send('c GETQUOTAROOT INBOX\r\nd GETQUOTA ""\r\n');
+  expect(await client.readLine()).toBe('* QUOTAROOT "INBOX" ""');
+  for (const tag of ["c OK GETQUOTAROOT", "d OK GETQUOTA"]) {
+    expect(await client.readLine()).toBe('* QUOTA "" (STORAGE 1 10 MESSAGE 3 7)');
+    expect(await client.readLine()).toBe(`${tag} completed`);
+  }
+  client.close();
+});

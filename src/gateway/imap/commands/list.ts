@@ -103,13 +103,13 @@ async function writeReturns(
   writeMetadata(session, info.name, wanted);
 }
 
-/** `* LIST (\HasNoChildren) "/" name (CHILDINFO ("SUBSCRIBED"))`. */
+/** `* LIST (\HasNoChildren) "/" name ("CHILDINFO" ("SUBSCRIBED"))`. */
 function writeListed(session: Session, response: string, listed: ListedName): void {
   const { out } = session;
   out.text("* ").text(response).text(" (").text(listed.attributes.join(" ")).text(') "/" ');
   writeMailbox(session, listed.name);
   if (listed.childInfo.length > 0) {
-    out.text(` (CHILDINFO (${listed.childInfo.map((option) => `"${option}"`).join(" ")}))`);
+    out.text(` ("CHILDINFO" (${listed.childInfo.map((option) => `"${option}"`).join(" ")}))`);
   }
   out.text("\r\n");
 }

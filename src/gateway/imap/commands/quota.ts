@@ -1,4 +1,5 @@
-// GETQUOTA and GETQUOTAROOT: each account has one quota root, named "". RFC 9208 §4.2
+// GETQUOTA and GETQUOTAROOT: an account with limits has one quota root, named ""; one without has
+// none, since a QUOTA response names at least one resource. RFC 9208 §4.2, §5.1
 
 import { command, loggedIn } from "../command.ts";
 import { parseMailbox, writeMailbox } from "../names.ts";
@@ -17,8 +18,9 @@ export const getQuota = command({
     return root;
   },
   async run(session, root) {
-    if (root !== rootName) return no("There is no such quota root", "NONEXISTENT");
-    await writeQuota(session);
+    const resources = root === rootName ? await readResources(session) : [];
+    if (resources.length === 0) return no("There is no such quota root", "NONEXISTENT");
+    writeQuota(session, resources);
     return ok("GETQUOTA completed");
   },
 });
@@ -35,16 +37,22 @@ export const getQuotaRoot = command({
   async run(session, mailbox) {
     const name = mailbox();
     // RFC 9208 §4.2.2: also for names that are no mailbox yet.
+    const resources = await readResources(session);
     session.out.text("* QUOTAROOT ");
     writeMailbox(session, name);
-    session.out.text(' ""\r\n');
-    await writeQuota(session);
+    session.out.text(resources.length === 0 ? "\r\n" : ' ""\r\n');
+    if (resources.length > 0) writeQuota(session, resources);
     return ok("GETQUOTAROOT completed");
   },
 });
 
-/** `* QUOTA "" (STORAGE 10 512 MESSAGE 3 100)`: STORAGE in units of 1024 bytes, limits only. */
-async function writeQuota(session: Session): Promise<void> {
+/** `* QUOTA "" (STORAGE 10 512 MESSAGE 3 100)`. */
+function writeQuota({ out }: Session, resources: readonly string[]): void {
+  out.text(`* QUOTA "" (${resources.join(" ")})\r\n`);
+}
+
+/** What has a limit; STORAGE in units of 1024 bytes. RFC 9208 §5.1 */
+async function readResources(session: Session): Promise<readonly string[]> {
   const quota = await session.services.store.quota(session.principal, session.signal);
   const resources: string[] = [];
   if (quota.limitBytes > 0) {
@@ -54,5 +62,5 @@ async function writeQuota(session: Session): Promise<void> {
   if (quota.limitMessages > 0) {
     resources.push(`MESSAGE ${quota.usedMessages} ${quota.limitMessages}`);
   }
-  session.out.text(`* QUOTA "" (${resources.join(" ")})\r\n`);
+  return resources;
 }
