@@ -9,6 +9,8 @@ import type { InflateRaw } from "node:zlib";
 const stepBytes = 16 * 1024;
 /** What was said last helps to say the next thing shortly: deflate refers back to it. */
 const contextBytes = 4 * 1024;
+/** What is shorter goes as it is, in a stored block: making deflate's tables would cost more. */
+const storedBytesMax = 256;
 /** Pieces of this size keep one call of deflate short. */
 const pieceBytesMax = 64 * 1024;
 /** RFC 1951 allows about 1030:1; text of commands has nothing near this. */
@@ -33,8 +35,17 @@ export class Deflater {
   }
 
   #piece(bytes: Uint8Array): Uint8Array {
+    const packed = bytes.length <= storedBytesMax ? stored(bytes) : this.#pack(bytes);
+    this.#context =
+      bytes.length >= contextBytes
+        ? Buffer.from(bytes.subarray(bytes.length - contextBytes))
+        : Buffer.concat([this.#context, bytes]).subarray(-contextBytes);
+    return packed;
+  }
+
+  #pack(bytes: Uint8Array): Uint8Array {
     const small = bytes.length <= contextBytes;
-    const packed = deflateRawSync(bytes, {
+    return deflateRawSync(bytes, {
       finishFlush: constants.Z_SYNC_FLUSH,
       level: constants.Z_BEST_SPEED + 2,
       // A short answer needs no large tables, and making them would be most of the work.
@@ -42,12 +53,17 @@ export class Deflater {
       memLevel: small ? 5 : 8,
       ...(this.#context.length === 0 ? {} : { dictionary: this.#context }),
     });
-    this.#context =
-      bytes.length >= contextBytes
-        ? Buffer.from(bytes.subarray(bytes.length - contextBytes))
-        : Buffer.concat([this.#context, bytes]).subarray(-contextBytes);
-    return packed;
   }
+}
+
+/** One block that is not compressed; every block before it ended at a byte border. RFC 1951 §3.2.4 */
+function stored(bytes: Uint8Array): Uint8Array {
+  const block = Buffer.allocUnsafe(5 + bytes.length);
+  block[0] = 0;
+  block.writeUInt16LE(bytes.length, 1);
+  block.writeUInt16LE(bytes.length ^ 0xffff, 3);
+  block.set(bytes, 5);
+  return block;
 }
 
 export interface InflaterHandlers {

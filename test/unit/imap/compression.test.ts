@@ -106,7 +106,8 @@ describe("inflating", () => {
 
 describe("deflating", () => {
   test("every answer can be read at once, and refers to those before it", async () => {
-    const line = "* 1 FETCH (UID 5 FLAGS (\\Seen) MODSEQ (17))\r\n";
+    const numbers = Array.from({ length: 60 }, (_, at) => at * 7919).join(" ");
+    const line = `* SEARCH 5 ${numbers}\r\n`;
     const deflater = new Deflater();
     const first = deflater.deflate(Buffer.from(line));
     const second = deflater.deflate(Buffer.from(line.replace("5", "6")));

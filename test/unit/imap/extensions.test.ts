@@ -185,14 +185,16 @@ test.each([10, 1000, 1_000_000])("CATENATE with %i bytes in memory", async (inli
 
 test("a mailbox of others shows the rights that the store says, and keeps the flags they allow", async () => {
   const port = await start();
-  const { mailboxStatus, openMailbox } = services.store;
+  const { store } = services;
+  const mailboxStatus = store.mailboxStatus.bind(store);
+  const openMailbox = store.openMailbox.bind(store);
   const rights = "lrste";
-  services.store.mailboxStatus = async (...args) => ({
-    ...(await mailboxStatus.apply(services.store, args)),
+  store.mailboxStatus = async (...args) => ({
+    ...(await mailboxStatus(...args)),
     rights,
   });
-  services.store.openMailbox = async (...args) => {
-    const open = await openMailbox.apply(services.store, args);
+  store.openMailbox = async (...args) => {
+    const open = await openMailbox(...args);
     return { ...open, info: { ...open.info, rights } };
   };
   const client = await login(port);
