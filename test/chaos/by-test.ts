@@ -76,7 +76,8 @@ async function runVitest(
 ): Promise<{ readonly status: number; readonly total: string }> {
   const vitest = join(root, "node_modules", "vitest", "vitest.mjs");
   const only = titles === undefined ? [] : ["-t", titles];
-  const args = [vitest, "run", "--project", project, ...files, ...only];
+  const patience = "--testTimeout=120000";
+  const args = [vitest, "run", patience, "--project", project, ...files, ...only];
   const child = spawn(process.execPath, args, {
     cwd: root,
     env: { ...process.env, [figuresVariable]: figuresFile },

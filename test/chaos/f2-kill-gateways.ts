@@ -1,9 +1,11 @@
 // F2: kill -9 of a random gateway every 5 s. Sessions of other gateways notice nothing.
 
-import type { Scenario } from "../support/chaos-context.ts";
+import type { ChaosContext, Scenario } from "../support/chaos-context.ts";
+import { until } from "../support/processes.ts";
 import { killMember, oneOf, pauseUntil, startsWithinMs } from "./faults.ts";
 
 const everyMs = 5000;
+const ringWithinMs = 1000;
 
 export const killGateways: Scenario = {
   name: "F2",
@@ -23,7 +25,19 @@ export const killGateways: Scenario = {
       await pauseUntil(next, over);
       if (over.aborted) return;
       next = performance.now() + everyMs;
-      await killMember(context, oneOf(gateways, context.random));
+      const gateway = oneOf(gateways, context.random);
+      await killMember(context, gateway);
+      await ringWithout(context, gateway);
     }
   },
 };
+
+/** Measures until another gateway's ring goes on without the dead one. */
+async function ringWithout(context: ChaosContext, dead: string): Promise<void> {
+  const startMs = performance.now();
+  await until("a ring of those who live", startsWithinMs, async () => {
+    const { ring } = await context.cluster.status(context.otherGateway(dead));
+    return ring?.order.includes(dead) === false ? true : undefined;
+  });
+  context.figure("ring whole after ms", performance.now() - startMs, ringWithinMs);
+}

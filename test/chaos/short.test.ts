@@ -4,6 +4,7 @@
 
 import { expect, test } from "vitest";
 import { runScenarios } from "../support/chaos-run.ts";
+import { tellFigures } from "../support/figures.ts";
 import { scenarioByName } from "./scenarios.ts";
 
 const seed = Number(process.env["PABAL_TEST_SEED"] ?? Date.now() % 1_000_000);
@@ -30,6 +31,7 @@ test.each([
       coordinator,
       say: () => undefined,
     });
+    for (const { figures } of reports) tellFigures(figures);
     expect(reports.map(({ wrong }) => wrong)).toEqual(names.map(() => []));
   },
 );
