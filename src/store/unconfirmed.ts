@@ -219,9 +219,22 @@ export class UnconfirmedDeliveries {
 
   #drop(one: Unconfirmed): void {
     this.#byFingerprint.delete(one.fingerprint);
-    this.#byOp.delete(one.opId);
-    for (const opId of one.others ?? []) this.#byOp.delete(opId);
+    this.#forgetOp(one.opId, one);
+    for (const opId of one.others ?? []) this.#forgetOp(opId, one);
     if (one.saved) this.#rows.del(unconfirmedKey(one.shard, one.fingerprint));
+  }
+
+  /** An operation has one of these for each recipient in the shard: the others stay. */
+  #forgetOp(opId: OpId, one: Unconfirmed): void {
+    const known = this.#byOp.get(opId);
+    if (!Array.isArray(known)) {
+      if (known === one) this.#byOp.delete(opId);
+      return;
+    }
+    const left = known.filter((other) => other !== one);
+    const [only] = left;
+    if (only === undefined) this.#byOp.delete(opId);
+    else this.#byOp.set(opId, left.length === 1 ? only : left);
   }
 
   #wait(shard: ShardId, one: Unconfirmed): void {

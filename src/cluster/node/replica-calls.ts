@@ -19,6 +19,9 @@ interface Waiter<T> {
   readonly reject: (error: MailError) => void;
 }
 
+/** Managers ask again while they are not answered: more than so many wait in vain. */
+const callsMax = 64;
+
 export class ReplicaCalls {
   #seals: Waiter<SealAnswer>[] = [];
   #handOvers: Waiter<Position | undefined>[] = [];
@@ -26,21 +29,15 @@ export class ReplicaCalls {
   #settling: (Waiter<void> & { readonly lsn: Lsn; readonly sinceMs: number })[] = [];
 
   seal(): Promise<SealAnswer> {
-    return new Promise((resolve, reject) => {
-      this.#seals.push({ resolve, reject });
-    });
+    return waitIn(this.#seals);
   }
 
   handOver(): Promise<Position | undefined> {
-    return new Promise((resolve, reject) => {
-      this.#handOvers.push({ resolve, reject });
-    });
+    return waitIn(this.#handOvers);
   }
 
   graft(): Promise<Position | undefined> {
-    return new Promise((resolve, reject) => {
-      this.#grafts.push({ resolve, reject });
-    });
+    return waitIn(this.#grafts);
   }
 
   /** Resolves once everything up to `lsn` is committed, not only shown. */
@@ -90,6 +87,17 @@ export class ReplicaCalls {
       for (const { reject } of list.splice(0)) reject(error);
     }
   }
+}
+
+/** The oldest gives way: whoever asked has given it up by now. */
+function waitIn<T>(list: Waiter<T>[]): Promise<T> {
+  if (list.length >= callsMax) {
+    const why = "a manager's call was not answered in time";
+    list.shift()?.reject(new MailError({ code: "UNAVAILABLE", why }));
+  }
+  return new Promise((resolve, reject) => {
+    list.push({ resolve, reject });
+  });
 }
 
 function sealAnswer(

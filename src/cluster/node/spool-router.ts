@@ -22,6 +22,8 @@ const tryMs = 1500;
 const totalMs = 2500;
 const triesMax = 3;
 const confirmEveryMs = 200;
+/** So many frames within that time go at once; what is more waits, and travels with deliveries. */
+const soonFramesMax = 50;
 const confirmationsMax = 20_000;
 const perFrameMax = 5000;
 const perDeliveryMax = 1000;
@@ -32,6 +34,8 @@ export class SpoolRouter {
   #waiting = 0;
   #timer: Timer | undefined;
   #turn = 0;
+  #soonLeft = soonFramesMax;
+  #soonDue = false;
 
   constructor(options: SpoolRouterOptions) {
     this.#options = options;
@@ -83,6 +87,13 @@ export class SpoolRouter {
     else waiting.push(...deliveries);
     this.#waiting += deliveries.length;
     this.#timer ??= this.#options.clock.after(confirmEveryMs, () => this.#flush());
+    // The client may send the same again next, by way of another gateway, and mean it.
+    if (this.#soonDue || this.#soonLeft <= 0) return;
+    this.#soonDue = true;
+    queueMicrotask(() => {
+      this.#soonDue = false;
+      this.#soonLeft -= this.#send();
+    });
   }
 
   /** Confirmations for the shard, to travel with its next delivery; undefined when none wait. */
@@ -104,22 +115,28 @@ export class SpoolRouter {
 
   #flush(): void {
     this.#timer = undefined;
+    this.#soonLeft = soonFramesMax;
     this.#send();
     if (this.#waiting > 0)
       this.#timer = this.#options.clock.after(confirmEveryMs, () => this.#flush());
   }
 
-  #send(): void {
+  /** @returns how many frames went. */
+  #send(): number {
     const { table, links } = this.#options;
+    let frames = 0;
     for (const [shard, waiting] of this.#confirmed) {
       const config = table.get(shard);
       const peer = config === undefined ? undefined : links.peer(config.primary.node);
       if (peer?.up !== true) continue;
-      for (let at = 0; at < waiting.length; at += perFrameMax)
+      for (let at = 0; at < waiting.length; at += perFrameMax) {
         peer.send(confirmMethod, [shard, waiting.slice(at, at + perFrameMax)]);
+        frames += 1;
+      }
       this.#waiting -= waiting.length;
       this.#confirmed.delete(shard);
     }
+    return frames;
   }
 
   /** Shards in the order in which they are asked, each on another primary; the healthiest first. */

@@ -39,6 +39,22 @@ async function secondaryOf({ journal }: Harness): Promise<Harness> {
   return other;
 }
 
+describe("an operation with several recipients of a shard", () => {
+  it("is still confirmed for the others when one of them is done with", async () => {
+    const harness = makeStore();
+    const a = await addAccount(harness);
+    const b = await addAccount(harness);
+    const both = request([a, b], print("1"), print("2"));
+    await harness.store.deliver(both, never);
+    const { unconfirmed } = harness.engine;
+    expect(unconfirmed.size).toBe(2);
+    unconfirmed.confirmed([print("1")]);
+    expect(unconfirmed.size).toBe(1);
+    unconfirmed.confirm(a.shard, [both.opId]);
+    expect(unconfirmed.take(a.shard)).toEqual([print("2")]);
+  });
+});
+
 describe("a repeated delivery", () => {
   it("waits for the first, and is answered with it", async () => {
     const harness = makeStore();
