@@ -19,8 +19,9 @@ export const killNodes: Scenario = {
     const nodes = context.cluster.ports.nodes.map(({ id }) => id);
     let next = performance.now();
     while (!over.aborted) {
-      // One failure at a time, also where a start takes long.
-      await context.cluster.ready(nodes, startsWithinMs);
+      // One failure at a time, also where a start or a copy takes long: of a shard with one whole copy
+      // that copy must not go.
+      await context.cluster.settled(startsWithinMs);
       await pauseUntil(next, over);
       if (over.aborted) return;
       next = performance.now() + everyMs;

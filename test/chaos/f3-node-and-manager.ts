@@ -19,7 +19,7 @@ export const killNodeAndManager: Scenario = {
     const { nodes } = context.cluster.ports;
     let next = performance.now();
     while (!over.aborted) {
-      await context.cluster.ready(undefined, startsWithinMs);
+      await context.cluster.settled(startsWithinMs);
       await pauseUntil(next, over);
       if (over.aborted) return;
       next = performance.now() + everyMs;
