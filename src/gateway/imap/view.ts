@@ -108,7 +108,10 @@ export class View {
     return uidSetFromRanges(pairs);
   }
 
-  /** The same for SEARCH, where numbers that name no message match nothing. */
+  /**
+   * The same for SEARCH, where numbers that name no message match nothing: RFC 7377 §2 says of every
+   * SEARCH that they are no error, so `1:*` in an empty mailbox is answered OK, as Dovecot does.
+   */
   uidsOfSequenceWithin(ranges: readonly number[]): UidSet {
     const pairs: [number, number][] = [];
     for (let i = 0; i < ranges.length; i += 2) {

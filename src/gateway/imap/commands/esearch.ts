@@ -50,7 +50,7 @@ export const esearch = command({
     if (plan.filters.every(({ kind }) => kind === "selected")) return onSelected(session, plan);
     const { store } = session.services;
     const listing = await store.listMailboxes(session.principal, session.signal);
-    const chosen = chooseMailboxes(listing, plan.filters, session.selected?.name);
+    const chosen = chooseMailboxes(listing, plan.filters, session.selected?.name).filter(mayRead);
     if (plan.program.modSeq) enableCondstore(session);
     for (let at = 0; at < chosen.length; at += mailboxesAtOnce) {
       const some = chosen.slice(at, at + mailboxesAtOnce);
@@ -63,6 +63,11 @@ export const esearch = command({
     return ok(`${name} completed`);
   },
 });
+
+/** RFC 7377 §2.2: mailboxes without the right "r" are passed over, as if they weren't there. */
+function mayRead({ rights }: MailboxInfo): boolean {
+  return rights === undefined || rights.includes("r");
+}
 
 /** The selected mailbox alone: `$` and updates are possible. */
 function onSelected(session: Session, { returns, program }: Plan): Promise<Reply> {
