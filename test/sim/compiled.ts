@@ -8,8 +8,8 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Compiles the simulator below node_modules. @returns the path of its main program */
-export function compiled(): string {
+/** Compiles the simulator below node_modules: its main program, and the folder to remove later. */
+export function compiled(): { readonly program: string; readonly folder: string } {
   const folder = join(root, "node_modules/.cache/pabal-sim", String(process.pid));
   mkdirSync(folder, { recursive: true });
   const project = join(folder, "tsconfig.json");
@@ -25,5 +25,5 @@ export function compiled(): string {
   const tsc = join(root, "node_modules/typescript/bin/tsc");
   const { status, stdout } = spawnSync(process.execPath, [tsc, "-p", project]);
   if (status !== 0) throw new Error(`the simulator does not compile: ${stdout.toString()}`);
-  return join(folder, "test/sim/main.js");
+  return { program: join(folder, "test/sim/main.js"), folder };
 }

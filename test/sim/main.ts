@@ -2,6 +2,7 @@
 // from seeds, on all cores. Prints progress; on a violation the seed and the invariant, exit code 1.
 
 import { fork } from "node:child_process";
+import { rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { compiled } from "./compiled.ts";
 import { makeStorePlan } from "./store/plan.ts";
@@ -27,6 +28,8 @@ const { values } = parseArgs({
     store: { type: "boolean", default: false },
     jobs: { type: "string" },
     child: { type: "string" },
+    /** The last line is `N passed, N failed`, for CI. */
+    total: { type: "boolean", default: false },
     /** Goes on after a violation, to count them. */
     all: { type: "boolean", default: false },
   },
@@ -131,7 +134,7 @@ function addNews(a: News, b: News): News {
 
 async function runMany(first: number, count: number): Promise<void> {
   const jobs = Math.max(1, Number(values.jobs ?? availableParallelism()));
-  const program = compiled();
+  const { program, folder } = compiled();
   const startMs = performance.now();
   let total = emptyNews();
   let toldMs = startMs;
@@ -158,6 +161,10 @@ async function runMany(first: number, count: number): Promise<void> {
   });
   await Promise.all(ends);
   tell(total, performance.now() - startMs);
+  rmSync(folder, { recursive: true, force: true });
+  if (!values.total) return;
+  const failed = Math.max(total.failed.length, process.exitCode === undefined ? 0 : 1);
+  process.stdout.write(`${total.done - total.failed.length} passed, ${failed} failed\n`);
 }
 
 function tell({ done, failed, acks, reads, configs, events }: News, tookMs: number): void {

@@ -2,6 +2,8 @@
 // seeds. Those that it does not notice are named, with the reason, in docs/simulation.md.
 
 import { describe, expect, test } from "vitest";
+import { makeStorePlan } from "./store/plan.ts";
+import { runStoreSeed } from "./store/world.ts";
 import { makePlan } from "./world/plan.ts";
 import type { FaultKind } from "./world/plan.ts";
 import type { Rule } from "./world/rules.ts";
@@ -32,13 +34,34 @@ const broken: readonly Broken[] = [
   { rule: "fullOnly", wants: ["kill"], from: 1 },
   { rule: "dedupe", wants: ["kill", "resetLink"], from: 1 },
   { rule: "syncedIsComplete", wants: ["kill"], from: 1 },
+  { rule: "secretKey", wants: ["forgeries"], from: 1 },
+  { rule: "replayWindow", wants: ["forgeries"], from: 1 },
 ];
+
+/** With the real store, where the lie reaches it. */
+const brokenStore: readonly Broken[] = [
+  { rule: "fsyncBeforeAck", wants: [], from: 1 },
+  { rule: "dedupe", wants: ["resetLink", "kill"], from: 1 },
+  { rule: "minCopies", wants: ["kill"], from: 1 },
+];
+const storeSeedsMax = 30;
 
 const seedsMax = 400;
 
 describe("a cluster without the rule", () => {
   test.each(broken)("$rule is caught", (one) => {
     expect(firstViolation(one)).toBeDefined();
+  });
+});
+
+describe("a cluster with the real store and without the rule", () => {
+  test.each(brokenStore)("$rule is caught", async ({ rule, wants, from }) => {
+    let caught: string | undefined;
+    for (let seed = from; seed < from + storeSeedsMax && caught === undefined; seed++) {
+      const { violation } = await runStoreSeed(makeStorePlan(seed, wants), { broken: rule });
+      caught = violation?.what;
+    }
+    expect(caught).toBeDefined();
   });
 });
 

@@ -212,11 +212,12 @@ class SimPeer implements Peer {
 
   changed(up: boolean): void {
     if (!up) {
-      for (const ask of [...this.#asks]) {
+      // Each leaves the set as it fails.
+      for (const ask of this.#asks) {
         ask.fail(new MailError({ code: "UNAVAILABLE", why: `the link to ${this.id} broke` }));
       }
     }
-    for (const listener of [...this.#listeners]) listener(up);
+    for (const listener of new Set(this.#listeners)) listener(up);
   }
 
   send(method: string, head: unknown, body?: Uint8Array): void {

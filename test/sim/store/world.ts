@@ -1,6 +1,7 @@
 // A simulated cluster whose nodes run the real store and whose gateways run the real routed store. A
 // pure function of its seed: after each event everything that it set going comes to rest.
 
+import { setMaxListeners } from "node:events";
 import { pino } from "pino";
 import type { Logger } from "pino";
 import { AssertionFailure } from "../../../src/lib/assert.ts";
@@ -30,6 +31,7 @@ import type { StorePlan } from "./plan.ts";
 
 const retryMs = 2500;
 const never = new AbortController().signal;
+setMaxListeners(0, never);
 
 export class StoreCluster extends Cluster {
   declare readonly plan: StorePlan;
@@ -39,7 +41,7 @@ export class StoreCluster extends Cluster {
   reads = 0;
   /** Something was set going that is not at rest yet. */
   busy = false;
-  #failure: unknown;
+  #failure: Error | undefined;
   #flippedNode: StoreNode | undefined;
   readonly #gates = new Map<
     Machine,
@@ -86,7 +88,7 @@ export class StoreCluster extends Cluster {
 
   /** An invariant that was broken, or a bug of ours, in the middle of something. */
   failed(error: unknown): void {
-    this.#failure ??= error;
+    this.#failure ??= error instanceof Error ? error : new Error(String(error));
   }
 
   linksOf(machine: Machine): SimLinks | undefined {
@@ -149,7 +151,8 @@ export class StoreCluster extends Cluster {
         if (inLog || folder.rows.holds(bytes)) copies += 1;
       }
     }
-    if (copies >= this.plan.minCopies) return;
+    // With that rule broken a request has had another id before.
+    if (copies >= this.plan.minCopies || this.broken === "dedupe") return;
     throw new InvariantViolation("I10", `operation ${id} is acknowledged with ${copies} copies`);
   }
 
@@ -304,7 +307,7 @@ export class StoreCluster extends Cluster {
     const listeners = new Set<(config: ShardConfig) => void>();
     gateway.onTable = (config) => {
       this.busy = true;
-      for (const listener of [...listeners]) listener(config);
+      for (const listener of new Set(listeners)) listener(config);
     };
     return {
       get: (shard) => {

@@ -147,3 +147,25 @@ test("each gateway's reach is known to all others within two rounds", () => {
     expect(reports.filter(({ unreachable }) => unreachable.includes(n7))).toHaveLength(5);
   }
 });
+
+test("gateways that were cut off from each other in turn don't take members from each other for ever", () => {
+  for (let seed = 1; seed <= 50; seed++) {
+    const world = makeWhole(3, seed, { loss: 0.25, duplicates: 0.1, delayMs: 0.5, lateMs: 5 });
+    const members = [...world.live.keys()];
+    for (let turn = 0; turn < 8; turn++) {
+      const alone = members[world.random.below(members.length)];
+      for (const other of members) {
+        if (other === alone) continue;
+        world.cut.add(`${alone}>${other}`);
+        world.cut.add(`${other}>${alone}`);
+      }
+      world.run(world.random.below(1500));
+      world.cut.clear();
+      world.run(world.random.below(800));
+    }
+    world.weather = calm;
+    // One that was left out four times waits for 4 s.
+    const tookMs = world.until(() => world.whole(), 6000);
+    expect(tookMs, `seed ${seed}`).toBeDefined();
+  }
+});
