@@ -2,6 +2,7 @@
 // login, bombs, slow readers and writers, secrets in logs, one session's failure.
 
 import { Writable } from "node:stream";
+import { constants, deflateRawSync } from "node:zlib";
 import { pino } from "pino";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { startImap } from "../../src/gateway/imap/listener.ts";
@@ -250,6 +251,49 @@ describe("slow readers and writers (row 8)", () => {
     half.send("a SEA");
     expect(await half.readLine()).toBe("* BYE Idle for too long");
     half.close();
+  });
+});
+
+describe("COMPRESS (row 9)", () => {
+  test("not before login, and a bomb ends the session that sent it after little work", async () => {
+    const { port } = await start();
+    const stranger = await LineClient.connect({ port });
+    stranger.send("a COMPRESS DEFLATE\r\n");
+    expect(await skipTo(stranger, "a ")).toBe("a BAD COMPRESS is not possible in this state");
+    stranger.close();
+    const client = await loggedIn(port);
+    client.send("c COMPRESS DEFLATE\r\n");
+    await skipTo(client, "c OK");
+    const text = Buffer.alloc(64 * 1024 * 1024, `t NOOP${" ".repeat(1000)}\r\n`);
+    client.send(deflateRawSync(text, { finishFlush: constants.Z_SYNC_FLUSH }));
+    client.startInflate();
+    let answers = 0;
+    for (let line = ""; !line.startsWith("* BYE"); answers++) line = await client.readLine();
+    expect(answers).toBeLessThan(500);
+    await client.readEnd();
+  });
+});
+
+describe("URLs of CATENATE (row 13)", () => {
+  test("another user's mail can't be had, whatever the URL says", async () => {
+    const services = fakeServices();
+    const { port } = await start({}, services);
+    const { who } = services.store.addAccount("u2@pabal.test");
+    await addMessage(services, who, "Archive", "secret: 1\r\n\r\nsecret\r\n");
+    const client = await loggedIn(port);
+    const urls = [
+      "imap://u2@mail.pabal.test/Archive/;UID=1",
+      "//u2@mail.pabal.test/Archive/;UID=1",
+      "/~u2/Archive/;UID=1",
+      "/../u2/Archive/;UID=1",
+      "/%2e%2e%2fArchive/;UID=1",
+      "/Archive/;UID=1",
+    ];
+    for (const url of urls) {
+      client.send(`a APPEND INBOX CATENATE (URL "${url}")\r\n`);
+      expect(await skipTo(client, "a ")).toMatch(/^a NO \[BADURL "/);
+    }
+    client.close();
   });
 });
 

@@ -3,7 +3,7 @@
 
 import fc from "fast-check";
 import { isMailError } from "../../../src/mail/errors.ts";
-import { deliveryId, mailboxId, modSeq, opId } from "../../../src/mail/ids.ts";
+import { deliveryId, mailboxId, modSeq, opId, uid } from "../../../src/mail/ids.ts";
 import type { MailStore, Principal } from "../../../src/mail/mail-store.ts";
 import { indexMessage } from "../../../src/mail/mime/indexer.ts";
 import { allUids } from "../../../src/mail/uid-set.ts";
@@ -42,6 +42,19 @@ export type Step =
       readonly id: number;
       readonly uids: UidSet;
       readonly target: string;
+    }
+  | {
+      readonly do: "replace";
+      readonly mailbox: string;
+      readonly flags: string[];
+      readonly id: number;
+      readonly uid: number;
+    }
+  | {
+      readonly do: "annotate";
+      readonly mailbox: string;
+      readonly entry: string;
+      readonly value: string | undefined;
     }
   | { readonly do: "create" | "delete"; readonly name: string }
   | { readonly do: "rename"; readonly from: string; readonly to: string }
@@ -132,6 +145,22 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
       name,
     }),
   },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant("replace" as const),
+      mailbox: name,
+      flags,
+      id,
+      uid: fc.integer({ min: 1, max: 8 }),
+    }),
+  },
+  fc.record({
+    do: fc.constant("annotate" as const),
+    mailbox: fc.constantFrom(...names, ""),
+    entry: fc.constantFrom("/private/comment", "/shared/comment"),
+    value: fc.option(fc.string({ maxLength: 5 }), { nil: undefined }),
+  }),
   fc.record({ do: fc.constant("rename" as const), from: name, to: name }),
   fc.record({ do: fc.constant("subscribe" as const), name, on: fc.boolean() }),
   fc.record({ do: fc.constant("open" as const), name, claim: fc.boolean() }),
@@ -191,6 +220,23 @@ async function perform(
         never,
       );
       return [mailbox, given];
+    }
+    case "replace": {
+      const bytes = message("r");
+      const source = { kind: "bytes" as const, bytes };
+      const messages = [
+        { source, index: indexMessage(bytes), flags: one.flags, internalDateMs: 0 },
+      ];
+      const replaces = { mailbox: mailboxId(one.id), uid: uid(one.uid) };
+      const request = { ...change, mailbox: one.mailbox, messages, replaces };
+      const { mailbox, uids: given, highestModSeq } = await store.append(who, request, never);
+      return [mailbox, given, highestModSeq];
+    }
+    case "annotate": {
+      const value = one.value === undefined ? undefined : Buffer.from(one.value);
+      const entries = [{ entry: one.entry, value }];
+      await store.annotate(who, { ...change, mailbox: one.mailbox, entries }, never);
+      return null;
     }
     case "store": {
       const { id: mailbox, uids: set, mode, flags: list, unchangedSince } = one;
@@ -299,7 +345,13 @@ export async function visible({ store, who }: Side): Promise<unknown> {
     all.push([info, Array.from(texts, ([uid, text]) => [uid, sortFlags(text)]), rest, states]);
   }
   const { usedBytes, usedMessages } = await store.quota(who, never);
-  return { all, orphanSubscriptions, usedBytes, usedMessages };
+  const annotations = (await store.annotations(who, { mailbox: undefined }, never)).map(
+    ({ mailbox, annotations: list }) => [
+      mailbox,
+      list.map(({ entry, value }) => [entry, Buffer.from(value).toString()]),
+    ],
+  );
+  return { all, orphanSubscriptions, usedBytes, usedMessages, annotations };
 }
 
 function sortFlags(text: string): string {
