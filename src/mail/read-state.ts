@@ -4,12 +4,7 @@
 
 import { uidSetHas } from "./uid-set.ts";
 import type { UidSet } from "./uid-set.ts";
-import {
-  uidSetDifference,
-  uidSetEquals,
-  uidSetIntersection,
-  uidSetUnion,
-} from "./uid-set-algebra.ts";
+import { uidSetDifference, uidSetIntersection, uidSetUnion } from "./uid-set-algebra.ts";
 
 /** Messages whose state this member changed last at one moment. */
 export interface OwnChange {
@@ -153,10 +148,6 @@ export function trimmed(state: ReadState, oldest: number): ReadState {
     return uids.length === 0 ? [] : [{ ...change, uids }];
   });
   return { ...after, hidden, changes };
-}
-
-export function sameState(a: ReadState, b: ReadState): boolean {
-  return a.own === b.own && a.subscribed === b.subscribed && uidSetEquals(a.hidden, b.hidden);
 }
 
 function without(state: ReadState, uids: UidSet): ReadState {

@@ -47,11 +47,6 @@ export function uidSetDifference(from: UidSet, without: UidSet): UidSet {
   return rest;
 }
 
-/** True when both sets name the same UIDs. */
-export function uidSetEquals(a: UidSet, b: UidSet): boolean {
-  return a.length === b.length && a.every((value, at) => value === b[at]);
-}
-
 /** Every UID of the set, ascending. The caller bounds the set. */
 export function* uidsIn(set: UidSet): Generator<number> {
   for (let at = 0; at < set.length; at += 2) {

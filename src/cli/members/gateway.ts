@@ -22,6 +22,7 @@ import { pulseKeys } from "../../cluster/node/pulse-key.ts";
 import { memberPattern } from "../../cluster/link/hello.ts";
 import { frontEndCounters } from "../../gateway/front-end-counters.ts";
 import type { FrontEndCounters } from "../../gateway/front-end-counters.ts";
+import { registerGroupMetrics } from "../../gateway/http/group-metrics.ts";
 import { startHttp } from "../../gateway/http/server.ts";
 import type { GatewayServices } from "../../gateway/services.ts";
 import { systemClock } from "../../lib/clock.ts";
@@ -81,6 +82,7 @@ export async function startGateway(
   const metrics = memberMetrics(config, () => notReady(cluster, parts).length === 0);
   addGatewayMetrics(metrics, counters, parts.directory, links, () => nodesOf(shards).length);
   addClusterMetrics(metrics, cluster, parts.directory);
+  registerGroupMetrics(metrics, parts.groups.figures);
   const web = await startWeb(config, cluster, parts, metrics, log);
   return {
     stop: async (limit) => {

@@ -9,6 +9,7 @@ import { primariesOf } from "../../cluster/directory/cluster-view.ts";
 import type { GatewayDirectory } from "../../cluster/directory/gateway-directory.ts";
 import { freshLoads, Placement } from "../../cluster/directory/placement.ts";
 import type { GatewayCluster } from "../../cluster/node/gateway-cluster.ts";
+import type { GroupFigures } from "../../gateway/http/group-metrics.ts";
 import type { GroupServices } from "../../gateway/services.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { systemRandom } from "../../lib/random.ts";
@@ -21,7 +22,7 @@ export interface GatewayGroups {
   readonly store: MailStore;
   readonly services: GroupServices;
   readonly admin: GroupAdminClient;
-  readonly indexes: GroupIndexes;
+  readonly figures: () => GroupFigures;
   readonly close: () => void;
 }
 
@@ -75,7 +76,13 @@ export function startGroups(
       mailboxes: (who, signal) => grouped.groupMailboxes(who, signal),
     },
     admin,
-    indexes,
+    figures: () => ({
+      ...indexes.figures,
+      states: views.states.size,
+      cacheBytes: texts.bytes,
+      cacheHits: texts.hits,
+      cacheMisses: texts.misses,
+    }),
     close: () => indexes.close(),
   };
 }

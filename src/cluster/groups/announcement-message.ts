@@ -43,11 +43,6 @@ export function listFields(group: DirectoryRow): string {
   return fields.map((field) => `${field}\r\n`).join("");
 }
 
-/** The header without the fields that are the group's, with the group's in front. */
-export function withListFields(header: Buffer, group: DirectoryRow): Buffer {
-  return Buffer.concat([Buffer.from(listFields(group)), withoutFields(header, ownFields)]);
-}
-
 export interface AnnouncementFacts {
   readonly group: DirectoryRow;
   readonly nowMs: number;
