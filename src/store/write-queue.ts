@@ -117,32 +117,14 @@ export class WriteQueue {
     await this.drained();
     // LevelDB's own default fetches 16 KiB at a time; other implementations don't know the option.
     const options = { gte, lt, highWaterMarkBytes: 256 * 1024 };
-    const iterator = this.#db.iterator(options);
-    try {
-      for (;;) {
-        const rows = await iterator.nextv(batchRows);
-        if (rows.length === 0) return;
-        yield rows;
-      }
-    } finally {
-      await iterator.close();
-    }
+    yield* batches(this.#db.iterator(options), batchRows);
   }
 
   /** As `range`, without the keys, which cost as much as the values: a row's checksum tells its key. */
   async *values(gte: Buffer, lt: Buffer, batchRows: number): AsyncGenerator<Buffer[]> {
     await this.drained();
     const options = { gte, lt, highWaterMarkBytes: 512 * 1024 };
-    const iterator = this.#db.values(options);
-    try {
-      for (;;) {
-        const values = await iterator.nextv(batchRows);
-        if (values.length === 0) return;
-        yield values;
-      }
-    } finally {
-      await iterator.close();
-    }
+    yield* batches(this.#db.values(options), batchRows);
   }
 
   /** Resolves when everything queued before the call is in LevelDB. */
@@ -186,16 +168,7 @@ export class WriteQueue {
     batchRows = 1000,
   ): AsyncGenerator<[Buffer, Buffer][]> {
     const options = { gte, lt, snapshot, highWaterMarkBytes: 256 * 1024 };
-    const iterator = this.#db.iterator(options);
-    try {
-      for (;;) {
-        const rows = await iterator.nextv(batchRows);
-        if (rows.length === 0) return;
-        yield rows;
-      }
-    } finally {
-      await iterator.close();
-    }
+    yield* batches(this.#db.iterator(options), batchRows);
   }
 
   /** Values of a snapshot, in order of the keys. */
@@ -317,4 +290,20 @@ const emptyRange = [Buffer.from([0xfe]), Buffer.from([0xfe])] as const;
 
 function isCompactable(db: unknown): db is Compactable {
   return typeof db === "object" && db !== null && "compactRange" in db;
+}
+
+/** All that an iterator gives, in batches; it is closed whatever happens. */
+async function* batches<T>(
+  iterator: { nextv(size: number): Promise<T[]>; close(): Promise<void> },
+  size: number,
+): AsyncGenerator<T[]> {
+  try {
+    for (;;) {
+      const items = await iterator.nextv(size);
+      if (items.length === 0) return;
+      yield items;
+    }
+  } finally {
+    await iterator.close();
+  }
 }

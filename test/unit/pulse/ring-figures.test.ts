@@ -1,43 +1,13 @@
 // What the token carries besides itself: load figures and what each gateway can't reach.
 
 import { describe, expect, test } from "vitest";
-import { makeRing, ringView, stepRing } from "../../../src/cluster/protocol/ring.ts";
+import { makeRing, ringView } from "../../../src/cluster/protocol/ring.ts";
 import type { RingState } from "../../../src/cluster/protocol/ring-state.ts";
 import { loadsPerTokenMax } from "../../../src/cluster/protocol/ring-types.ts";
-import type {
-  RingEffect,
-  RingEvent,
-  RingLoad,
-  RingMessage,
-} from "../../../src/cluster/protocol/ring-types.ts";
+import type { RingEffect, RingLoad } from "../../../src/cluster/protocol/ring-types.ts";
 import { memberId } from "../../../src/mail/ids.ts";
-import type { MemberId } from "../../../src/mail/ids.ts";
-
-const [g1, g2, g3] = [memberId("g1"), memberId("g2"), memberId("g3")];
-const order = [g1, g2, g3];
-const ring = { term: 4, maker: g3 };
-
-type Token = Extract<RingMessage, { kind: "token" }>;
-const token = (more: Partial<Token> = {}): Token => ({
-  kind: "token",
-  ring,
-  seq: 1,
-  order,
-  tableRevision: 0,
-  reach: [],
-  loads: [],
-  ...more,
-});
-
-function step(state: RingState, event: RingEvent): readonly RingEffect[] {
-  const out: RingEffect[] = [];
-  stepRing(state, event, out);
-  return out;
-}
-
-function hear(state: RingState, from: MemberId, message: RingMessage, nowMs: number) {
-  return step(state, { kind: "message", from, message, nowMs });
-}
+import { g1, g2, g3, hear, order, ring, step, token } from "./ring-kit.ts";
+import type { Token } from "./ring-kit.ts";
 
 /** g1 on a ring of three, without the token. */
 function idler(): RingState {

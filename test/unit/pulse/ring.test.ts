@@ -1,42 +1,12 @@
 // The ring machine: its table of states, one row after another, and what its token carries.
 
 import { describe, expect, test } from "vitest";
-import { makeRing, nextRingMs, ringView, stepRing } from "../../../src/cluster/protocol/ring.ts";
+import { makeRing, nextRingMs, ringView } from "../../../src/cluster/protocol/ring.ts";
 import type { RingState } from "../../../src/cluster/protocol/ring-state.ts";
 import { ringMembersMax, ringTimes } from "../../../src/cluster/protocol/ring-types.ts";
-import type {
-  RingEffect,
-  RingEvent,
-  RingMessage,
-} from "../../../src/cluster/protocol/ring-types.ts";
+import type { RingEffect, RingMessage } from "../../../src/cluster/protocol/ring-types.ts";
 import { memberId } from "../../../src/mail/ids.ts";
-import type { MemberId } from "../../../src/mail/ids.ts";
-
-const [g1, g2, g3] = [memberId("g1"), memberId("g2"), memberId("g3")];
-const order = [g1, g2, g3];
-const ring = { term: 4, maker: g3 };
-
-type Token = Extract<RingMessage, { kind: "token" }>;
-const token = (more: Partial<Token> = {}): Token => ({
-  kind: "token",
-  ring,
-  seq: 1,
-  order,
-  tableRevision: 0,
-  reach: [],
-  loads: [],
-  ...more,
-});
-
-function step(state: RingState, event: RingEvent): readonly RingEffect[] {
-  const out: RingEffect[] = [];
-  stepRing(state, event, out);
-  return out;
-}
-
-function hear(state: RingState, from: MemberId, message: RingMessage, nowMs: number) {
-  return step(state, { kind: "message", from, message, nowMs });
-}
+import { g1, g2, g3, hear, order, ring, step, token } from "./ring-kit.ts";
 
 const sent = (effects: readonly RingEffect[]): readonly string[] =>
   effects.flatMap((effect) =>

@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { epoch, lsn } from "../../../src/mail/ids.ts";
 import { pushHash } from "../../../src/cluster/protocol/hash-tail.ts";
 import { positionOf, sealAnswerOf } from "../../../src/cluster/protocol/replica-report.ts";
+import type { Member } from "./replica-member.ts";
 import { node } from "./replica-world.ts";
 import type { World } from "./replica-world.ts";
 import { begun, link, onlyTails, seal, tailFirst } from "./tail-support.ts";
@@ -14,6 +15,19 @@ describe("the primary is lost while its secondary is not full", () => {
     const world = begun(history);
     tailFirst(world, "n1", "n3");
     return world;
+  }
+
+  /** n2 comes back with its log, is sealed as n3 is, and is to take n3's tail. */
+  function graftAfterRestart(world: World, former: Member): void {
+    world.restart(former);
+    seal(world, former);
+    const tail = world.member("n3");
+    seal(world, tail);
+    link(world, "n2", "n3");
+    const { lastLsn, lastHash } = positionOf(tail.state);
+    const through = { throughLsn: lastLsn, throughHash: lastHash };
+    const { nowMs } = world;
+    former.step({ kind: "graft", epoch: world.config.epoch, from: node("n3"), ...through, nowMs });
   }
 
   test("a copy that reaches the tail is made whole by its own tail when it is sealed", () => {
@@ -62,15 +76,7 @@ describe("the primary is lost while its secondary is not full", () => {
     former.log.push({ ...stray, lsn: lsn(12), hash: 77, prevHash: former.log[10]?.hash ?? 0 });
     former.durable = 12;
     world.filter = () => true;
-    world.restart(former);
-    seal(world, former);
-    const tail = world.member("n3");
-    seal(world, tail);
-    link(world, "n2", "n3");
-    const { lastLsn, lastHash } = positionOf(tail.state);
-    const through = { throughLsn: lastLsn, throughHash: lastHash };
-    const { nowMs } = world;
-    former.step({ kind: "graft", epoch: world.config.epoch, from: node("n3"), ...through, nowMs });
+    graftAfterRestart(world, former);
     world.member("n1").step({ kind: "peerDown", node: node("n3") });
     world.settle(4);
     expect(former.answers.at(-1)).toEqual({ kind: "grafted", epoch: 2, ok: true });
@@ -91,15 +97,7 @@ describe("the primary is lost while its secondary is not full", () => {
       .slice(0, 6)
       .map((entry) => ({ ...entry, mark: Math.min(entry.mark, 5) }));
     former.durable = 6;
-    world.restart(former);
-    seal(world, former);
-    const tail = world.member("n3");
-    seal(world, tail);
-    link(world, "n2", "n3");
-    const { lastLsn, lastHash } = positionOf(tail.state);
-    const through = { throughLsn: lastLsn, throughHash: lastHash };
-    const { nowMs } = world;
-    former.step({ kind: "graft", epoch: world.config.epoch, from: node("n3"), ...through, nowMs });
+    graftAfterRestart(world, former);
     world.settle(2);
     expect(former.answers.at(-1)).toEqual({ kind: "grafted", epoch: 2, ok: false });
   });
