@@ -48,6 +48,8 @@ interface Entry {
   /** `events` as they were when the index was asked for. */
   seen: number;
   refreshing: Promise<GroupIndex> | undefined;
+  /** The index is being asked for because of events. */
+  catchingUp: boolean;
   readonly stop: AbortController;
   readonly listeners: Set<GroupListener>;
 }
@@ -131,6 +133,7 @@ export class GroupIndexes {
       events: 0,
       seen: -1,
       refreshing: undefined,
+      catchingUp: false,
       stop: new AbortController(),
       listeners: new Set(),
     };
@@ -184,6 +187,19 @@ export class GroupIndexes {
     return index;
   }
 
+  /** Asks until nothing has happened since the question; what fails is asked for by who wants it. */
+  async #catchUp(entry: Entry): Promise<void> {
+    entry.catchingUp = true;
+    try {
+      do await this.#ask(entry, entry.stop.signal);
+      while (entry.seen !== entry.events && entry.live);
+    } catch (error) {
+      if (!isMailError(error)) throw error;
+    } finally {
+      entry.catchingUp = false;
+    }
+  }
+
   async #follow(entry: Entry): Promise<void> {
     const { store, clock } = this.#options;
     const { signal } = entry.stop;
@@ -193,7 +209,7 @@ export class GroupIndexes {
     };
     const news = (): void => {
       moved(true);
-      background("group index", this.#ask(entry, signal).catch(passing));
+      if (!entry.catchingUp) background("group index", this.#catchUp(entry));
     };
     while (!signal.aborted) {
       try {
@@ -229,11 +245,6 @@ export class GroupIndexes {
     }
     entry.row = row;
   }
-}
-
-/** What the next question will find again. */
-function passing(error: unknown): void {
-  if (!isMailError(error)) throw error;
 }
 
 function ignore(): void {

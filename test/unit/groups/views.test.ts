@@ -230,7 +230,9 @@ describe("a view's MODSEQ", () => {
           for (let tries = 0; tries < 200; tries++) {
             await client.sync(gatewayAt(index), member);
             if (client.highest >= truth.open.info.highestModSeq) break;
-            await new Promise((resolve) => setImmediate(resolve));
+            await new Promise<void>((resolve) => {
+              setImmediate(resolve);
+            });
           }
           expect(Object.fromEntries(client.flags)).toEqual(truth.flags);
           expect(client.highest).toBe(truth.open.info.highestModSeq);
