@@ -28,10 +28,17 @@ export interface StoredMessage {
   readonly bytes: Buffer;
 }
 
+interface LogEnd {
+  readonly lsn: number;
+  readonly hash: number;
+}
+
 export interface ShardCopy {
-  readonly lastLsn: number;
-  /** Equal (lastLsn, lastHash): the logs are equal, byte for byte. */
-  readonly lastHash: number;
+  /**
+   * Where the log ends, newest first: at its end and, while only NEWEPOCHs lie between, before. A copy
+   * made anew has no entries that are older than itself. One equal end: the logs are equal, byte for byte.
+   */
+  readonly ends: readonly LogEnd[];
   /** One line a message and a mailbox, ascending; equal lists are equal copies. */
   readonly lines: readonly string[];
 }
@@ -69,14 +76,16 @@ export async function readNode(
   try {
     const findings: string[] = [];
     const { engine, log } = opened;
-    const options = { shards, damage: log.damage, bodies: true };
+    // Damage of a copy that the table does not name any more is nobody's.
+    const damage = log.damage.filter((found) => found.shards.some(wanted));
+    const options = { shards, damage, bodies: true };
     for await (const finding of checkStore(engine, options, AbortSignal.timeout(120_000)))
       findings.push(JSON.stringify(finding));
     const copies = new Map<number, ShardCopy>();
     for (const shard of shards) {
       if (log.state(shard).lastLsn === 0) continue;
-      const { lastLsn, lastHash } = await lastChange(log, shard);
-      copies.set(shard, { lastLsn, lastHash, lines: await readShard(opened, shard, onMessage) });
+      const ends = await endsOf(log, shard);
+      copies.set(shard, { ends, lines: await readShard(opened, shard, onMessage) });
     }
     return { shards: copies, findings };
   } finally {
@@ -84,21 +93,18 @@ export async function readNode(
   }
 }
 
-/** The end of the log but for the NEWEPOCHs that a primary wrote while the others were stopping. */
-async function lastChange(
-  log: SegmentLog,
-  shard: ShardId,
-): Promise<{ readonly lastLsn: number; readonly lastHash: number }> {
-  let { lastLsn, lastHash }: { lastLsn: number; lastHash: number } = log.state(shard);
-  for (;;) {
-    const read = await log.readEntries(shard, makeLsn(lastLsn), 1);
+/** A primary may have written NEWEPOCHs while the others were stopping. */
+async function endsOf(log: SegmentLog, shard: ShardId): Promise<readonly LogEnd[]> {
+  const { lastLsn, lastHash } = log.state(shard);
+  const ends: LogEnd[] = [];
+  for (let end: LogEnd = { lsn: lastLsn, hash: lastHash }; ; ) {
+    ends.push(end);
+    const read = await log.readEntries(shard, makeLsn(end.lsn), 1);
     const record = read.kind === "entries" ? read.records[0] : undefined;
     const entry = record === undefined ? undefined : decodeEntry(record);
-    if (entry === undefined || entry.kind !== newEpochKind || lastLsn <= 1) break;
-    lastLsn -= 1;
-    lastHash = entry.prevHash;
+    if (entry === undefined || entry.kind !== newEpochKind || end.lsn <= 1) return ends;
+    end = { lsn: end.lsn - 1, hash: entry.prevHash };
   }
-  return { lastLsn, lastHash };
 }
 
 /** Who holds copies of a shard, as the shard table says. */
@@ -137,8 +143,10 @@ export async function compareReplicas(
       wrong.push(`shard ${shard} is not on all of ${whole.join(", ")}`);
       continue;
     }
-    if (first.lastLsn !== second.lastLsn || first.lastHash !== second.lastHash)
-      wrong.push(`shard ${shard}: logs end at ${first.lastLsn} and ${second.lastLsn}`);
+    if (
+      !first.ends.some(({ lsn, hash }) => second.ends.some((e) => e.lsn === lsn && e.hash === hash))
+    )
+      wrong.push(`shard ${shard}: logs end at ${shown(first.ends)} and ${shown(second.ends)}`);
     const others = new Set(second.lines);
     const missing = first.lines.filter((line) => !others.has(line));
     if (missing.length > 0 || first.lines.length !== second.lines.length)
@@ -148,6 +156,10 @@ export async function compareReplicas(
 }
 
 /** One line a registration, mailbox and message of the shard, ascending; every body is read. */
+function shown(ends: readonly LogEnd[]): string {
+  return ends.map(({ lsn }) => lsn).join(" or ");
+}
+
 export async function readShard(
   opened: OpenedStore,
   shard: ShardId,
