@@ -28,6 +28,8 @@ const packages = [
   { name: "isync", program: "mbsync", reason: "synchronises mailboxes both ways over IMAP" },
   { name: "fetchmail", program: "fetchmail", reason: "collects mail by POP3 and IMAP" },
   { name: "neomutt", program: "neomutt", reason: "an IMAP mail reader that people use" },
+  { name: "offlineimap3", program: "offlineimap", reason: "another synchroniser over IMAP" },
+  { name: "thunderbird", program: "thunderbird", reason: "the mail program that people use" },
   { name: "tmux", program: "tmux", reason: "a terminal for neomutt" },
   { name: "python3", program: "python3", reason: "its imaplib, poplib and smtplib as clients" },
   { name: "gsasl", program: "gsasl", reason: "speaks SCRAM" },
