@@ -1,6 +1,7 @@
 // Thunderbird as a user has it: an account set up, folders and messages seen, read, starred, tagged,
 // moved, deleted, searched on the server, sent, and new mail that comes by itself.
 
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { DevCluster } from "../support/dev-cluster.ts";
@@ -40,9 +41,13 @@ async function send(subject: string, text: string): Promise<void> {
 }
 
 /** What the server has, through the other gateway. */
-async function onServer(mailbox: string, subject: string): Promise<string | undefined> {
+async function onServer(
+  mailbox: string,
+  subject: string,
+  user = "u1",
+): Promise<string | undefined> {
   const client = await ImapClient.connect(cluster.gateway("g2").imap);
-  await client.ok("LOGIN u1 secret");
+  await client.ok(`LOGIN ${user} secret`);
   await client.ok(`EXAMINE ${mailbox}`);
   const reply = await client.ok("FETCH 1:* (FLAGS ENVELOPE)").catch(() => undefined);
   await client.ok("LOGOUT");
@@ -216,4 +221,42 @@ test("a message is sent, delivered, and kept in Sent", async () => {
   const { untagged } = await client.ok("SEARCH SUBJECT Thunderbird BODY written");
   expect(untagged.map((line) => line.text)).toContain("* SEARCH 1");
   await client.ok("LOGOUT");
+});
+
+test("announcements are there without set-up: read, hidden and recalled, for this user alone", async () => {
+  const announce = async (subject: string) => {
+    const file = join(cluster.folder, "notice.eml");
+    writeFileSync(file, `From: boss@pabal.test\r\nSubject: ${subject}\r\n\r\nto everyone\r\n`);
+    const sent = await cluster.cli(["announce", "send", file, "--json"]);
+    expect(sent).toMatchObject({ status: 0 });
+  };
+  for (const subject of ["Notice one", "Notice two", "Notice three"]) await announce(subject);
+  await thunderbird.run(`
+    server().performExpand(null);
+    await until("the folder", () => folder("Announcements") && folder("all"));
+    const pane = document.getElementById("tabmail").currentAbout3Pane;
+    await refreshed("all");
+    pane.displayFolder(folder("all").URI);
+    await until("three announcements", () => folder("all").getTotalMessages(false) === 3);
+    await until("their headers", () => header("all", "Notice one") && header("all", "Notice two"));
+    folder("all").markMessagesRead([header("all", "Notice one")], true);
+    folder("all").deleteMessages([header("all", "Notice two")], null, false, true, null, false);
+  `);
+  const box = "Announcements/all";
+  await seen(box, "Notice one", /\\Seen/);
+  await until("it to be hidden", 20_000, async () =>
+    (await onServer(box, "Notice two")) === undefined ? true : undefined,
+  );
+  const shots = process.env["PABAL_TEST_SCREENSHOTS"];
+  if (shots !== undefined) await thunderbird.screenshot(join(shots, "announcements.png"));
+  const other = await onServer(box, "Notice one", "u2");
+  expect(other).toBeDefined();
+  expect(other).not.toMatch(/\\Seen/);
+  expect(await onServer(box, "Notice two", "u2")).toBeDefined();
+
+  const listed = await cluster.cli(["announce", "list", "--json"]);
+  const id = /"uid":\s*(\d+)[^}]*Notice three/.exec(listed.stdout)?.[1] ?? "3";
+  expect(await cluster.cli(["announce", "recall", id])).toMatchObject({ status: 0 });
+  await thunderbird.run(`await until("the recall", () => !header("all", "Notice three"));`);
+  expect(await onServer(box, "Notice three", "u2")).toBeUndefined();
 });
