@@ -174,6 +174,8 @@ test("hiding is for one member; nothing can be put into a group's folder", async
     const { status, text } = await u3.command(command);
     expect(`${command}: ${status} ${text}`).toContain("NO [NOPERM]");
   }
+  // Refused, it leaves the folder selected.
+  await u3.ok("CHECK");
   const appended = await u3.command(
     "APPEND Announcements/all ",
     Buffer.from("Subject: x\r\n\r\nx\r\n"),

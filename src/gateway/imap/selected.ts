@@ -59,6 +59,8 @@ export class Selected {
   #untold: UidSet = noUids;
   /** UID to MODSEQ of flag changes that this session made and has answered. */
   #own: Map<number, number> | undefined;
+  /** This session's own DELETE of the mailbox runs, or ran and it is gone. */
+  #deletion: "none" | "running" | "gone" = "none";
   #watch: AbortController | undefined;
 
   constructor(open: OpenMailbox, readOnly: boolean) {
@@ -109,6 +111,22 @@ export class Selected {
     if (this.#name === "INBOX") this.#stale = true;
     else if (this.#name === from) this.#name = to;
     else if (this.#name.startsWith(`${from}/`)) this.#name = to + this.#name.slice(from.length);
+  }
+
+  /**
+   * Runs this session's own deletion of the mailbox, which must not look like somebody else's: that
+   * ends the session, also when ours was refused because of it. Behind any other refusal all is as before.
+   */
+  async deleteBy(session: Session, deletion: () => Promise<void>): Promise<void> {
+    this.#deletion = "running";
+    try {
+      await deletion();
+    } catch (error) {
+      const gone = this.#isGone();
+      this.#deletion = "none";
+      if (gone) this.#tellDeleted(session);
+      throw error;
+    }
   }
 
   /** Something changed that the events may not have told yet. */
@@ -313,7 +331,8 @@ export class Selected {
         if (this.#movedTo > this.#modSeq) this.onMoved?.();
         return;
       case "deleted":
-        session.endWith("The selected mailbox was deleted");
+        if (this.#deletion === "none") this.#tellDeleted(session);
+        else this.#deletion = "gone";
         return;
       case "revoked":
         session.endWith("Log in again");
@@ -321,6 +340,14 @@ export class Selected {
       case "list":
         return;
     }
+  }
+
+  #isGone(): boolean {
+    return this.#deletion === "gone";
+  }
+
+  #tellDeleted(session: Session): void {
+    session.endWith("The selected mailbox was deleted");
   }
 }
 

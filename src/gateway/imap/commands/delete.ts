@@ -11,13 +11,17 @@ export const remove = command({
   parse: parseOnlyMailbox,
   async run(session, mailbox) {
     const name = mailbox();
-    if (session.selected?.name === name) {
-      // Our own deletion must not look like somebody else's, which ends the session.
-      session.unselect();
-      writeUntaggedOk(session.out, "CLOSED", "The selected mailbox is closed for deletion");
-    }
     const request = { ...session.change(), name };
-    await session.services.store.deleteMailbox(session.principal, request, session.signal);
+    const deletion = (): Promise<void> =>
+      session.services.store.deleteMailbox(session.principal, request, session.signal);
+    const { selected } = session;
+    if (selected?.name !== name) {
+      await deletion();
+      return ok("DELETE completed");
+    }
+    await selected.deleteBy(session, deletion);
+    session.unselect();
+    writeUntaggedOk(session.out, "CLOSED", "The selected mailbox was deleted");
     return ok("DELETE completed");
   },
 });
