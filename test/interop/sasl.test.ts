@@ -1,6 +1,7 @@
 // Logins other than by password in clear, with programs that people use: SCRAM by GNU SASL, bearer
 // tokens by curl against an identity provider of this test, app passwords.
 
+import { once } from "node:events";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -23,7 +24,7 @@ beforeAll(async () => {
       response.end(JSON.stringify(claims));
     });
   });
-  await new Promise<void>((resolve) => provider.listen(0, "127.0.0.1", resolve));
+  await once(provider.listen(0, "127.0.0.1"), "listening");
   const { port } = provider.address() as AddressInfo;
   cluster = await DevCluster.start({
     users: 4,

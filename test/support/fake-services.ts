@@ -4,11 +4,7 @@
 import type { SecureContext } from "node:tls";
 import { pino } from "pino";
 import type { Logger } from "pino";
-import type {
-  AuthVerdict,
-  Authenticator,
-  Directory,
-} from "../../src/cluster/directory/directory.ts";
+import type { Authenticator, Directory } from "../../src/cluster/directory/directory.ts";
 import type { GatewayServices } from "../../src/gateway/services.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import type { Clock } from "../../src/lib/clock.ts";

@@ -3,6 +3,7 @@
 
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
@@ -115,7 +116,7 @@ export class Thunderbird {
 
   async stop(): Promise<void> {
     this.#marionette?.close();
-    const ended = new Promise<void>((resolve) => this.#process.once("exit", () => resolve()));
+    const ended = once(this.#process, "exit");
     if (this.#process.exitCode === null) {
       signalGroup(this.#process, "SIGKILL");
       await ended;
@@ -164,7 +165,9 @@ class Marionette {
     const id = ++this.#id;
     const text = JSON.stringify([0, id, command, parameters]);
     this.#socket.write(`${Buffer.byteLength(text)}:${text}`);
-    return new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+    });
   }
 
   close(): void {
@@ -198,8 +201,8 @@ class Marionette {
 
 async function freePort(): Promise<number> {
   const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
+  await once(probe.listen(0, "127.0.0.1"), "listening");
   const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
+  await once(probe.close(), "close");
   return port;
 }

@@ -130,11 +130,6 @@ export function makeManager(me: MemberId, times: ManagerTimes = managerTimes): M
   };
 }
 
-/** The nodes that this gateway can't reach, for the other gateways. */
-export function unreachableNodes(state: ManagerState): readonly MemberId[] {
-  return [...new Set([...state.reset, ...state.silent])];
-}
-
 /** True when most gateways of the ring can't reach the node. */
 export function isLost(state: ManagerState, node: MemberId): boolean {
   let lost = state.reset.has(node) || state.silent.has(node) ? 1 : 0;

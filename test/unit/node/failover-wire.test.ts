@@ -71,7 +71,14 @@ test("answers travel whole, with whom the member reaches", () => {
 
 test("reports of every kind travel whole", () => {
   const reports: readonly ShardReport[] = [
-    { kind: "removeSecondary", ...base, secondary: n2, commitMark: lsn(1), markHash: 2, settled: true },
+    {
+      kind: "removeSecondary",
+      ...base,
+      secondary: n2,
+      commitMark: lsn(1),
+      markHash: 2,
+      settled: true,
+    },
     { kind: "primarySilent", ...base },
     { kind: "synced", ...base, secondary: n2 },
     { kind: "sealed", ...base, ...position },
