@@ -16,6 +16,8 @@ export class IndexDisk {
   /** Rows by their keys in latin1, which sorts as the bytes do. */
   readonly #durable = new Map<string, Buffer>();
   #since: Batch[] = [];
+  /** Counts processes: what an earlier one still writes is void. */
+  #opened = 0;
 
   /** The database as the next process finds it. */
   async open(): Promise<Database> {
@@ -27,17 +29,23 @@ export class IndexDisk {
       return { type: "put" as const, key: Buffer.from(key, "latin1"), value };
     });
     if (puts.length > 0) await db.batch(puts);
-    db.on("write", (writes: Batch) => this.#since.push(writes.map(copied)));
-    db.on("clear", ({ gte, lt }: { gte: Buffer; lt: Buffer }) => {
-      this.#since.push([{ type: "clear", gte, lt }]);
-    });
-    db.onFlush = () => this.#flush();
+    this.#opened += 1;
+    const life = this.#opened;
+    const add = (batch: Batch) => {
+      if (life === this.#opened) this.#since.push(batch);
+    };
+    db.on("write", (writes: Batch) => add(writes.map(copied)));
+    db.on("clear", ({ gte, lt }: { gte: Buffer; lt: Buffer }) => add([{ type: "clear", gte, lt }]));
+    db.onFlush = () => {
+      if (life === this.#opened) this.#flush();
+    };
     return db;
   }
 
-  /** Power is gone. */
-  crash(draws: Draws): void {
-    this.#since.length = draws.below(this.#since.length + 1);
+  /** The process is gone, and the power with `powerCut`. */
+  crash(powerCut: boolean, draws: Draws): void {
+    this.#opened += 1;
+    if (powerCut) this.#since.length = draws.below(this.#since.length + 1);
   }
 
   /** True when a row that would survive a power cut has the bytes in its key or its value. */

@@ -26,6 +26,7 @@ import { clockOf, diskClock } from "./clock.ts";
 import { IndexDisk } from "./index-disk.ts";
 import { bendConfig, bendLeases, lyingDisk } from "./lies.ts";
 import { SimLinks } from "./links.ts";
+import { ProcessDisk } from "./process-disk.ts";
 import type { StoreCluster } from "./world.ts";
 
 const idFile = "STORE";
@@ -122,7 +123,7 @@ export class StoreNode extends NodeMachine {
     this.process = undefined;
     // A process that is killed leaves the page cache; without power it is gone.
     this.disk.crash(silent ? "random" : "keep");
-    if (silent) this.rows.crash(this.world.draws);
+    this.rows.crash(silent, this.world.draws);
   }
 
   /** One bit of what lies in the log for some time. */
@@ -210,7 +211,7 @@ export class StoreProcess implements ManagedNode {
     const random = new SeededRandom(world.draws.below(2 ** 31));
     const store = await openNodeStore(
       {
-        disk: machine.disk,
+        disk: new ProcessDisk(machine.disk, life),
         index,
         clock,
         random,
@@ -261,6 +262,11 @@ export class StoreProcess implements ManagedNode {
     failover.register(this.links.registry);
     journal.onRefresh = () => this.#refreshTable();
     this.store = store;
+    for (const { lastLsn, commitMark, applied, shard } of opened.log.shards.values()) {
+      world.trace(
+        () => `${this.name} recovers shard ${shard}: ${applied} ${commitMark} ${lastLsn}`,
+      );
+    }
     failover.start();
     const { index, copy } = machine;
     const { incarnation } = life;

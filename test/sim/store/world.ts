@@ -257,9 +257,11 @@ export class StoreCluster extends Cluster {
         if (commitMark !== lastLsn) return false;
         const lines = await readShard(store.opened, shard, () => undefined);
         first ??= { node, lines };
-        const differs = lines.findIndex((line, at) => line !== first?.lines[at]);
-        if (differs < 0 && lines.length === first.lines.length) continue;
-        const what = `${first.lines[differs] ?? "nothing"} and ${lines[differs] ?? "nothing"}`;
+        const count = Math.max(lines.length, first.lines.length);
+        let at = 0;
+        while (at < count && lines[at] === first.lines[at]) at += 1;
+        if (at === count) continue;
+        const what = `${first.lines[at] ?? "nothing"} and ${lines[at] ?? "nothing"}`;
         throw new InvariantViolation("I6", `${first.node} and ${node} have ${what}`);
       }
     }
