@@ -26,6 +26,8 @@ export class ImapClient {
   #serial = 0;
   /** Untagged lines that came outside of a command. */
   readonly #early: ImapLine[] = [];
+  /** Hears each line as it is read, tagged ones too. */
+  onLine: ((line: ImapLine) => void) | undefined;
 
   /** Connects and reads the greeting; logs in when a user is given. */
   static async connect(
@@ -64,6 +66,16 @@ export class ImapClient {
 
   get isClosed(): boolean {
     return this.#closed !== undefined;
+  }
+
+  /** The server has said something that nobody has read. */
+  get hasUnread(): boolean {
+    return this.#bytes > 0;
+  }
+
+  /** Tag of the command sent last. */
+  get tag(): string {
+    return `t${this.#serial}`;
   }
 
   /** One command; Buffers go out as literals that don't wait. @throws Error when the connection ends. */
@@ -128,7 +140,10 @@ export class ImapClient {
     for (;;) {
       text += await this.#line(timeoutMs);
       const literal = /\{(\d+)\}$/.exec(text);
-      if (literal === null) return { text, literals };
+      if (literal === null) {
+        this.onLine?.({ text, literals });
+        return { text, literals };
+      }
       literals.push(await this.#take(Number(literal[1]), timeoutMs));
     }
   }
