@@ -1,4 +1,4 @@
-// CPU time and memory of processes as the kernel counts them (/proc), children that ended included.
+// CPU time, memory and bytes written of processes as the kernel counts them (/proc), children that ended included.
 
 import { readFileSync } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
@@ -20,6 +20,17 @@ export function cpuMs(target: Target): ReadonlyMap<string, number> {
 /** Sum over all parts. */
 export function totalCpuMs(target: Target): number {
   return [...cpuMs(target).values()].reduce((sum, ms) => sum + ms, 0);
+}
+
+/** Bytes that the target's processes have had the kernel write so far, in whole pages. Needs the same user or root. */
+export function writtenBytes(target: Target): number {
+  return target
+    .processes()
+    .reduce(
+      (sum, { pid }) =>
+        sum + Number(/^write_bytes: (\d+)/m.exec(read(`/proc/${pid}/io`))?.[1] ?? 0),
+      0,
+    );
 }
 
 /** Waits until the target does next to nothing, so that no scenario pays for the one before; at most 10 s. */

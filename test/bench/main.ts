@@ -1,8 +1,10 @@
 // `npm run bench [-- --peers] [--smoke] [--write] [--tls]`: measures Pabal and, with --peers, Dovecot and
-// Postfix in the same run on the same machine. --write puts the table into docs/benchmarks.md.
+// Postfix in the same run on the same machine. --write puts the table into docs/benchmarks.md. With
+// --groups it measures announcements alone, and with --million, too, to a group of a million members.
 
 import { cpus, release, totalmem } from "node:os";
 import { readFileSync, writeFileSync } from "node:fs";
+import { benchGroups } from "./announce.ts";
 import { startPeers } from "./peers.ts";
 import { type Figure, markdownTable } from "./report.ts";
 import { type BenchSize, runScenarios } from "./scenarios.ts";
@@ -14,10 +16,24 @@ const size: BenchSize = flags.has("--smoke")
   : { seconds: 6, messages: 10_000, idle: 10_000, brief: false };
 
 // Every wait has a limit of its own; this one is for what nobody thought of.
-setTimeout(() => {
-  process.stderr.write("the benchmark takes too long and is given up\n");
-  process.exit(1);
-}, 900_000).unref();
+setTimeout(
+  () => {
+    process.stderr.write("the benchmark takes too long and is given up\n");
+    process.exit(1);
+  },
+  (flags.has("--groups") ? 3600 : 900) * 1000,
+).unref();
+
+if (flags.has("--groups")) {
+  const table = await benchGroups({
+    brief: flags.has("--smoke"),
+    peers: flags.has("--peers"),
+    million: flags.has("--million"),
+  });
+  process.stdout.write(`\n${table}\n`);
+  if (flags.has("--write")) writeTable(table, "measured groups");
+  process.exit(0);
+}
 
 const columns: { name: string; figures: readonly Figure[] }[] = [];
 const starts: (() => Promise<readonly Target[]>)[] = [
@@ -33,7 +49,7 @@ const starts: (() => Promise<readonly Target[]>)[] = [
       ],
     }),
   ],
-  ...(flags.has("--peers") ? [startPeers] : []),
+  ...(flags.has("--peers") ? [() => startPeers()] : []),
 ];
 for (const start of starts) {
   const targets = await start();
@@ -59,12 +75,12 @@ for (const start of starts) {
 }
 const table = markdownTable(columns);
 process.stdout.write(`\n${table}\n`);
-if (flags.has("--write")) writeTable(table);
+if (flags.has("--write")) writeTable(table, "measured");
 process.exit(0);
 
-function writeTable(text: string): void {
+function writeTable(text: string, section: string): void {
   const file = new URL("../../docs/benchmarks.md", import.meta.url);
-  const [begin, end] = ["<!-- measured -->", "<!-- /measured -->"];
+  const [begin, end] = [`<!-- ${section} -->`, `<!-- /${section} -->`];
   const old = readFileSync(file, "utf8");
   const machine = `${cpus().length} cores (${cpus()[0]?.model ?? "?"}), ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node.js ${process.version}, ${new Date().toISOString().slice(0, 10)}`;
   const made = `${begin}\n${machine}\n\n${text}\n${end}`;

@@ -25,8 +25,13 @@ const commandWithinMs = 30_000;
 const domain = "pabal.test";
 const mailUser = 8; // Debian's `mail`.
 
-/** Starts Dovecot, then Postfix in front of it. */
-export async function startPeers(): Promise<readonly Target[]> {
+/**
+ * Starts Dovecot, then Postfix in front of it.
+ * @param aliases Addresses that Postfix expands, each to so many users.
+ */
+export async function startPeers(
+  aliases: ReadonlyMap<string, readonly string[]> = new Map(),
+): Promise<readonly Target[]> {
   install();
   const folder = mkdtempSync(join(tmpdir(), "pabal-peers-"));
   chmodSync(folder, 0o755);
@@ -37,7 +42,7 @@ export async function startPeers(): Promise<readonly Target[]> {
     await freePort(),
   ];
   const dovecot = await startDovecot(folder, { imap, pop3, lmtp });
-  const postfix = await startPostfix(folder, smtp, lmtp);
+  const postfix = await startPostfix(folder, smtp, lmtp, aliases);
   const users = Array.from({ length: userCount }, (_, index) => `u${index + 1}@${domain}`);
   const common = { users, password: "secret" };
   let running = 2;
@@ -58,6 +63,7 @@ export async function startPeers(): Promise<readonly Target[]> {
       ...common,
       name: "Postfix + Dovecot",
       smtp,
+      queued: () => queuedIn(join(folder, "queue")),
       processes: () => [...tree(dovecot), ...tree(postfix)].map((pid) => ({ part: "all", pid })),
       stop: async () => {
         const options = { stdio: "ignore", timeout: commandWithinMs } as const;
@@ -168,11 +174,18 @@ service lmtp {
 }
 
 /** Stock Postfix delivering by LMTP. Returns the master's pid. */
-async function startPostfix(folder: string, port: number, lmtp: number): Promise<number> {
+async function startPostfix(
+  folder: string,
+  port: number,
+  lmtp: number,
+  aliases: ReadonlyMap<string, readonly string[]>,
+): Promise<number> {
   const config = join(folder, "postfix");
   const [queue, data] = [join(folder, "queue"), join(folder, "postfix-data")];
   for (const path of [config, queue, data]) mkdirSync(path);
   execFileSync("chown", ["postfix", data]);
+  const lines = [...aliases].map(([name, users]) => `${name} ${users.join(",\n  ")}\n`);
+  writeFileSync(join(config, "aliases"), lines.join(""));
   const master = readFileSync("/usr/share/postfix/master.cf.dist", "utf8")
     .replace(/^smtp +inet.*$/m, `127.0.0.1:${port} inet n - n - 100 smtpd`)
     .replace(/^(\S+ +\S+ +\S+ +\S+ +)y/gm, "$1n");
@@ -193,6 +206,8 @@ inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 virtual_mailbox_domains = ${domain}
 virtual_mailbox_maps = static:all
+virtual_alias_maps = texthash:${config}/aliases
+virtual_alias_expansion_limit = 1000000
 virtual_transport = lmtp:inet:127.0.0.1:${lmtp}
 maillog_file =
 smtpd_client_connection_count_limit = 0
@@ -204,6 +219,15 @@ default_process_limit = 100
   const pidFile = join(queue, "pid", "master.pid");
   await until(() => existsSync(pidFile));
   return Number(readFileSync(pidFile, "utf8").trim());
+}
+
+/** Messages in Postfix' queue, in whatever state. */
+function queuedIn(queue: string): number {
+  const states = ["maildrop", "incoming", "active", "deferred", "hold"];
+  const names = states.flatMap((state) =>
+    readdirSync(join(queue, state), { encoding: "utf8", recursive: true }),
+  );
+  return names.filter((name) => /(^|\/)[0-9A-Za-z]{6,}$/.test(name)).length;
 }
 
 /** A process and all below it. */

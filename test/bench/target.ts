@@ -14,8 +14,12 @@ export interface Target {
   readonly lmtp?: number;
   readonly imap?: number;
   readonly pop3?: number;
+  /** The admin API; peers have none. */
+  readonly admin?: PortsFile["admin"];
   readonly users: readonly string[];
   readonly password: string;
+  /** Messages that were accepted and are not in every mailbox yet; absent: none ever. */
+  readonly queued?: () => number;
   /** Processes by part, for CPU accounting; asked anew, as peers fork. */
   readonly processes: () => readonly { readonly part: string; readonly pid: number }[];
   readonly stop: () => Promise<void>;
@@ -70,6 +74,7 @@ export async function startPabal(options: {
     lmtp: first.lmtp,
     imap: first.imap,
     pop3: first.pop3,
+    admin: ports.admin,
     users: ports.users,
     password: ports.password,
     processes: () => [
