@@ -143,8 +143,9 @@ export class DirectoryAuthenticator implements Authenticator {
   ): Promise<AuthVerdict> {
     const { tokens } = this.#options;
     if (tokens === undefined) return refused;
-    // Guesses count against the address alone: whose a wrong token is nobody knows.
-    const attempt = this.#guesses.attempt("bearer token", address);
+    // Guesses count against the address alone: whose a wrong token is nobody knows. A name for all
+    // addresses would let one of them use up the guesses of everybody.
+    const attempt = this.#guesses.attempt(`bearer token from ${address}`, address);
     if (attempt === undefined) return tooMany;
     const verdict = await tokens.verify(token, signal);
     if (verdict.kind === "refused") return refused;

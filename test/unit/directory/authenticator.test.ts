@@ -4,6 +4,7 @@ import { describe, expect, test, vi } from "vitest";
 import { DirectoryAuthenticator } from "../../../src/cluster/directory/authenticator.ts";
 import { HashQueue } from "../../../src/cluster/directory/hash-queue.ts";
 import { hashPassword } from "../../../src/cluster/directory/password.ts";
+import { TokenVerifier } from "../../../src/cluster/directory/token-verifier.ts";
 import { SimulatedClock } from "../../../src/lib/simulated-clock.ts";
 import type { DirectoryRow, NameLookup } from "../../../src/mail/account.ts";
 import { accountId, shardId } from "../../../src/mail/ids.ts";
@@ -24,7 +25,9 @@ class Setting {
   readonly log = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };
   readonly auth: DirectoryAuthenticator;
 
-  constructor(options: { readonly queueMax?: number; readonly ageMs?: number } = {}) {
+  constructor(
+    options: { readonly queueMax?: number; readonly ageMs?: number; readonly tokens?: true } = {},
+  ) {
     this.put({});
     this.auth = new DirectoryAuthenticator({
       directory: {
@@ -37,6 +40,9 @@ class Setting {
       log: this.log,
       hash: weakHash,
       secret: Buffer.alloc(32),
+      ...(options.tokens === undefined
+        ? {}
+        : { tokens: new TokenVerifier({ loginClaim: "sub", cacheMs: 1 }, this.clock) }),
       queueMax: options.queueMax ?? 10,
       cache: { most: 10, ageMs: options.ageMs ?? 60_000 },
       guessesPerMinute: 20,
@@ -205,6 +211,17 @@ describe("guessing", () => {
     const [known, unknown] = [await time("alice"), await time("nobody@other.test")];
     expect(unknown).toBeGreaterThan(known / 4);
     expect(known).toBeGreaterThan(unknown / 4);
+  });
+});
+
+describe("bearer tokens", () => {
+  test("that are wrong cost their own address alone", async () => {
+    const setting = new Setting({ tokens: true });
+    const kindFrom = async (address: string): Promise<string> =>
+      (await setting.auth.verifyToken(undefined, "no token", address, signal)).kind;
+    for (let guess = 0; guess < 40; guess++) await kindFrom("192.0.2.1");
+    expect(await kindFrom("192.0.2.1")).toBe("unavailable");
+    expect(await kindFrom("198.51.100.1")).toBe("refused");
   });
 });
 
