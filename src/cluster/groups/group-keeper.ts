@@ -69,18 +69,26 @@ export class GroupKeeper {
   }
 
   async #tick(): Promise<void> {
-    const { groups, log } = this.#options;
+    const { groups } = this.#options;
     for (const shard of groups.shards()) {
       if (this.#stop.signal.aborted || !groups.serves(shard)) continue;
       try {
-        for (const group of await groups.groupsIn(shard)) await this.#keep(shard, group);
+        for (const group of await groups.groupsIn(shard)) {
+          // One that can't be looked after keeps nobody from the others.
+          await this.#keep(shard, group).catch((error: unknown) => this.#failed(error, shard));
+        }
       } catch (error) {
-        if (this.#stop.signal.aborted) return;
-        // Another primary, or the next tick, does it.
-        if (isMailError(error)) log.info({ err: error, shard }, "groups not looked after now");
-        else log.warn({ err: error, shard }, "groups not looked after");
+        this.#failed(error, shard);
       }
     }
+  }
+
+  /** Another primary, or the next tick, does it. */
+  #failed(error: unknown, shard: ShardId): void {
+    const { log } = this.#options;
+    if (this.#stop.signal.aborted) return;
+    if (isMailError(error)) log.info({ err: error, shard }, "groups not looked after now");
+    else log.warn({ err: error, shard }, "groups not looked after");
   }
 
   async #keep(shard: ShardId, group: AccountId): Promise<void> {
@@ -147,7 +155,8 @@ export class GroupKeeper {
         known?.dueMs.get(uid) ?? dueAt(headers.get(uid), index.datesMs[at] ?? 0),
       ]),
     );
-    const nextMs = Math.min(...dueMs.values());
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const atMs of dueMs.values()) nextMs = Math.min(nextMs, atMs);
     const plan = { modSeq: index.modSeq, dueMs, nextMs };
     this.#plans.set(planKey, plan);
     return plan;

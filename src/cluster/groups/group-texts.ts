@@ -90,6 +90,8 @@ export class GroupTexts {
   #keep(prefix: string, { uid, bytes }: Part): void {
     if (bytes.byteLength > textBytesMax) return;
     // A copy: the bytes may be a piece of a frame.
-    this.#kept.set(prefix + uid, Uint8Array.from(bytes), bytes.byteLength + entryBytes);
+    // The key counts, too: a client may name fields at any length, and get a few bytes for it.
+    const cost = bytes.byteLength + 2 * prefix.length + entryBytes;
+    this.#kept.set(prefix + uid, Uint8Array.from(bytes), cost);
   }
 }

@@ -20,6 +20,8 @@ import { MailError } from "../../mail/errors.ts";
 
 /** Messages up to here are held in memory until the answer; larger ones go to the member's disks at once. */
 const inlineBytesMax = 256 * 1024;
+/** All that one command holds in memory; what is behind that goes to the disks, however small. */
+const inlineTotalMax = 1024 * 1024;
 const messagesMax = 1000;
 
 /** Appends copies of the messages at `places` to the target. @throws what `append` throws, LIMIT */
@@ -35,8 +37,13 @@ export async function copyOut(
     throw new MailError({ code: "LIMIT", limit: "messages copied at once", most: messagesMax });
   }
   const messages: AppendMessage[] = [];
+  let inlineBytes = 0;
   for (const at of places) {
-    messages.push(await messageAt(store, who, view, at, `${request.opId}-${at}`, signal));
+    const size = view.index.sizes[at] ?? 0;
+    const inline = size <= Math.min(inlineBytesMax, inlineTotalMax - inlineBytes);
+    if (inline) inlineBytes += size;
+    const blobId = inline ? undefined : `${request.opId}-${at}`;
+    messages.push(await messageAt(store, who, view, at, blobId, signal));
   }
   const { opId, retry, target } = request;
   return store.append(who, { opId, retry, mailbox: target, messages }, signal);
@@ -47,7 +54,8 @@ async function messageAt(
   who: Principal,
   view: MemberView,
   at: number,
-  blobId: string,
+  /** Undefined: it is held in memory. */
+  blobId: string | undefined,
   signal: AbortSignal,
 ): Promise<AppendMessage> {
   const { index, group } = view;
@@ -58,11 +66,10 @@ async function messageAt(
     signal,
   );
   const chunks = indexed(read, indexer);
-  const size = index.sizes[at] ?? 0;
   const source: MessageSource =
-    size > inlineBytesMax
-      ? { kind: "blob", blob: await store.writeBlob(who.shard, blobId, chunks, signal) }
-      : { kind: "bytes", bytes: await gathered(chunks) };
+    blobId === undefined
+      ? { kind: "bytes", bytes: await gathered(chunks) }
+      : { kind: "blob", blob: await store.writeBlob(who.shard, blobId, chunks, signal) };
   const flags = flagStateAt(view, at).flags.filter((flag) => flag !== "\\Deleted");
   const parsed: MessageIndex = indexer.finish();
   return { source, index: parsed, flags, internalDateMs: index.datesMs[at] ?? 0 };

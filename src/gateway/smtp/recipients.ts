@@ -90,7 +90,9 @@ function judgeGroup(
 ): RecipientVerdict {
   // As the user is now: memberships come and go while a session is open.
   const now = user === undefined ? undefined : directory.lookupNow(user.name);
-  if (now?.kind !== "found") return refuse("550 5.7.1 Only those who log in may write to a group");
+  // By the account: the name may be somebody else's by now, or the catch-all's.
+  if (now?.kind !== "found" || now.row.account !== user?.account || now.row.state !== "active")
+    return refuse("550 5.7.1 Only those who log in may write to a group");
   if (tag === unsubscribeTag || tag === subscribeTag) {
     if (!mayLeave(row))
       return refuse("550 5.7.1 Members don't join or leave this group themselves");

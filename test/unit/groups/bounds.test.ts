@@ -1,0 +1,122 @@
+// What members can make a gateway hold in memory for a group, and what one group can do to others.
+
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { loadIndex } from "../../../src/cluster/groups/group-index.ts";
+import { GroupKeeper } from "../../../src/cluster/groups/group-keeper.ts";
+import { GroupTexts } from "../../../src/cluster/groups/group-texts.ts";
+import { copyOut } from "../../../src/cluster/groups/view-copy.ts";
+import { SimulatedClock } from "../../../src/lib/simulated-clock.ts";
+import type { DirectoryRow } from "../../../src/mail/account.ts";
+import { defaultGroup, scheduledMailbox } from "../../../src/mail/group.ts";
+import { mailboxId, opId } from "../../../src/mail/ids.ts";
+import type { Principal } from "../../../src/mail/mail-store.ts";
+import { newReadState } from "../../../src/mail/read-state.ts";
+import { registrationOf } from "../../../src/store/accounts.ts";
+import { until } from "../../support/directory/directory-cluster.ts";
+import { change, delivery, message, never, shard } from "../store/harness.ts";
+import { makeWorld } from "./world.ts";
+import type { World } from "./world.ts";
+
+let world: World | undefined;
+afterEach(() => world?.close());
+
+function rowOf(who: Principal): DirectoryRow {
+  return {
+    ...who,
+    name: "news@pabal.test",
+    aliases: [],
+    state: "active",
+    credentials: { hash: "" },
+    userVersion: 1,
+    overQuota: false,
+    group: defaultGroup,
+  };
+}
+
+describe("a gateway", () => {
+  it("counts what was asked for among what it keeps of answers", async () => {
+    world = makeWorld();
+    const { store } = world.harness;
+    const group = await world.add("news@pabal.test", {});
+    await world.post(group, "one");
+    const texts = new GroupTexts(store, 1024 * 1024);
+    const index = await loadIndex(store, group, "INBOX", never);
+    const fields = ["x".repeat(50_000)];
+    const section = { path: [], kind: "fields", fields, label: "BODY[x]" } as const;
+    const items = { sections: [section] };
+    for await (const parts of texts.fetch(rowOf(group), index, [1], items, never)) {
+      expect(parts.length).toBe(1);
+    }
+    expect(texts.bytes).toBeGreaterThan(50_000);
+  });
+
+  it("holds little of a COPY out of a group in memory, however many messages", async () => {
+    world = makeWorld();
+    const { store } = world.harness;
+    const group = await world.add("news@pabal.test", {});
+    const member = await world.add("u1@pabal.test");
+    const text = "y".repeat(70).concat("\r\n").repeat(2800);
+    for (let at = 0; at < 8; at++) {
+      await store.deliver(delivery([group], message(`s${at}`, text)), never);
+    }
+    const index = await loadIndex(store, group, "INBOX", never);
+    const append = vi.spyOn(store, "append");
+    const view = {
+      mailbox: mailboxId(9),
+      name: "Announcements/news",
+      group: rowOf(group),
+      index,
+      state: newReadState(index.uidValidity),
+      places: Uint32Array.from(index.uids, (_, at) => at),
+      rights: "lrswte",
+    };
+    const request = { ...change(), mailbox: view.mailbox, uids: [1, 8], target: "INBOX" };
+    const { uids } = await copyOut(store, member, view, [...view.places], request, never);
+    expect(uids.length).toBe(8);
+    const sources = append.mock.calls.flatMap(([, { messages }]) =>
+      messages.map(({ source }) => source),
+    );
+    const held = sources.map((one) => (one.kind === "bytes" ? one.bytes.byteLength : 0));
+    expect(held.reduce((sum, one) => sum + one, 0)).toBeLessThanOrEqual(1024 * 1024);
+    expect(held.filter((one) => one === 0).length).toBe(3);
+  });
+});
+
+describe("the keeper", () => {
+  it("looks after a group though another one in its shard can't be looked after", async () => {
+    world = makeWorld();
+    const { store, engine } = world.harness;
+    const broken = await world.add("broken@pabal.test", {});
+    const group = await world.add("news@pabal.test", { retentionMs: 1 });
+    await store.createMailbox(group, { ...change(), name: scheduledMailbox }, never);
+    await world.post(group, "old");
+    const clock = new SimulatedClock();
+    clock.advance(10 * 365 * 86_400_000);
+    let ids = 0;
+    let expired = false;
+    const keeper = new GroupKeeper({
+      groups: {
+        shards: () => [shard],
+        serves: () => true,
+        groupsIn: () => Promise.resolve([broken.account, group.account]),
+        registration: (_shard, account) =>
+          account === broken.account
+            ? Promise.reject(new Error("its row can't be read"))
+            : registrationOf(engine, shard, account),
+      },
+      store,
+      clock,
+      nextOpId: () => opId((++ids).toString(16).padStart(32, "0")),
+      log: {
+        info: (_facts, text) => {
+          expired ||= text === "announcements expired";
+        },
+        warn: () => undefined,
+      },
+    });
+    keeper.start();
+    clock.advance(1000);
+    await until(() => expired);
+    await keeper.close();
+  });
+});
