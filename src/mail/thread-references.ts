@@ -150,8 +150,9 @@ class Forest {
       if (known === undefined || known === root) continue;
       gone.add(root);
       if (this.#isDummy(known)) {
-        if (this.#isDummy(root)) this.#children[known]?.push(...this.#childrenOf(root));
-        else this.#addChild(known, root);
+        // One by one: as many arguments as a mailbox has messages are too many for a call.
+        if (!this.#isDummy(root)) this.#addChild(known, root);
+        else for (const child of this.#childrenOf(root)) this.#addChild(known, child);
       } else if (this.#isReply(root) && !this.#isReply(known)) {
         this.#addChild(known, root);
       } else {

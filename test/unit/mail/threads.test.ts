@@ -53,6 +53,14 @@ describe("REFERENCES", () => {
       "(3 2 1)",
     );
   });
+  test("two missing parents of one subject become one, however many children they have", () => {
+    const children = Array.from({ length: 150_000 }, (_, at) => ({
+      refs: at === 0 || at === 1 ? "a" : "b",
+      subject: "s",
+    }));
+    const { depths } = finish(threadsByReferences(columns(children)));
+    expect(depths.length).toBe(150_001);
+  });
   test("siblings of a missing parent stand below a dummy; one alone does not", () => {
     expect(byReferences({ id: "b", refs: "a" }, { id: "c", refs: "a" })).toBe("((1)(2))");
     expect(byReferences({ id: "b", refs: "a" })).toBe("(1)");
