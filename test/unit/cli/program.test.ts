@@ -100,7 +100,7 @@ describe("users", () => {
     const deleted = await pabal(["user", "delete", "kim@pabal.test", "--json"], { env });
     expect(JSON.parse(deleted.out)).toEqual({ deleted: "kim@pabal.test" });
     const gone = await pabal(["user", "show", "kim@pabal.test"], { env });
-    expect([gone.status, gone.err]).toEqual([67, "pabal: no such user\n"]);
+    expect([gone.status, gone.err]).toEqual([67, "pabal: no such user or group\n"]);
   });
 
   test("a list longer than a page comes whole", async () => {
