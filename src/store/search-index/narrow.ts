@@ -18,6 +18,9 @@ import { PartReader } from "./postings.ts";
 const gramsRead = 8;
 /** A short text in more parts than this is in nearly every message. */
 const rangePartsMax = 32;
+/** What one search may note of its messages, a byte for each text key and message; further keys are looked at. */
+const notedBytesMax = 32 * 1024 * 1024;
+const plansMax = 64;
 /** Blocks whose parts are read at once. */
 const blocksAtOnce = 16;
 const keysPerCall = 32;
@@ -57,7 +60,13 @@ export async function narrow(
   uids: Uint32Array,
   key: SearchKey,
 ): Promise<Narrowing | undefined> {
-  const plans = textKeys(key).flatMap((one) => planOf(one, uids.length) ?? []);
+  const keysMax = Math.min(plansMax, Math.max(1, Math.floor(notedBytesMax / uids.length)));
+  const plans: Plan[] = [];
+  for (const one of textKeys(key)) {
+    if (plans.length >= keysMax) break;
+    const plan = planOf(one, uids.length);
+    if (plan !== undefined) plans.push(plan);
+  }
   if (plans.length === 0) return undefined;
   const directories = await rows.directories(place);
   if (directories === undefined || directories.length === 0) return undefined;

@@ -133,6 +133,23 @@ describe("the search index", () => {
     );
   });
 
+  it("notes little for a search of very many texts, and finds the same", async () => {
+    const store = await makeIndexed();
+    const who = await addAccount(store);
+    await deliverAll(store, who, [mailOf({ subject: "x", body: "hello" })]);
+    await store.index.buildNow();
+    const keys = Array.from({ length: 500 }, (): SearchKey => ({ kind: "body", text: "report" }));
+    const all: SearchKey = { kind: "and", keys };
+    const place = { account: who.account, mailbox: inbox };
+    const hint = await store.engine.withAccount(who, (account) =>
+      store.engine.withSummary(account, account.mailbox(inbox), ({ columns }) =>
+        store.index.narrow(place, columns, columns.uids(), all),
+      ),
+    );
+    expect(keys.filter((one) => hint?.rulesOut(one, 0) === true).length).toBe(64);
+    expect(await found(store, who, all)).toEqual(await scanned(store, who, all));
+  });
+
   it("finds nothing wrong while it is built, and mail comes and goes at the same time", async () => {
     const { store, who } = await withBlocks(6);
     for (let round = 0; round < 12; round++) {
