@@ -140,16 +140,25 @@ export class Selected {
    * already tell it all.
    *
    * @param isOwn The request changed something, so `highest` is its own.
-   * @param answered States that the client has been told, or does not want to be (.SILENT).
+   * @param answered States of the messages that it concerned.
+   * @param told The client has been told those. RFC 9051 §6.4.6: .SILENT hides no change of another
+   *   session; when something came between, they may have more in them than the client asked for.
    */
-  noteOwnChange(highest: ModSeq, isOwn: boolean, answered: readonly FlagState[] = []): void {
+  noteOwnChange(
+    highest: ModSeq,
+    isOwn: boolean,
+    answered: readonly FlagState[] = [],
+    told = true,
+  ): void {
     if (highest <= this.#modSeq) return;
+    const alone = isOwn && highest === this.#modSeq + 1;
     // Searches that are kept up to date must hear of own changes, too.
-    if (isOwn && highest === this.#modSeq + 1 && this.contexts.isEmpty) {
+    if (alone && this.contexts.isEmpty) {
       this.#modSeq = highest;
       return;
     }
     this.#stale = true;
+    if (!alone && !told) return;
     this.#own ??= new Map();
     for (const state of answered) this.#own.set(state.uid, state.modSeq);
   }

@@ -81,7 +81,8 @@ function tellStored(
     const recent = !session.rev2 && selected.isRecent(state.uid);
     writeFlagState(session, sequence, state, { uid, flags: !silent, recent });
   }
-  selected.noteOwnChange(outcome.highestModSeq, outcome.changed === true, outcome.stored);
+  const { highestModSeq, changed, stored } = outcome;
+  selected.noteOwnChange(highestModSeq, changed === true, stored, !silent);
 }
 
 /** RFC 7162 §3.1.3 MODIFIED: UIDs or sequence numbers, as the command had them. */
