@@ -162,6 +162,10 @@ function evaluateChange(before: ReadState, change: StateChange, group: number): 
     case "flags": {
       // Another session of the member hid some since the asker looked.
       const uids = uidSetDifference(change.uids, before.hidden);
+      // Before the work: it grows with flags and ranges, and a command has room for very many of both.
+      if (change.mode !== "remove" && uids.length > 0 && change.flags.length > keywordsMax) {
+        throw new MailError({ code: "LIMIT", limit: "keywordsMax", most: keywordsMax });
+      }
       const { state, modified } = setFlags(before, { ...change, uids, group });
       return { state, modified, hidden: noUids };
     }

@@ -7,13 +7,21 @@ import { GroupTexts } from "../../../src/cluster/groups/group-texts.ts";
 import { copyOut } from "../../../src/cluster/groups/view-copy.ts";
 import { SimulatedClock } from "../../../src/lib/simulated-clock.ts";
 import type { DirectoryRow } from "../../../src/mail/account.ts";
-import { defaultGroup, scheduledMailbox } from "../../../src/mail/group.ts";
-import { mailboxId, opId } from "../../../src/mail/ids.ts";
+import { defaultGroup, everyoneView, scheduledMailbox } from "../../../src/mail/group.ts";
+import { mailboxId, makeAccountId, opId } from "../../../src/mail/ids.ts";
 import type { Principal } from "../../../src/mail/mail-store.ts";
 import { newReadState } from "../../../src/mail/read-state.ts";
 import { registrationOf } from "../../../src/store/accounts.ts";
 import { until } from "../../support/directory/directory-cluster.ts";
-import { change, delivery, message, never, shard } from "../store/harness.ts";
+import {
+  addAccount,
+  change,
+  delivery,
+  makeStore,
+  message,
+  never,
+  shard,
+} from "../store/harness.ts";
 import { makeWorld } from "./world.ts";
 import type { World } from "./world.ts";
 
@@ -79,6 +87,29 @@ describe("a gateway", () => {
     const held = sources.map((one) => (one.kind === "bytes" ? one.bytes.byteLength : 0));
     expect(held.reduce((sum, one) => sum + one, 0)).toBeLessThanOrEqual(1024 * 1024);
     expect(held.filter((one) => one === 0).length).toBe(3);
+  });
+});
+
+describe("a node", () => {
+  it("refuses very many keywords of a member before the work, which would be minutes", async () => {
+    const harness = makeStore();
+    const who = await addAccount(harness);
+    const uids = Array.from({ length: 10_000 }, (_, at) => [2 * at + 1, 2 * at + 1]).flat();
+    const flags = Array.from({ length: 16_000 }, (_, at) => `k${at}`);
+    const asked = harness.store.changeReadState(
+      who,
+      {
+        ...change(),
+        group: makeAccountId(shard, 9),
+        mailbox: everyoneView,
+        uidValidity: 7,
+        groupModSeq: 3,
+        oldestUid: 1,
+        change: { kind: "flags", uids, mode: "add", flags },
+      },
+      never,
+    );
+    await expect(asked).rejects.toMatchObject({ failure: { code: "LIMIT", limit: "keywordsMax" } });
   });
 });
 

@@ -17,18 +17,17 @@ const flagLengthMax = 255;
 
 /** `(\Seen $Forwarded)`; with `bareAllowed` also `\Seen $Forwarded` without parentheses (STORE). */
 export function parseFlags(cursor: Cursor, bareAllowed: boolean): readonly string[] {
-  const flags: string[] = [];
+  const flags = new Set<string>();
   const one = (): void => {
     const flag = parseFlag(cursor);
-    if (flag !== undefined && !flags.includes(flag)) flags.push(flag);
+    if (flag !== undefined) flags.add(flag);
   };
-  if (cursor.peek() === openParen || !bareAllowed) {
-    cursor.list(one);
-    return flags;
+  if (cursor.peek() === openParen || !bareAllowed) cursor.list(one);
+  else {
+    do one();
+    while (cursor.ok && cursor.skip(SP) && !cursor.atEnd);
   }
-  do one();
-  while (cursor.ok && cursor.skip(SP) && !cursor.atEnd);
-  return flags;
+  return [...flags];
 }
 
 /** One flag; undefined for \Recent, which a client may not set and some send (RFC 3501 §2.3.2). */
