@@ -15,6 +15,7 @@ export const killNodes: Scenario = {
     fullWithinMs: 60_000,
   },
   cluster: { restartAfter: "2s" },
+  announcements: true,
   async run(context, over) {
     const nodes = context.cluster.ports.nodes.map(({ id }) => id);
     let next = performance.now();

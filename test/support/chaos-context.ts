@@ -47,6 +47,8 @@ export interface Scenario {
   readonly cluster?: Partial<DevClusterOptions>;
   /** Members reach each other through relays: `context.network`. */
   readonly network?: boolean;
+  /** Announcements are posted, read and flagged meanwhile. */
+  readonly announcements?: boolean;
   /** Makes faults until `over` aborts, and lets everything be up again then. */
   run(context: ChaosContext, over: AbortSignal): Promise<void>;
 }
@@ -84,6 +86,8 @@ export class ChaosContext {
   readonly random: () => number;
   readonly counts = { tries: 0, reads: 0 };
   readonly violations: string[] = [];
+  /** Checks that the end of the run asks for besides; each returns what is wrong. */
+  readonly checks: (() => Promise<readonly string[]>)[] = [];
   /** A client that was not served for so long gives up: a violation. */
   readonly giveUpMs = 60_000;
   /** Gateway processes that a scenario has ended: their connections may close. */

@@ -30,8 +30,10 @@ export async function judge(
   return phases.map((phase) => report(phase, context, kept));
 }
 
-async function check({ cluster, ledger, violations }: ChaosContext): Promise<Kept> {
+async function check({ cluster, ledger, violations, checks }: ChaosContext): Promise<Kept> {
   const byImap = await checkByImap(cluster, ledger);
+  const others: string[] = [];
+  for (const one of checks) others.push(...(await one()));
   const members = await cluster.shards();
   const { nodes } = cluster.ports;
   const { status } = await cluster.stop();
@@ -41,6 +43,7 @@ async function check({ cluster, ledger, violations }: ChaosContext): Promise<Kep
   const wrong = [
     ...violations,
     ...byImap,
+    ...others,
     ...inFolders,
     ...(status === 0 ? [] : [`pabal dev ended with ${status}`]),
   ];

@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
+import { Announcements } from "./chaos-announcements.ts";
 import { ChaosContext, type ChaosRunOptions, Phase, type Scenario } from "./chaos-context.ts";
 import { runReader } from "./chaos-readers.ts";
 import { type ChaosReport, judge } from "./chaos-report.ts";
@@ -104,6 +105,11 @@ async function underLoad(phases: readonly Phase[], context: ChaosContext): Promi
     ...Array.from({ length: options.senders }, (_, n) => runSender(context, n, over.signal)),
     ...Array.from({ length: options.readers }, (_, n) => runReader(context, n, over.signal)),
   ];
+  if (phases.some(({ scenario }) => scenario.announcements === true)) {
+    const announcements = new Announcements(context);
+    clients.push(announcements.run(over.signal));
+    context.checks.push(() => announcements.check());
+  }
   const failed = Promise.all(clients);
   failed.catch(() => over.abort());
   try {
