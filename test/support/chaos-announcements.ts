@@ -17,14 +17,52 @@ const toldWithinMs = 10_000;
 const flags = ["\\Seen", "\\Flagged"] as const;
 type Flag = (typeof flags)[number];
 
-/** What was acknowledged, and what must hold of it. */
+/** What clients were told in a run. */
+export interface Told {
+  /** Accepted posts by id, and when. */
+  readonly accepted: ReadonlyMap<string, number>;
+  /** Ids that were tried and never answered with 201. */
+  readonly unknown: ReadonlySet<string>;
+  /** `user uid flag` of each STORE that was answered OK, and of each that was tried. */
+  readonly kept: ReadonlySet<string>;
+  readonly tried: ReadonlySet<string>;
+}
+
+/** @returns what is wrong with a member's view, given as the answer to a FETCH of UID, FLAGS and ids. */
+export function judgeView(
+  lines: readonly ImapLine[],
+  user: string,
+  { accepted, unknown, kept, tried }: Told,
+): readonly string[] {
+  const wrong: string[] = [];
+  const counts = new Map<string, number>();
+  for (const line of lines) {
+    const id = idIn(line);
+    if (id === undefined) continue;
+    counts.set(id, (counts.get(id) ?? 0) + 1);
+    const uid = fetchNumber(line, "UID");
+    for (const flag of flags) {
+      const [key, has] = [`${user} ${uid} ${flag}`, line.text.includes(flag)];
+      if (!has && kept.has(key)) wrong.push(`${flag} of ${id} is lost`);
+      if (has && !tried.has(key)) wrong.push(`${flag} of ${id} was never given`);
+    }
+  }
+  for (const id of accepted.keys()) {
+    const count = counts.get(id) ?? 0;
+    if (count !== 1) wrong.push(`${count} of announcement ${id}, not 1`);
+  }
+  for (const [id, count] of counts) {
+    if (accepted.has(id)) continue;
+    if (count > 1 || !unknown.has(id)) wrong.push(`${count} of announcement ${id}`);
+  }
+  return wrong;
+}
+
+/** Posts, reads, and remembers what was acknowledged. */
 export class Announcements {
   readonly #context: ChaosContext;
-  /** Accepted posts by id, and when. */
   readonly #accepted = new Map<string, number>();
-  /** Ids that were tried and never answered with 201. */
   readonly #unknown = new Set<string>();
-  /** `user uid flag` of each STORE that was answered OK, and of each that was tried. */
   readonly #kept = new Set<string>();
   readonly #tried = new Set<string>();
   #slowestMs = 0;
@@ -50,12 +88,18 @@ export class Announcements {
     const { cluster, ledger, options } = this.#context;
     const { users, gateways, password } = cluster.ports;
     const wrong: string[] = [];
+    const told: Told = {
+      accepted: this.#accepted,
+      unknown: this.#unknown,
+      kept: this.#kept,
+      tried: this.#tried,
+    };
     for (const { id, imap } of gateways) {
       for (const user of users) {
         const client = await ImapClient.connect(imap, { user, password });
         await client.ok(`SELECT ${folder}`);
         const { untagged } = await client.ok(`UID FETCH 1:* (FLAGS ${peek})`);
-        wrong.push(...this.#judge(untagged, user).map((line) => `${id} ${user}: ${line}`));
+        wrong.push(...judgeView(untagged, user, told).map((line) => `${id} ${user}: ${line}`));
         await client.logout();
       }
     }
@@ -65,31 +109,6 @@ export class Announcements {
     );
     this.#context.figure("announcements", this.#accepted.size);
     this.#context.figure("slowest announcement ms", this.#slowestMs);
-    return wrong;
-  }
-
-  #judge(lines: readonly ImapLine[], user: string): readonly string[] {
-    const wrong: string[] = [];
-    const counts = new Map<string, number>();
-    for (const line of lines) {
-      const id = idIn(line);
-      if (id === undefined) continue;
-      counts.set(id, (counts.get(id) ?? 0) + 1);
-      const uid = fetchNumber(line, "UID");
-      for (const flag of flags) {
-        const [key, has] = [`${user} ${uid} ${flag}`, line.text.includes(flag)];
-        if (!has && this.#kept.has(key)) wrong.push(`${flag} of ${id} is lost`);
-        if (has && !this.#tried.has(key)) wrong.push(`${flag} of ${id} was never given`);
-      }
-    }
-    for (const id of this.#accepted.keys()) {
-      const count = counts.get(id) ?? 0;
-      if (count !== 1) wrong.push(`${count} of announcement ${id}, not 1`);
-    }
-    for (const [id, count] of counts) {
-      if (this.#accepted.has(id)) continue;
-      if (count > 1 || !this.#unknown.has(id)) wrong.push(`${count} of announcement ${id}`);
-    }
     return wrong;
   }
 
