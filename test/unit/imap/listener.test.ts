@@ -1,8 +1,9 @@
 // The socket side: drain, hang-ups in the middle of things, large messages, keep-alive in IDLE.
 
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { startImap } from "../../../src/gateway/imap/listener.ts";
 import type { ImapLimits } from "../../../src/gateway/imap/limits.ts";
+import { Output } from "../../../src/gateway/imap/output.ts";
 import type { Listener } from "../../../src/gateway/services.ts";
 import { MailError } from "../../../src/mail/errors.ts";
 import type { Principal } from "../../../src/mail/mail-store.ts";
@@ -182,6 +183,22 @@ describe("connections", () => {
     expect((await client.readBytes(size)).length).toBe(size);
     expect(await skipTo(client, "b ")).toBe("b OK LOGOUT completed");
     await client.readEnd();
+  });
+
+  test("a long LIST waits for its reader between mailboxes", async () => {
+    const port = await start({ outputBytesMax: 100_000 });
+    const client = await selected(port);
+    for (let at = 0; at < 200; at++) client.send(`m CREATE box${at}\r\n`);
+    for (let at = 0; at < 200; at++) await skipTo(client, "m OK");
+    const drained = vi.spyOn(Output.prototype, "drained");
+    const entries = Array.from({ length: 60 }, (_, at) => `/private/${at}${"x".repeat(1000)}`);
+    client.pause();
+    client.send(`a LIST "" "*" RETURN (METADATA (${entries.join(" ")}))\r\n`);
+    client.resume();
+    expect(await skipTo(client, "a ")).toBe("a OK LIST completed");
+    expect(drained.mock.calls.length).toBeGreaterThan(1);
+    drained.mockRestore();
+    client.close();
   });
 
   test("IDLE says now and then that it is there", async () => {

@@ -38,6 +38,8 @@ export const list = command({
     })) {
       writeListed(session, "LIST", listed);
       await writeReturns(session, listed, returns, annotations);
+      // Names of annotations come back with every mailbox, so that the answer may be very long.
+      if (session.out.full) await session.out.drained(session.signal);
     }
     return ok("LIST completed");
   },
