@@ -5,6 +5,7 @@ import { loadIndex } from "../../../src/cluster/groups/group-index.ts";
 import { GroupKeeper } from "../../../src/cluster/groups/group-keeper.ts";
 import { GroupTexts } from "../../../src/cluster/groups/group-texts.ts";
 import { copyOut } from "../../../src/cluster/groups/view-copy.ts";
+import { resolveRecipient } from "../../../src/gateway/smtp/recipients.ts";
 import { SimulatedClock } from "../../../src/lib/simulated-clock.ts";
 import type { DirectoryRow } from "../../../src/mail/account.ts";
 import { defaultGroup, everyoneView, scheduledMailbox } from "../../../src/mail/group.ts";
@@ -87,6 +88,36 @@ describe("a gateway", () => {
     const held = sources.map((one) => (one.kind === "bytes" ? one.bytes.byteLength : 0));
     expect(held.reduce((sum, one) => sum + one, 0)).toBeLessThanOrEqual(1024 * 1024);
     expect(held.filter((one) => one === 0).length).toBe(3);
+  });
+});
+
+describe("submission", () => {
+  it("takes a session for the account that logged in, not for who has its name now", () => {
+    const rowNamed = (account: number, name: string): DirectoryRow => {
+      const { group: _none, ...row } = rowOf({
+        account: makeAccountId(shard, account),
+        shard,
+        credVersion: 1,
+      });
+      return { ...row, name };
+    };
+    const group = { ...rowNamed(1, "news@pabal.test"), group: defaultGroup };
+    const poster = rowNamed(2, "kim@pabal.test");
+    const open = { ...group, group: { ...defaultGroup, posters: [poster.name] } };
+    const verdict = (user: DirectoryRow): boolean =>
+      resolveRecipient("news@pabal.test", {
+        directory: {
+          lookupNow: (name) => ({ kind: "found", row: name === open.name ? open : poster }),
+          byAccount: () => Promise.resolve(undefined),
+        },
+        domains: ["pabal.test"],
+        hostName: "mx.pabal.test",
+        authenticated: true,
+        user,
+        smtpUtf8: false,
+      }).ok;
+    expect(verdict(poster)).toBe(true);
+    expect(verdict({ ...poster, account: makeAccountId(shard, 3) })).toBe(false);
   });
 });
 
