@@ -9,6 +9,7 @@ const ringWithinMs = 1000;
 
 export const killGateways: Scenario = {
   name: "F2",
+  announcements: true,
   about: "kill -9 of a random gateway every 5 s, back after 1 s",
   limits: {
     sessionsClosed: 0,
