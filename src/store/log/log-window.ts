@@ -3,6 +3,7 @@
 
 import { assert } from "../../lib/assert.ts";
 import type { Disk } from "../../lib/disk.ts";
+import { lsn as makeLsn } from "../../mail/ids.ts";
 import type { Lsn, ShardId } from "../../mail/ids.ts";
 import type { Location } from "../journal.ts";
 import { chainHash, fromTailRecord, headerBytes, recordType } from "./record.ts";
@@ -38,6 +39,8 @@ export class LogWindow {
   readonly #disk: Disk;
   readonly #folder: string;
   readonly #indexes = new Map<number, SegmentIndex>();
+  /** The lowest lsn that each segment holds, or cuts off: what older segments have from there on is void. */
+  readonly #lowest = new Map<number, Map<ShardId, Lsn>>();
   /** Segments below are not searched: they are gone, or a hole lies between. */
   #oldest: number;
   #newest = 0;
@@ -66,11 +69,13 @@ export class LogWindow {
   /** Notes an entry at the end of the log; called in file order. */
   add(shard: ShardId, lsn: Lsn, place: EntryPlace): void {
     addTo(this.#newestIndex(place.segment), shard, lsn, place);
+    lower(this.#lowestOf(place.segment), shard, lsn);
   }
 
   /** Forgets what the newest segment holds of the shard above `after`; older ones are hidden by what follows. */
   cut(shard: ShardId, after: Lsn, segment: number): void {
     cutIn(this.#newestIndex(segment), shard, after);
+    lower(this.#lowestOf(segment), shard, makeLsn(after + 1));
   }
 
   /** Segments up to `segment` are no longer part of the window. */
@@ -78,6 +83,9 @@ export class LogWindow {
     this.#oldest = Math.max(this.#oldest, segment + 1);
     for (const known of this.#indexes.keys()) {
       if (known < this.#oldest) this.#indexes.delete(known);
+    }
+    for (const known of this.#lowest.keys()) {
+      if (known < this.#oldest) this.#lowest.delete(known);
     }
   }
 
@@ -91,10 +99,28 @@ export class LogWindow {
     return undefined;
   }
 
-  /** Like `find`, for entries of segments whose index is in RAM. */
+  /**
+   * Like `find`, for an entry of this segment whose index is in RAM; undefined as well when a newer
+   * segment holds another entry with that lsn, or may hold one.
+   */
   findNow(shard: ShardId, lsn: Lsn, segment: number): EntryPlace | undefined {
     const index = this.#indexes.get(segment);
-    return index === undefined ? undefined : placeIn(index, segment, shard, lsn);
+    const place = index === undefined ? undefined : placeIn(index, segment, shard, lsn);
+    return place === undefined || this.#isHidden(shard, lsn, segment) ? undefined : place;
+  }
+
+  #isHidden(shard: ShardId, lsn: Lsn, segment: number): boolean {
+    for (let newer = segment + 1; newer <= this.#newest; newer++) {
+      const lowest = this.#lowest.get(newer);
+      if (lowest === undefined || (lowest.get(shard) ?? Infinity) <= lsn) return true;
+    }
+    return false;
+  }
+
+  #lowestOf(segment: number): Map<ShardId, Lsn> {
+    let lowest = this.#lowest.get(segment);
+    if (lowest === undefined) this.#lowest.set(segment, (lowest = new Map()));
+    return lowest;
   }
 
   #newestIndex(segment: number): SegmentIndex {
@@ -108,20 +134,25 @@ export class LogWindow {
 
   async #load(segment: number): Promise<SegmentIndex> {
     const index: SegmentIndex = new Map();
+    const lowest = this.#lowestOf(segment);
     const file = await this.#disk.open(segmentPath(this.#folder, segment), "read");
     try {
       await walkSegment(file, segmentHeaderBytes, true, ({ header, buffer, at, offset }) => {
         const { type, shard, lsn, length, headLength: headBytes } = header;
         if (this.#ofTails) {
           if (type === recordType.tailMark) cutIn(index, shard, lsn);
+          if (type === recordType.tailMark) lower(lowest, shard, makeLsn(lsn + 1));
           if (type !== recordType.tailEntry) return;
           const hash = chainHash(fromTailRecord(buffer.subarray(at, at + headerBytes)), 0);
+          lower(lowest, shard, lsn);
           addTo(index, shard, lsn, { segment, offset, length, headBytes, hash });
         } else if (type === recordType.entry) {
           const hash = chainHash(buffer, at);
+          lower(lowest, shard, lsn);
           addTo(index, shard, lsn, { segment, offset, length, headBytes, hash });
         } else if (type === recordType.cut || type === recordType.restart) {
           cutIn(index, shard, lsn);
+          lower(lowest, shard, makeLsn(lsn + 1));
         }
       });
     } finally {
@@ -152,6 +183,10 @@ function addTo(index: SegmentIndex, shard: ShardId, lsn: Lsn, place: EntryPlace)
   run.lengths.push(place.length);
   run.headBytes.push(place.headBytes);
   run.hashes.push(place.hash);
+}
+
+function lower(lowest: Map<ShardId, Lsn>, shard: ShardId, lsn: Lsn): void {
+  if (lsn < (lowest.get(shard) ?? Infinity)) lowest.set(shard, lsn);
 }
 
 function cutIn(index: SegmentIndex, shard: ShardId, after: Lsn): void {

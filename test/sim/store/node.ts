@@ -107,11 +107,17 @@ export class StoreNode extends NodeMachine {
   async format(): Promise<void> {
     if (this.#formatted) return;
     this.#formatted = true;
+    // The operator's doing, and none of the disk's faults.
+    const { fault, delayMs } = this.disk;
+    this.disk.fault = undefined;
+    this.disk.delayMs = undefined;
     const file = await this.disk.open(idFile, "write");
     await file.writev([Buffer.from(`${this.#store}\n`)], 0);
     await file.sync();
     await file.close();
     await this.disk.syncFolder(".");
+    this.disk.fault = fault;
+    this.disk.delayMs = delayMs;
   }
 
   protected begin(life: Life): void {

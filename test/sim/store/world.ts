@@ -345,7 +345,11 @@ function turn(): Promise<void> {
 /** Runs one seed to its end. Never rejects for what the seed shows. */
 export async function runStoreSeed(plan: StorePlan, options: RunOptions = {}): Promise<RunResult> {
   const world = new StoreCluster(plan, options);
-  const onRejection = (error: unknown) => world.failed(error);
+  const onRejection = (error: unknown) => {
+    // A log that failed has told onFatal: the process ends anyway.
+    const ends = isMailError(error, "UNAVAILABLE") && error.message.includes("the log failed");
+    if (!ends) world.failed(error);
+  };
   process.on("unhandledRejection", onRejection);
   const deafen = onBackgroundFailure((name, error) => {
     world.trace(() => `${name} failed: ${String(error)}`);
