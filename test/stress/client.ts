@@ -119,7 +119,8 @@ export class StressClient {
       if (first < 0) return true;
       const last = view.slots.findLastIndex(({ uid }) => uid === 0);
       const items = session.can.condstore ? "UID FLAGS MODSEQ" : "UID FLAGS";
-      await session.run("FETCH", `FETCH ${first + 1}:${last + 1} (${items})`);
+      const id = this.chance(0.7) ? " BODY.PEEK[HEADER.FIELDS (X-STRESS)]" : "";
+      await session.run("FETCH", `FETCH ${first + 1}:${last + 1} (${items}${id})`);
       // What was not answered is gone, which NOOP tells.
       if (!view.isResolved) await session.run("NOOP", "NOOP");
     }

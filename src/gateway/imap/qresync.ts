@@ -2,6 +2,7 @@
 // here. RFC 7162 §3.2.5, §3.2.6
 
 import { modSeq, uidMax } from "../../mail/ids.ts";
+import type { MailboxChanges } from "../../mail/mail-store.ts";
 import { uidSetFromRanges, uidSetHas, uidSetText } from "../../mail/uid-set.ts";
 import type { UidSet } from "../../mail/uid-set.ts";
 import { writeFlagState } from "./responses.ts";
@@ -55,18 +56,33 @@ function knownUids(cursor: Cursor): UidSet | undefined {
   return setOfRanges(set.ranges);
 }
 
-/** Sends VANISHED (EARLIER) and the changed messages, when UIDVALIDITY is still the client's. */
-export async function resynchronise(
+/**
+ * What has happened since the client was last here; undefined when its UIDVALIDITY is another, or when
+ * there is nothing to tell. Messages that went while it was asked leave the view, which the client has
+ * not been told yet: it could not know their UIDs, and its numbers would be wrong.
+ */
+export async function changesSinceKept(
   session: Session,
   selected: Selected,
-  { uidValidity, modSeq: since, known }: QresyncParameter,
-): Promise<void> {
-  if (uidValidity !== selected.uidValidity || since >= selected.highestModSeq) return;
+  { uidValidity, modSeq: since }: QresyncParameter,
+): Promise<MailboxChanges | undefined> {
+  if (uidValidity !== selected.uidValidity || since >= selected.highestModSeq) return undefined;
   const changes = await session.services.store.changes(
     session.principal,
     { mailbox: selected.id, sinceModSeq: modSeq(since), knownUidNext: uidMax },
     session.signal,
   );
+  selected.view.remove(changes.vanished, () => {});
+  return changes;
+}
+
+/** Sends VANISHED (EARLIER) and the changed messages. RFC 7162 §3.2.5.1 */
+export function tellResynchronised(
+  session: Session,
+  selected: Selected,
+  changes: MailboxChanges,
+  { known }: QresyncParameter,
+): void {
   writeVanishedEarlier(session, selected.view, changes.vanished, known);
   const walk = new SequenceWalk(selected.view);
   for (const states of [changes.changed, changes.added]) {

@@ -81,3 +81,39 @@ test("IDLE tells what happened between its first look and the watch's registrati
   expect(await client.readLine()).toBe("* 4 EXISTS");
   client.close();
 });
+
+test("SELECT with QRESYNC counts no message that went while it was answered", async () => {
+  const services = fakeServices();
+  const who = await seedAccount(services);
+  const { store } = services;
+  const changes = store.changes.bind(store);
+  store.changes = async (...request) => {
+    const [, { mailbox }, signal] = request;
+    const change = { opId: services.nextOpId(), retry: false, mailbox, uids: [2, 2] };
+    await store.store(who, { ...change, mode: "add", flags: ["\\Deleted"] }, signal);
+    await store.expunge(who, { ...change, opId: services.nextOpId() }, signal);
+    return changes(...request);
+  };
+  listener = await startImap({ services, address: "127.0.0.1", port: 0, implicitTls: false });
+  const client = await LineClient.connect({ port: listener.port });
+  client.send("a LOGIN u1 secret\r\nb ENABLE QRESYNC\r\nc STATUS INBOX (UIDVALIDITY)\r\n");
+  const status = await lineLike(client, /^\* STATUS/);
+  const validity = /UIDVALIDITY (\d+)/.exec(status)?.[1];
+  client.send(`d SELECT INBOX (QRESYNC (${validity} 1))\r\n`);
+  // A client that puts its list together from the answer must come to as many messages.
+  expect(await lineLike(client, /EXISTS$/)).toBe("* 2 EXISTS");
+  expect(await lineLike(client, /VANISHED/)).toBe("* VANISHED (EARLIER) 2");
+  expect(await lineLike(client, /FETCH/)).toMatch(/^\* 1 FETCH \(UID 1 /);
+  expect(await lineLike(client, /FETCH/)).toMatch(/^\* 2 FETCH \(UID 3 /);
+  client.send("e NOOP\r\n");
+  await lineLike(client, /^d OK/);
+  expect(await client.readLine()).toBe("e OK NOOP completed");
+  client.close();
+});
+
+async function lineLike(client: LineClient, pattern: RegExp): Promise<string> {
+  for (;;) {
+    const line = await client.readLine();
+    if (pattern.test(line)) return line;
+  }
+}

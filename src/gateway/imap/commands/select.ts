@@ -4,7 +4,7 @@ import { enableCondstore } from "../condstore.ts";
 import { command, loggedIn } from "../command.ts";
 import type { Command } from "../command.ts";
 import { parseMailbox, writeMailbox } from "../names.ts";
-import { parseQresync, resynchronise } from "../qresync.ts";
+import { changesSinceKept, parseQresync, tellResynchronised } from "../qresync.ts";
 import type { QresyncParameter } from "../qresync.ts";
 import { ok } from "../reply.ts";
 import type { Reply } from "../reply.ts";
@@ -47,14 +47,14 @@ function opening(name: string, readOnly: boolean): Command {
         { name: mailbox(), claimRecent: !readOnly && !session.rev2 },
         session.signal,
       );
-      if (parameters.condstore) enableCondstore(session);
       const selected = new Selected(open, readOnly);
+      const { condstore, qresync } = parameters;
+      const changes = qresync && (await changesSinceKept(session, selected, qresync));
+      if (condstore) enableCondstore(session);
       session.selected = selected;
       session.notify?.selectedAnew();
       tellMailbox(session, selected, open);
-      if (parameters.qresync !== undefined) {
-        await resynchronise(session, selected, parameters.qresync);
-      }
+      if (qresync && changes) tellResynchronised(session, selected, changes, qresync);
       return ok(`${name} completed`, readOnly ? "READ-ONLY" : "READ-WRITE");
     },
   });
