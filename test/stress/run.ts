@@ -87,9 +87,17 @@ export async function runStress(options: StressOptions): Promise<StressReport> {
       return new StressClient(world, `c${n}`, user, ports, seeded(seed * 1000 + n));
     });
     const gate = new Gate(clients);
-    const living = everybody.map((client) => live(client, gate, options));
+    const failed = (error: unknown): void => {
+      const why = error instanceof Error ? error.stack : String(error);
+      world.violate(`the run can't go on: ${why}`, []);
+    };
+    // The first node dies at once.
+    await cluster.settled(settledWithinMs);
+    const living = everybody.map((client) => live(client, gate, options).catch(failed));
     const pauses = { killing: false };
-    const killing = options.kill ? killNodes(cluster, world, options, state, pauses) : undefined;
+    const killing = options.kill
+      ? killNodes(cluster, world, options, state, pauses).catch(failed)
+      : undefined;
     try {
       const end = performance.now() + options.seconds * 1000;
       while (performance.now() < end && world.violations.length < 50) {
@@ -107,10 +115,7 @@ export async function runStress(options: StressOptions): Promise<StressReport> {
         say(`${total(world)} commands, ${state.messages} messages, ${state.kills} kills`);
       }
     } catch (error) {
-      world.violate(
-        `the run can't go on: ${error instanceof Error ? error.stack : String(error)}`,
-        [],
-      );
+      failed(error);
     } finally {
       world.over.abort();
       await Promise.all([...living, killing]);
