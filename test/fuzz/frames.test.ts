@@ -227,7 +227,7 @@ describe("heads", () => {
       boot: "ab12",
       serial: 7,
     });
-    expect(decodeHello(good)).toMatchObject({ member: "n1", serial: 7, version: 1, oldest: 1 });
+    expect(decodeHello(good)).toMatchObject({ member: "n1", serial: 7, version: 2, oldest: 1 });
     for (let at = 0; at < good.length; at++) {
       for (let value = 0; value < 256; value++) {
         const bad = Uint8Array.from(good);
