@@ -119,7 +119,7 @@ export class LogWindow {
 
   #lowestOf(segment: number): Map<ShardId, Lsn> {
     let lowest = this.#lowest.get(segment);
-    if (lowest === undefined) this.#lowest.set(segment, (lowest = new Map()));
+    if (lowest === undefined) this.#lowest.set(segment, (lowest = new Map<ShardId, Lsn>()));
     return lowest;
   }
 

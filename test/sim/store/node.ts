@@ -137,11 +137,21 @@ export class StoreNode extends NodeMachine {
     const { draws } = this.world;
     const segments = [...this.disk.durable()].filter(([path]) => path.endsWith(".seg"));
     const segment = draws.pick(segments);
-    if (segment === undefined || this.world.flipped(this) || segment[1].length < 2000) return;
+    if (segment === undefined || segment[1].length < 2000) return;
+    // A bit of the only complete copy would be no single failure.
+    if (!this.#isSpare() || this.world.flipped(this)) return;
     const [path, bytes] = segment;
     const at = 100 + draws.below(Math.floor(bytes.length / 2) - 100);
     this.world.trace(() => `${this.name} has a bit flipped in ${path} at ${at}`);
     this.disk.flipBit(path, at, draws.below(8));
+  }
+
+  #isSpare(): boolean {
+    return [...this.world.coordinator.table.values()].every(({ primary, secondaries }) =>
+      [primary, ...secondaries.filter(({ full }) => full)].some(
+        ({ node, store }) => node !== this.member && this.world.nodeOf(node)?.copy.store === store,
+      ),
+    );
   }
 
   #newStore(): StoreId {

@@ -84,7 +84,11 @@ export class Schedule {
   }
 
   /** As `run`, with `settle` behind each event: what it set going comes to rest first. */
-  async runSettled(untilMs: number, settle: () => Promise<void>): Promise<void> {
+  async runSettled(
+    untilMs: number,
+    settle: () => Promise<void>,
+    caught: (error: unknown) => void,
+  ): Promise<void> {
     for (
       let next = this.#heap[0];
       next !== undefined && next.atMs <= untilMs;
@@ -93,7 +97,11 @@ export class Schedule {
       this.#shift();
       this.nowMs = next.atMs;
       this.ran += 1;
-      next.run();
+      try {
+        next.run();
+      } catch (error) {
+        caught(error);
+      }
       await settle();
     }
     this.nowMs = Math.max(this.nowMs, untilMs);
