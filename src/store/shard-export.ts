@@ -5,8 +5,17 @@ import { crc32c } from "../lib/crc32c.ts";
 import { MailError, isMailError } from "../mail/errors.ts";
 import { accountId, lsn as makeLsn } from "../mail/ids.ts";
 import type { AccountId, Lsn, ShardId } from "../mail/ids.ts";
+import { bodyTag } from "./apply-rows.ts";
 import type { Location } from "./journal.ts";
-import { accountInKey, accountKey, afterPrefix, bodyTable, space, table } from "./keyspace.ts";
+import {
+  accountInKey,
+  accountKey,
+  afterPrefix,
+  bodyKey,
+  bodyTable,
+  space,
+  table,
+} from "./keyspace.ts";
 import type { BlobStore } from "./log/blob-store.ts";
 import { decodeEntry } from "./log/record.ts";
 import { SegmentGone } from "./log/segment-reader.ts";
@@ -30,6 +39,8 @@ export interface ExportParts {
   readonly blobs: BlobStore;
   /** Stops what removes or rewrites, until the function it resolves with is called. */
   readonly hold: () => Promise<() => void>;
+  /** Replaces a damaged body by another member's; true when its place is settled, one way or the other. */
+  readonly mend: (tag: number, lsn: number) => Promise<boolean>;
 }
 
 const pieceBytes = 256 * 1024;
@@ -228,7 +239,7 @@ class Export {
     let parts: Uint8Array[] = [];
     let bytes = 0;
     for (const [at, { lsn, part, place }] of batch.entries()) {
-      const body = found[at];
+      const body = found[at] ?? (await this.#mended(lsn, part, place));
       if (bytes > 0 && bytes + place.length > pieceBytes) {
         yield { kind: "bodies", bodies, bytes: Buffer.concat(parts) };
         [bodies, parts, bytes] = [[], [], 0];
@@ -240,6 +251,24 @@ class Export {
       bytes += place.length;
     }
     if (bodies.length > 0) yield { kind: "bodies", bodies, bytes: Buffer.concat(parts) };
+  }
+
+  /** What is damaged here may be whole at another member, which may be about to leave. */
+  async #mended(
+    lsn: number,
+    part: number,
+    { kind, length }: InSegment["place"],
+  ): Promise<Uint8Array | undefined> {
+    const { mend, rows, log } = this.#parts;
+    const tag = bodyTag(this.#shard, part);
+    if (kind === "lost" || !(await mend(tag, lsn))) return undefined;
+    const key = bodyKey(tag, lsn);
+    const value = await rows.get(key);
+    const place =
+      value === undefined || !rowIsSound(key, value) ? lostPlace : readPlace(openRow(key, value));
+    if (place.kind !== "segment" || place.length !== length) return undefined;
+    const whole = await log.read(place.location);
+    return whole.subarray(place.offset, place.offset + length);
   }
 
   /** The bytes of each, or undefined where they are damaged. */

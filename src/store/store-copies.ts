@@ -51,7 +51,8 @@ export class StoreCopies implements ShardCopies {
     const running = this.#begin(shard, "out");
     try {
       engine.unconfirmed.save();
-      const parts = { rows: engine.rows, log, blobs, hold };
+      const mend = (tag: number, lsn: number) => engine.mendBody(tag, lsn);
+      const parts = { rows: engine.rows, log, blobs, hold, mend };
       for await (const piece of exportShard(parts, shard, signal)) {
         count(running, piece);
         yield piece;

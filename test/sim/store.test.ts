@@ -22,6 +22,10 @@ describe("simulated clusters with the real store", () => {
     },
   );
 
+  test("seed 126 stays mended: a copy made from a damaged one said that a body was lost", async () => {
+    expect((await runStoreSeed(makeStorePlan(126))).violation).toBeUndefined();
+  });
+
   test("the same seed is the same run", async () => {
     const lines: string[][] = [[], []];
     for (const trace of lines) {
