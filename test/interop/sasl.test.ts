@@ -34,6 +34,7 @@ beforeAll(async () => {
       "auth.oauth.introspection.clientId=pabal",
       "auth.oauth.introspection.clientSecret=hush",
       "auth.oauth.scope=mail",
+      "smtp.channelBinding=true",
     ],
   });
 }, 60_000);

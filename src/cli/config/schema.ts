@@ -293,6 +293,10 @@ const smtp = z
       description:
         "A CR or LF alone in a message: made CRLF, or the message refused. Neither ever ends it",
     }),
+    channelBinding: z.boolean().prefault(false).meta({
+      description:
+        "Offer SCRAM-SHA-256-PLUS for submission, too. NeoMutt over GNU SASL (Debian 12) takes it without being able to bind, and then sends nothing",
+    }),
     greetingDelay: duration("0ms", "Wait before the greeting; who talks earlier is refused"),
     spoolAfter: duration(
       "2s",

@@ -114,6 +114,7 @@ function smtpLimits({ limits, smtp }: Config): SmtpLimits {
     dataBytesPerMinuteMin: 100,
     bareNewlines: smtp.bareNewlines,
     greetingDelayMs: smtp.greetingDelay,
+    channelBinding: smtp.channelBinding,
     spoolAfterMs: smtp.spoolAfter,
   };
 }

@@ -20,7 +20,7 @@ const order: readonly SaslMechanism[] = [
   "XOAUTH2",
 ];
 
-/** @param canBind the connection has TLS: SCRAM-SHA-256-PLUS needs a channel to bind to. RFC 5802 §6 */
+/** @param canBind SCRAM-SHA-256-PLUS may be offered: it needs TLS as a channel to bind to. RFC 5802 §6 */
 export function offeredMechanisms(
   allowed: readonly SaslMechanism[],
   canBind: boolean,

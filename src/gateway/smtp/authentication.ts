@@ -40,7 +40,8 @@ export class Authentication {
 
   /** What EHLO lists, where AUTH may be said at all. */
   get offered(): readonly SaslMechanism[] {
-    return offeredMechanisms(this.#context.services.saslMechanisms, this.#client.secure);
+    const { services, limits } = this.#context;
+    return offeredMechanisms(services.saslMechanisms, this.#client.secure && limits.channelBinding);
   }
 
   /** The exchange has failed. RFC 4954 §4 */

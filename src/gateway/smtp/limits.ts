@@ -26,6 +26,8 @@ export interface SmtpLimits {
   readonly spoolAfterMs: number;
   /** Wait before the greeting that shows who talks too early; 0 for trusted networks. */
   readonly greetingDelayMs: number;
+  /** SCRAM-SHA-256-PLUS is offered. */
+  readonly channelBinding: boolean;
 }
 
 export const defaultSmtpLimits: SmtpLimits = {
@@ -45,4 +47,5 @@ export const defaultSmtpLimits: SmtpLimits = {
   bareNewlines: "normalise",
   spoolAfterMs: 2000,
   greetingDelayMs: 0,
+  channelBinding: false,
 };
