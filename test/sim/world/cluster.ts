@@ -305,7 +305,8 @@ export abstract class Cluster {
     this.quiet = true;
     // Whatever was under way ends, then every member has applied what is acknowledged.
     yield { atMs: this.schedule.nowMs + 1500 };
-    whole = yield { atMs: this.schedule.nowMs + 20_000, until: isWhole };
+    // A change that was on its way may still take a copy out; a full copy waits for its return first.
+    whole = yield { atMs: this.schedule.nowMs + this.plan.healMsMax, until: isWhole };
     if (!whole) this.fail("I9", "a shard that was full is not any more");
     yield* this.atRest();
     if (!(yield { atMs: this.schedule.nowMs + 5000, until: () => isRingWhole(this.gateways) })) {
