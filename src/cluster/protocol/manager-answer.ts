@@ -7,7 +7,7 @@ import { rest, start, write } from "./manager-action.ts";
 import { handedOver, promote, sameAgain } from "./manager-plan.ts";
 import type { Anchor } from "./manager-plan.ts";
 import { addCopy, newCopy, primaryLost, secondariesWanted } from "./manager-shard.ts";
-import { heardOf, isHere, isWiped } from "./manager-state.ts";
+import { heardOf, isDegraded, isHere, isWiped } from "./manager-state.ts";
 import type { Action, ManagedShard, ManagerState } from "./manager-state.ts";
 import type { ManagerEffect, ManagerEvent, SealAnswer } from "./manager-types.ts";
 import { sameCopy } from "./shard-config.ts";
@@ -164,7 +164,9 @@ export function checkAction(state: ManagerState, shard: ManagedShard, out: Manag
     case "handOver":
       if (primaryLost(state, shard)) shard.action = undefined;
       // It may have ended its epoch: a new one of the same primary undoes that.
-      else if (forMs >= handOverMs) write(state, shard, sameAgain(config), out);
+      else if (forMs >= handOverMs * (isDegraded(state, config.primary.node) ? 6 : 1)) {
+        write(state, shard, sameAgain(config), out);
+      }
       return;
     default:
       return unreachable(action);

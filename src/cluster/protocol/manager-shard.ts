@@ -229,13 +229,13 @@ function wantsCopy(state: ManagerState, shard: ManagedShard): boolean {
   return !staying.some((one) => one.full) && formerReturned(state, shard) !== undefined;
 }
 
-/** A former member that is back and not yet among the secondaries, none of which was one. */
+/** A former member that is back, well, and not yet among the secondaries, none of which was one. */
 function formerReturned(state: ManagerState, shard: ManagedShard): Copy | undefined {
   const { former, secondaries, primary } = shard.config;
   const isMember = (copy: Copy) =>
     copy.node === primary.node || secondaries.some(({ node }) => node === copy.node);
   if (former?.some(isMember) === true) return undefined;
-  return former?.find((one) => isHere(state, one) && !isDraining(state, one.node));
+  return former?.find((one) => isHere(state, one) && !isLeaving(state, one.node));
 }
 
 /** Some node could take a copy, as far as is known before the primary is asked whom it reaches. */

@@ -20,7 +20,10 @@ export interface ManagerTimes {
   readonly unfitMs: number;
   /** A write's outcome, read again by the shell where it is unknown, comes within this. */
   readonly writeMs: number;
-  /** A handover that was not answered for so long is given up by a commit. */
+  /**
+   * A handover that was not answered for so long is given up by a commit. A node that is unwell gets
+   * six times as long: its disk writes twice before it answers, and a new epoch would cost as much.
+   */
   readonly handOverMs: number;
   /** A report or another gateway's view counts for so long. */
   readonly reportMs: number;
@@ -163,6 +166,11 @@ export function domainOf(state: ManagerState, node: MemberId): string | undefine
 export function isLeaving(state: ManagerState, node: MemberId): boolean {
   const facts = state.nodes.get(node)?.facts;
   return facts !== undefined && (facts.draining || facts.degraded);
+}
+
+/** Its disk or its loop is slow, or it is nearly full. */
+export function isDegraded(state: ManagerState, node: MemberId): boolean {
+  return state.nodes.get(node)?.facts.degraded === true;
 }
 
 export function isDraining(state: ManagerState, node: MemberId): boolean {
