@@ -26,7 +26,7 @@ test.each([
       senders: 12,
       readers: 24,
       messagesPerSecond: 30,
-      roomForLoad: 4,
+      roomForLoad: 6,
       seed,
       coordinator,
       say: () => undefined,
