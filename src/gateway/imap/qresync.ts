@@ -3,6 +3,7 @@
 
 import { modSeq, uidMax } from "../../mail/ids.ts";
 import type { MailboxChanges } from "../../mail/mail-store.ts";
+import { uidSetIntersection } from "../../mail/uid-set-algebra.ts";
 import { uidSetFromRanges, uidSetHas, uidSetText } from "../../mail/uid-set.ts";
 import type { UidSet } from "../../mail/uid-set.ts";
 import { writeFlagState } from "./responses.ts";
@@ -105,24 +106,12 @@ export function writeVanishedEarlier(
   vanished: UidSet,
   wanted: UidSet | undefined,
 ): void {
-  const gone = withoutView(wanted === undefined ? vanished : intersection(vanished, wanted), view);
+  const gone = withoutView(
+    wanted === undefined ? vanished : uidSetIntersection(vanished, wanted),
+    view,
+  );
   if (gone.length === 0) return;
   session.out.text("* VANISHED (EARLIER) ").text(uidSetText(gone)).text("\r\n");
-}
-
-/** UIDs in both sets. */
-export function intersection(a: UidSet, b: UidSet): UidSet {
-  const both: number[] = [];
-  let i = 0;
-  let j = 0;
-  while (i < a.length && j < b.length) {
-    const low = Math.max(a[i] ?? 0, b[j] ?? 0);
-    const high = Math.min(a[i + 1] ?? 0, b[j + 1] ?? 0);
-    if (low <= high) both.push(low, high);
-    if ((a[i + 1] ?? 0) < (b[j + 1] ?? 0)) i += 2;
-    else j += 2;
-  }
-  return both;
 }
 
 function withoutView(set: UidSet, view: View): UidSet {
