@@ -11,7 +11,7 @@ import {
   isLoopback,
   plainAddress,
 } from "../../../src/gateway/imap/client-address.ts";
-import { intersection } from "../../../src/gateway/imap/qresync.ts";
+import { uidSetIntersection } from "../../../src/mail/uid-set-algebra.ts";
 import { Cursor } from "../../../src/gateway/imap/syntax/cursor.ts";
 import { parseFetch } from "../../../src/gateway/imap/syntax/fetch-items.ts";
 import { parseFlags } from "../../../src/gateway/imap/syntax/flags.ts";
@@ -157,7 +157,7 @@ describe("view", () => {
       .map((pairs) => uidSetFromRanges(pairs.map(([low, size]) => [low, low + size] as const)));
     fc.assert(
       fc.property(sets, sets, (a, b) => {
-        const both = intersection(a, b);
+        const both = uidSetIntersection(a, b);
         for (let uid = 0; uid < 80; uid++) {
           expect(uidSetHas(both, uid)).toBe(uidSetHas(a, uid) && uidSetHas(b, uid));
         }
