@@ -11,7 +11,7 @@ import { asOptional } from "../node/decode.ts";
 import { accountName, aliasNames } from "./account-names.ts";
 import type { AccountAdmin, AccountDetails, AccountPatch, NewAccount } from "./account-admin.ts";
 import { appPasswordOf, appPasswordsMax, isAppLabel, makeAppPassword } from "./app-password.ts";
-import { askPrimary, untilAnswered } from "./calls.ts";
+import { askPrimary, orderPrimary, untilAnswered } from "./calls.ts";
 import { formatVerifiers, parseVerifiers } from "./verifiers.ts";
 import type { Primaries } from "./calls.ts";
 import { claimShard } from "./claims.ts";
@@ -50,7 +50,6 @@ const importAtOnce = 256;
 const hashesAtOnce = 2;
 const hashesWaiting = 2000;
 /** One order, with the wait until every gateway knows. */
-const orderMs = 15_000;
 
 export class AccountAdminClient implements AccountAdmin {
   readonly #options: AccountAdminOptions;
@@ -82,7 +81,13 @@ export class AccountAdminClient implements AccountAdmin {
         profile: account.profile ?? {},
       };
       return decodeRow(
-        await this.#order(claimShard(name, shardCount), method.create, head, signal),
+        await orderPrimary(
+          this.#options,
+          claimShard(name, shardCount),
+          method.create,
+          head,
+          signal,
+        ),
       );
     } finally {
       placed.done();
@@ -134,7 +139,7 @@ export class AccountAdminClient implements AccountAdmin {
     if (names === undefined) return this.#patch(row, change, signal);
     const head = { opId: nextOpId(), name: row.name, patch: change };
     const home = claimShard(row.name, shardCount);
-    return decodeRow(await this.#order(home, method.change, head, signal));
+    return decodeRow(await orderPrimary(this.#options, home, method.change, head, signal));
   }
 
   /** Stores a better hash of the password that `row.credentials` has; sessions stay. @throws MailError CONFLICT */
@@ -146,13 +151,13 @@ export class AccountAdminClient implements AccountAdmin {
     const row = await this.#current(name, signal);
     const head = { opId: this.#options.nextOpId(), name: row.name };
     const home = claimShard(row.name, this.#options.shardCount);
-    await this.#order(home, method.remove, head, signal);
+    await orderPrimary(this.#options, home, method.remove, head, signal);
   }
 
   async show(name: string, signal: AbortSignal): Promise<AccountDetails> {
     const { account, shard } = await this.#place(name, signal);
     const answer = fieldsOf(
-      await this.#order(shard, method.details, { shard, account }, signal),
+      await orderPrimary(this.#options, shard, method.details, { shard, account }, signal),
       "account",
     );
     const { credentials, ...registration } = decodeRegistration(answer.get("registration"));
@@ -217,7 +222,7 @@ export class AccountAdminClient implements AccountAdmin {
   ): Promise<DirectoryRow> {
     const { account, shard } = row;
     const head = { opId: this.#options.nextOpId(), account, shard, patch };
-    return decodeRow(await this.#order(shard, method.patch, head, signal));
+    return decodeRow(await orderPrimary(this.#options, shard, method.patch, head, signal));
   }
 
   /** @throws MailError NO_SUCH_ACCOUNT */
@@ -251,7 +256,7 @@ export class AccountAdminClient implements AccountAdmin {
     }
     const home = claimShard(name, shardCount);
     const answer = fieldsOf(
-      await this.#order(home, method.find, { shard: home, name }, signal),
+      await orderPrimary(this.#options, home, method.find, { shard: home, name }, signal),
       "claim",
     );
     if (!answer.has("account")) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
@@ -276,20 +281,6 @@ export class AccountAdminClient implements AccountAdmin {
       throw invalid("a password has 1 to 1024 bytes");
     }
     return this.#hashes.run(() => makeCredentials(password, this.#options.hash), signal);
-  }
-
-  /** One order under one operation id, repeated while its shard is moving. */
-  async #order(shard: ShardId, name: string, head: object, signal: AbortSignal): Promise<unknown> {
-    const { clock, retryMs = 30_000 } = this.#options;
-    const within = AbortSignal.any([signal, AbortSignal.timeout(retryMs)]);
-    return untilAnswered(
-      clock,
-      () => {
-        const oneTry = AbortSignal.any([within, AbortSignal.timeout(orderMs)]);
-        return askPrimary(this.#options, shard, name, head, oneTry);
-      },
-      within,
-    );
   }
 }
 

@@ -65,6 +65,30 @@ export async function untilAnswered<T>(
   }
 }
 
+const orderMs = 15_000;
+
+/**
+ * One change under one operation id, repeated while its shard is moving, for `retryMs` at most.
+ * @throws MailError what the primary answers; the last passing failure when time is over
+ */
+export function orderPrimary(
+  to: {
+    readonly links: Links;
+    readonly primaries: Primaries;
+    readonly clock: Clock;
+    readonly retryMs?: number;
+  },
+  shard: ShardId,
+  name: string,
+  head: object,
+  signal: AbortSignal,
+): Promise<unknown> {
+  const within = AbortSignal.any([signal, AbortSignal.timeout(to.retryMs ?? 30_000)]);
+  const oneTry = (): Promise<unknown> =>
+    askPrimary(to, shard, name, head, AbortSignal.any([within, AbortSignal.timeout(orderMs)]));
+  return untilAnswered(to.clock, oneTry, within);
+}
+
 /** Resolves after `delayMs`, or at once when `signal` aborts. */
 export async function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;

@@ -7,11 +7,11 @@ import type { DirectoryRow } from "../../mail/account.ts";
 import { MailError } from "../../mail/errors.ts";
 import { defaultGroup, everyoneName, scheduledMailbox } from "../../mail/group.ts";
 import { shardId } from "../../mail/ids.ts";
-import type { OpId, ShardId } from "../../mail/ids.ts";
+import type { OpId } from "../../mail/ids.ts";
 import type { MailStore } from "../../mail/mail-store.ts";
 import { indexMessage } from "../../mail/mime/indexer.ts";
 import { accountName } from "../directory/account-names.ts";
-import { askPrimary, untilAnswered } from "../directory/calls.ts";
+import { orderPrimary, untilAnswered } from "../directory/calls.ts";
 import type { Primaries } from "../directory/calls.ts";
 import { claimShard } from "../directory/claims.ts";
 import type { GatewayDirectory } from "../directory/gateway-directory.ts";
@@ -55,7 +55,6 @@ export interface GroupAdminOptions {
 }
 
 export const announcementsMax = 10_000;
-const orderMs = 15_000;
 const scheduleDaysMax = 3660;
 
 export class GroupAdminClient implements GroupAdmin {
@@ -85,7 +84,13 @@ export class GroupAdminClient implements GroupAdmin {
         group: { ...defaultGroup, ...checked(settings, domains), everyone },
       };
       return decodeRow(
-        await this.#order(claimShard(name, shardCount), method.create, head, signal),
+        await orderPrimary(
+          this.#options,
+          claimShard(name, shardCount),
+          method.create,
+          head,
+          signal,
+        ),
       );
     } finally {
       placed.done();
@@ -101,7 +106,13 @@ export class GroupAdminClient implements GroupAdmin {
     const { nextOpId, shardCount } = this.#options;
     const row = await this.#group(name, signal);
     const head = { opId: nextOpId(), name: row.name };
-    await this.#order(claimShard(row.name, shardCount), method.remove, head, signal);
+    await orderPrimary(
+      this.#options,
+      claimShard(row.name, shardCount),
+      method.remove,
+      head,
+      signal,
+    );
   }
 
   async show(name: string, signal: AbortSignal): Promise<GroupDetails> {
@@ -225,7 +236,10 @@ export class GroupAdminClient implements GroupAdmin {
     const counts = await Promise.all(
       shards.map(async (shard) => {
         const head = { shard, group: group.account, uids };
-        const answer = fieldsOf(await this.#order(shard, readersMethod, head, signal), "readers");
+        const answer = fieldsOf(
+          await orderPrimary(this.#options, shard, readersMethod, head, signal),
+          "readers",
+        );
         const list = (field: string): readonly number[] =>
           asListOf(answer.get(field), field, asCount);
         return { read: list("read"), hidden: list("hidden") };
@@ -274,7 +288,7 @@ export class GroupAdminClient implements GroupAdmin {
   ): Promise<DirectoryRow> {
     const { account, shard } = row;
     const head = { opId: this.#options.nextOpId(), account, shard, patch };
-    return decodeRow(await this.#order(shard, method.patch, head, signal));
+    return decodeRow(await orderPrimary(this.#options, shard, method.patch, head, signal));
   }
 
   #nameOf(text: string): string {
@@ -319,20 +333,6 @@ export class GroupAdminClient implements GroupAdmin {
       return row.name === name || row.aliases.includes(name) ? row : undefined;
     };
     return untilAnswered(clock, look, AbortSignal.any([signal, AbortSignal.timeout(retryMs)]));
-  }
-
-  /** One order under one operation id, repeated while its shard is moving. */
-  async #order(shard: ShardId, name: string, head: object, signal: AbortSignal): Promise<unknown> {
-    const { clock, retryMs = 30_000 } = this.#options;
-    const within = AbortSignal.any([signal, AbortSignal.timeout(retryMs)]);
-    return untilAnswered(
-      clock,
-      () => {
-        const oneTry = AbortSignal.any([within, AbortSignal.timeout(orderMs)]);
-        return askPrimary(this.#options, shard, name, head, oneTry);
-      },
-      within,
-    );
   }
 }
 
