@@ -1,7 +1,8 @@
 // Mailboxes as a list: LIST and STATUS figures from the counters, never from messages. Names that
 // only have children are derived from the names below them.
 
-import { mailboxId, modSeq, uidValidity } from "../mail/ids.ts";
+import { modSeq, uidValidity } from "../mail/ids.ts";
+import { superiorInfo } from "../mail/superior.ts";
 import type { MailboxInfo, MailboxListing } from "../mail/mail-store.ts";
 import { normaliseMailboxName } from "../mail/mailbox-name.ts";
 import type { AccountState } from "./account-state.ts";
@@ -17,7 +18,7 @@ export function listingOf(account: AccountState): MailboxListing {
     }
   }
   const mailboxes = Array.from(account.byName.values(), (mailbox) => infoOf(account, mailbox));
-  for (const name of derived) mailboxes.push(derivedInfo(account, name));
+  for (const name of derived) mailboxes.push(superiorInfo(name, account.subscriptions.has(name)));
   return {
     mailboxes: mailboxes.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
     orphanSubscriptions: [...account.subscriptions]
@@ -55,21 +56,4 @@ export function mailboxNamed(account: AccountState, given: string): MailboxState
 export function mailboxesBelow(account: AccountState, name: string): readonly MailboxState[] {
   const prefix = `${name}/`;
   return [...account.byName.values()].filter((mailbox) => mailbox.name.startsWith(prefix));
-}
-
-function derivedInfo(account: AccountState, name: string): MailboxInfo {
-  return {
-    id: mailboxId(0),
-    name,
-    selectable: false,
-    subscribed: account.subscriptions.has(name),
-    uidValidity: uidValidity(0),
-    uidNext: 0,
-    highestModSeq: modSeq(0),
-    messages: 0,
-    unseen: 0,
-    deleted: 0,
-    recent: 0,
-    sizeBytes: 0,
-  };
 }

@@ -5,7 +5,6 @@ import { Writable } from "node:stream";
 import { constants, deflateRawSync } from "node:zlib";
 import { pino } from "pino";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import { startImap } from "../../src/gateway/imap/listener.ts";
 import type { ImapOptions } from "../../src/gateway/imap/listener.ts";
 import type { Listener } from "../../src/gateway/services.ts";
 import { runDialogue } from "../support/dialogue.ts";
@@ -13,7 +12,8 @@ import { fakeServices } from "../support/fake-services.ts";
 import type { FakeServices, FakeServicesOptions } from "../support/fake-services.ts";
 import { LineClient } from "../support/line-client.ts";
 import { testSecureContext } from "../support/test-certificate.ts";
-import { addMessage, seedAccount } from "../unit/imap/support.ts";
+import { addMessage } from "../unit/imap/support.ts";
+import { loggedIn, startTestImap, type TestImap } from "../unit/imap/test-imap.ts";
 
 type SecureContext = NonNullable<FakeServicesOptions["secureContext"]>;
 let secureContext: SecureContext;
@@ -29,31 +29,10 @@ afterEach(async () => {
 async function start(
   options: Partial<ImapOptions> = {},
   services: FakeServices = fakeServices(),
-): Promise<{ port: number; services: FakeServices }> {
-  await seedAccount(services);
-  const listener = await startImap({
-    services,
-    address: "127.0.0.1",
-    port: 0,
-    implicitTls: false,
-    ...options,
-  });
-  listeners.push(listener);
-  return { port: listener.port, services };
-}
-
-async function loggedIn(port: number, mailbox = "INBOX"): Promise<LineClient> {
-  const client = await LineClient.connect({ port });
-  client.send(`x LOGIN u1 secret\r\ny SELECT ${mailbox}\r\n`);
-  await skipTo(client, "y ");
-  return client;
-}
-
-async function skipTo(client: LineClient, prefix: string): Promise<string> {
-  for (;;) {
-    const line = await client.readLine();
-    if (line.startsWith(prefix)) return line;
-  }
+): Promise<TestImap> {
+  const started = await startTestImap(options, services);
+  listeners.push(started.listener);
+  return started;
 }
 
 describe("STARTTLS injection (CVE-2011-0411, CVE-2021-33515)", () => {
@@ -161,7 +140,7 @@ describe("after login", () => {
 
   test("a sequence set of ten thousand ranges is merged, not repeated", async () => {
     const { port } = await start();
-    const client = await loggedIn(port);
+    const client = await loggedIn(port, "INBOX");
     client.send(`a FETCH ${"1:3,".repeat(10_000)}1 UID\r\n`);
     expect([await client.readLine(), await client.readLine(), await client.readLine()]).toEqual([
       "* 1 FETCH (UID 1)",
@@ -183,7 +162,7 @@ describe("after login", () => {
 
   test("a header field name can't write into the answer (row 5)", async () => {
     const { port } = await start();
-    const client = await loggedIn(port);
+    const client = await loggedIn(port, "INBOX");
     client.send("a FETCH 1 BODY.PEEK[HEADER.FIELDS ({18+}\r\nx)] {2}\r\n* BYE {2)]\r\n");
     expect(await client.readLine()).toMatch(/^a BAD FETCH/);
     client.close();
@@ -198,11 +177,11 @@ describe("slow readers and writers (row 8)", () => {
     for (let i = 0; i < 40; i++) await addMessage(services, who, "INBOX", body);
     const slow = await LineClient.connect({ port });
     slow.send("x LOGIN big secret\r\ny SELECT INBOX\r\n");
-    await skipTo(slow, "y ");
+    await slow.skipTo("y ");
     slow.pause();
     const before = process.memoryUsage().arrayBuffers;
     slow.send("a FETCH 1:* BODY.PEEK[]\r\n");
-    const other = await loggedIn(port);
+    const other = await loggedIn(port, "INBOX");
     for (let i = 0; i < 50; i++) {
       other.send(`n${i} NOOP\r\n`);
       expect(await other.readLine()).toBe(`n${i} OK NOOP completed`);
@@ -232,7 +211,7 @@ describe("slow readers and writers (row 8)", () => {
     }
     const client = await LineClient.connect({ port });
     client.send("x LOGIN big secret\r\ny SELECT INBOX\r\nz NOOP\r\n");
-    await skipTo(client, "z ");
+    await client.skipTo("z ");
     const watchers = (): number => services.store.accounts.get(who.account)?.watchers.size ?? 0;
     expect(watchers()).toBe(1);
     client.pause();
@@ -244,10 +223,10 @@ describe("slow readers and writers (row 8)", () => {
 
   test("silence between commands has its deadline, and half commands theirs", async () => {
     const { port } = await start({ limits: { autologoutMs: 300, commandReadMs: 300 } });
-    const idle = await loggedIn(port);
+    const idle = await loggedIn(port, "INBOX");
     expect(await idle.readLine()).toBe("* BYE Idle for too long");
     idle.close();
-    const half = await loggedIn(port);
+    const half = await loggedIn(port, "INBOX");
     half.send("a SEA");
     expect(await half.readLine()).toBe("* BYE Idle for too long");
     half.close();
@@ -259,11 +238,11 @@ describe("COMPRESS (row 9)", () => {
     const { port } = await start();
     const stranger = await LineClient.connect({ port });
     stranger.send("a COMPRESS DEFLATE\r\n");
-    expect(await skipTo(stranger, "a ")).toBe("a BAD COMPRESS is not possible in this state");
+    expect(await stranger.skipTo("a ")).toBe("a BAD COMPRESS is not possible in this state");
     stranger.close();
-    const client = await loggedIn(port);
+    const client = await loggedIn(port, "INBOX");
     client.send("c COMPRESS DEFLATE\r\n");
-    await skipTo(client, "c OK");
+    await client.skipTo("c OK");
     const text = Buffer.alloc(64 * 1024 * 1024, `t NOOP${" ".repeat(1000)}\r\n`);
     client.send(deflateRawSync(text, { finishFlush: constants.Z_SYNC_FLUSH }));
     client.startInflate();
@@ -280,7 +259,7 @@ describe("URLs of CATENATE (row 13)", () => {
     const { port } = await start({}, services);
     const { who } = services.store.addAccount("u2@pabal.test");
     await addMessage(services, who, "Archive", "secret: 1\r\n\r\nsecret\r\n");
-    const client = await loggedIn(port);
+    const client = await loggedIn(port, "INBOX");
     const urls = [
       "imap://u2@mail.pabal.test/Archive/;UID=1",
       "//u2@mail.pabal.test/Archive/;UID=1",
@@ -291,7 +270,7 @@ describe("URLs of CATENATE (row 13)", () => {
     ];
     for (const url of urls) {
       client.send(`a APPEND INBOX CATENATE (URL "${url}")\r\n`);
-      expect(await skipTo(client, "a ")).toMatch(/^a NO \[BADURL "/);
+      expect(await client.skipTo("a ")).toMatch(/^a NO \[BADURL "/);
     }
     client.close();
   });
@@ -301,8 +280,8 @@ describe("one session's trouble is its own (row 26)", () => {
   test("a handler that throws ends one session", async () => {
     const services = fakeServices();
     const { port } = await start({}, services);
-    const other = await loggedIn(port);
-    const client = await loggedIn(port);
+    const other = await loggedIn(port, "INBOX");
+    const client = await loggedIn(port, "INBOX");
     services.store.quota = () => Promise.reject(new TypeError("a bug"));
     client.send('a GETQUOTA ""\r\n');
     expect(await client.readLine()).toBe("a NO [SERVERBUG] Internal error");
@@ -318,8 +297,8 @@ describe("one session's trouble is its own (row 26)", () => {
       limits: { connectionsPerUserMax: 2, connectionsPerAddressMax: 4 },
       limitExempt: () => false,
     });
-    const first = await loggedIn(port);
-    const second = await loggedIn(port);
+    const first = await loggedIn(port, "INBOX");
+    const second = await loggedIn(port, "INBOX");
     const third = await LineClient.connect({ port });
     await third.readLine();
     third.send("a LOGIN u1 secret\r\n");
@@ -332,7 +311,7 @@ describe("one session's trouble is its own (row 26)", () => {
     expect(await fifth.readLine()).toBe("* BYE [LIMIT] Too many connections");
     await fifth.readEnd();
     second.send("a LOGOUT\r\n");
-    await skipTo(second, "a OK");
+    await second.skipTo("a OK");
     await second.readEnd();
     third.send("b LOGIN u1 secret\r\n");
     expect(await third.readLine()).toMatch(/^b OK/);
@@ -341,12 +320,12 @@ describe("one session's trouble is its own (row 26)", () => {
 
   test("a changed password ends open sessions", async () => {
     const { port, services } = await start();
-    const client = await loggedIn(port);
+    const client = await loggedIn(port, "INBOX");
     client.send("a IDLE\r\n");
     await client.readLine();
     const [account] = services.store.accounts.keys();
     if (account !== undefined) services.store.updateAccount(account, { password: "new" });
-    expect(await skipTo(client, "* BYE")).toBe("* BYE Log in again");
+    expect(await client.skipTo("* BYE")).toBe("* BYE Log in again");
     await client.readEnd();
   });
 });

@@ -59,6 +59,14 @@ export class LineClient {
       .replace(/\r?\n$/, "");
   }
 
+  /** The first line that starts so; those before it are thrown away. */
+  async skipTo(prefix: string): Promise<string> {
+    for (;;) {
+      const line = await this.readLine();
+      if (line.startsWith(prefix)) return line;
+    }
+  }
+
   async readBytes(count: number): Promise<Buffer> {
     await this.#until(() => (this.#buffer.length >= count ? true : undefined), `${count} bytes`);
     return this.#take(count);

@@ -1,6 +1,7 @@
 // Settings of groups and memberships as they travel between members: decoders of what is foreign.
 // Leaves rows and registrations to wire.ts.
 
+import { withoutUndefined } from "../../lib/without-undefined.ts";
 import type { GroupSettings, JoinPolicy, Membership, PostPolicy } from "../../mail/group.ts";
 import { accountId, mailboxId, uidMax } from "../../mail/ids.ts";
 import type { AccountId } from "../../mail/ids.ts";
@@ -92,11 +93,4 @@ function oneOf<T extends string>(known: readonly T[], value: unknown, what: stri
   const found = known.find((one) => one === value);
   if (found === undefined) throw malformed(what);
   return found;
-}
-
-type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
-function withoutUndefined<T extends object>(value: T): Defined<T> {
-  return Object.fromEntries(
-    Object.entries(value).filter(([, inner]) => inner !== undefined),
-  ) as Defined<T>;
 }

@@ -29,7 +29,7 @@ import type { MemberView } from "./member-view.ts";
 import { copyOut, movedOpId } from "./view-copy.ts";
 import { fetchInView } from "./view-fetch.ts";
 import { searchInView } from "./view-search.ts";
-import { superiorInfo, superiorsOf } from "./view-folders.ts";
+import { superiorInfo, superiorsOf } from "../../mail/superior.ts";
 import { ViewWatcher } from "./view-watcher.ts";
 import type { GroupIndexes } from "./group-indexes.ts";
 
@@ -87,7 +87,11 @@ export class GroupedMailStore implements mail.MailStore {
     const known = new Set(listing.mailboxes.map(({ name }) => name));
     const superiors = superiorsOf(this.#views.folder).filter((name) => !known.has(name));
     const names = new Set([...superiors, ...infos.map(({ name }) => name)]);
-    const all = [...listing.mailboxes, ...superiors.map(superiorInfo), ...infos];
+    const all = [
+      ...listing.mailboxes,
+      ...superiors.map((name) => superiorInfo(name, false)),
+      ...infos,
+    ];
     return {
       mailboxes: all.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
       orphanSubscriptions: listing.orphanSubscriptions.filter((name) => !names.has(name)),

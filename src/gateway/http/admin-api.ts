@@ -1,6 +1,7 @@
 // The admin API under /admin/v1 (JSON, bearer token): accounts and cluster status. The command line
 // and outside programs use it; it keeps no state of its own.
 
+import { withoutUndefined } from "../../lib/without-undefined.ts";
 import { createHash, timingSafeEqual } from "node:crypto";
 import { Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
@@ -145,13 +146,6 @@ function addUserRoutes(api: Hono, accounts: AccountAdmin): void {
 
 function deadline(): AbortSignal {
   return AbortSignal.timeout(requestLimitMs);
-}
-
-type WithoutUndefined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
-function withoutUndefined<T extends object>(value: T): WithoutUndefined<T> {
-  return Object.fromEntries(
-    Object.entries(value).filter(([, inner]) => inner !== undefined),
-  ) as WithoutUndefined<T>;
 }
 
 /** Constant time in the token's content; digests make the lengths equal. */

@@ -1,5 +1,6 @@
 // The admin API's part for groups and announcements.
 
+import { withoutUndefined } from "../../lib/without-undefined.ts";
 import type { Context, Hono } from "hono";
 import { z } from "zod";
 import type { DirectoryRow } from "../../mail/account.ts";
@@ -129,11 +130,4 @@ function shown({ account, shard, name, aliases, state, group }: DirectoryRow) {
 
 function deadline(): AbortSignal {
   return AbortSignal.timeout(requestLimitMs);
-}
-
-type WithoutUndefined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
-function withoutUndefined<T extends object>(value: T): WithoutUndefined<T> {
-  return Object.fromEntries(
-    Object.entries(value).filter(([, inner]) => inner !== undefined),
-  ) as WithoutUndefined<T>;
 }

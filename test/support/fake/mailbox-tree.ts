@@ -3,7 +3,7 @@
 
 import { MailError } from "../../../src/mail/errors.ts";
 import { normaliseMailboxName } from "../../../src/mail/mailbox-name.ts";
-import { mailboxId, modSeq, uidValidity } from "../../../src/mail/ids.ts";
+import { superiorInfo } from "../../../src/mail/superior.ts";
 import type { MailboxId } from "../../../src/mail/ids.ts";
 import type { MailboxInfo, MailboxListing } from "../../../src/mail/mail-store.ts";
 import { addMailbox, addMessages, removeMessages, tell, tellChange } from "./account.ts";
@@ -57,7 +57,7 @@ export function listingOf(account: FakeAccount): MailboxListing {
   const derived = new Set([...real].flatMap(superiors).filter((name) => !real.has(name)));
   const mailboxes = [
     ...[...account.mailboxes.values()].map((mailbox) => infoOf(account, mailbox)),
-    ...[...derived].map((name) => derivedInfo(account, name)),
+    ...[...derived].map((name) => superiorInfo(name, account.subscriptions.has(name))),
   ];
   return {
     mailboxes: mailboxes.sort((a, b) => (a.name < b.name ? -1 : 1)),
@@ -154,23 +154,6 @@ function below(account: FakeAccount, name: string): FakeMailbox[] {
 function superiors(name: string): readonly string[] {
   const levels = name.split("/");
   return levels.slice(1).map((_, index) => levels.slice(0, index + 1).join("/"));
-}
-
-function derivedInfo(account: FakeAccount, name: string): MailboxInfo {
-  return {
-    id: mailboxId(0),
-    name,
-    selectable: false,
-    subscribed: account.subscriptions.has(name),
-    uidValidity: uidValidity(0),
-    uidNext: 0,
-    highestModSeq: modSeq(0),
-    messages: 0,
-    unseen: 0,
-    deleted: 0,
-    recent: 0,
-    sizeBytes: 0,
-  };
 }
 
 function normaliseOrUndefined(given: string): string | undefined {

@@ -3,14 +3,13 @@
 
 import { constants, deflateRawSync } from "node:zlib";
 import { afterEach, describe, expect, test } from "vitest";
-import { startImap } from "../../../src/gateway/imap/listener.ts";
 import type { ImapLimits } from "../../../src/gateway/imap/limits.ts";
 import type { Listener } from "../../../src/gateway/services.ts";
 import type { Principal } from "../../../src/mail/mail-store.ts";
-import { fakeServices } from "../../support/fake-services.ts";
 import type { FakeServices } from "../../support/fake-services.ts";
 import { LineClient } from "../../support/line-client.ts";
-import { addMessage, seedAccount } from "./support.ts";
+import { addMessage } from "./support.ts";
+import { loggedIn, startTestImap } from "./test-imap.ts";
 
 let services: FakeServices;
 let who: Principal;
@@ -22,31 +21,15 @@ afterEach(async () => {
 });
 
 async function start(limits: Partial<ImapLimits> = {}): Promise<number> {
-  services = fakeServices();
-  who = await seedAccount(services);
-  const options = { services, limits, address: "127.0.0.1", port: 0, implicitTls: false };
-  listener = await startImap({ ...options, limitExempt: () => false });
-  return listener.port;
-}
-
-async function login(port: number): Promise<LineClient> {
-  const client = await LineClient.connect({ port });
-  client.send("x LOGIN u1 secret\r\n");
-  await skipTo(client, "x OK");
-  return client;
-}
-
-async function skipTo(client: LineClient, prefix: string): Promise<string> {
-  for (;;) {
-    const line = await client.readLine();
-    if (line.startsWith(prefix)) return line;
-  }
+  const started = await startTestImap({ limits, limitExempt: () => false });
+  ({ services, who, listener } = started);
+  return started.port;
 }
 
 async function compressed(port: number): Promise<LineClient> {
-  const client = await login(port);
+  const client = await loggedIn(port);
   client.send("c COMPRESS DEFLATE\r\n");
-  await skipTo(client, "c OK");
+  await client.skipTo("c OK");
   return client;
 }
 
@@ -59,7 +42,7 @@ describe("COMPRESS", () => {
     const text = Buffer.alloc(32 * 1024 * 1024, `t NOOP${" ".repeat(1000)}\r\n`);
     client.send(deflateRawSync(text, { finishFlush: constants.Z_SYNC_FLUSH }));
     client.startInflate();
-    expect(await skipTo(client, "* BYE")).toBe("* BYE The compressed data grows too much");
+    expect(await client.skipTo("* BYE")).toBe("* BYE The compressed data grows too much");
     await client.readEnd();
     other.send("a NOOP\r\n");
     expect(await other.readLine()).toBe("a OK NOOP completed");
@@ -70,7 +53,7 @@ describe("COMPRESS", () => {
     const client = await compressed(await start());
     client.send("a NOOP\r\n");
     client.startInflate();
-    expect(await skipTo(client, "* BYE")).toBe("* BYE The compressed data is broken");
+    expect(await client.skipTo("* BYE")).toBe("* BYE The compressed data is broken");
     await client.readEnd();
   });
 
@@ -83,8 +66,8 @@ describe("COMPRESS", () => {
     client.send(`a APPEND INBOX {${message.length}+}\r\n`);
     client.send(message);
     client.send("\r\nb SELECT INBOX\r\nd FETCH 4 BODY.PEEK[]\r\n");
-    expect(await skipTo(client, "a ")).toMatch(/^a OK \[APPENDUID \d+ 4\]/);
-    await skipTo(client, "b OK");
+    expect(await client.skipTo("a ")).toMatch(/^a OK \[APPENDUID \d+ 4\]/);
+    await client.skipTo("b OK");
     expect(await client.readLine()).toBe(`* 4 FETCH (BODY[] {${message.length}}`);
     expect((await client.readBytes(message.length)).equals(message)).toBe(true);
     expect(await client.readLine()).toBe(")");
@@ -98,23 +81,23 @@ describe("COMPRESS", () => {
 
 test("UNAUTHENTICATE gives the user's connection back", async () => {
   const port = await start({ connectionsPerUserMax: 1 });
-  const first = await login(port);
+  const first = await loggedIn(port);
   const second = await LineClient.connect({ port });
   second.send("a LOGIN u1 secret\r\n");
-  expect(await skipTo(second, "a ")).toMatch(/^a NO \[LIMIT\]/);
+  expect(await second.skipTo("a ")).toMatch(/^a NO \[LIMIT\]/);
   first.send("u UNAUTHENTICATE\r\n");
-  await skipTo(first, "u OK");
+  await first.skipTo("u OK");
   second.send("b LOGIN u1 secret\r\n");
-  expect(await skipTo(second, "b ")).toMatch(/^b OK/);
+  expect(await second.skipTo("b ")).toMatch(/^b OK/);
   first.close();
   second.close();
 });
 
 test("INPROGRESS is told while a COPY takes long, and not afterwards", async () => {
   const port = await start({ inProgressMs: 10 });
-  const client = await login(port);
+  const client = await loggedIn(port);
   client.send("y SELECT INBOX\r\n");
-  await skipTo(client, "y OK");
+  await client.skipTo("y OK");
   let finish: () => void = () => {};
   const held = new Promise<void>((resolve) => {
     finish = resolve;
@@ -128,20 +111,20 @@ test("INPROGRESS is told while a COPY takes long, and not afterwards", async () 
   expect(await client.readLine()).toMatch(/BAD/);
   expect(await client.readLine()).toBe('* OK [INPROGRESS ("a" NIL NIL)] Still at work');
   finish();
-  expect(await skipTo(client, "a OK")).toMatch(/COPYUID/);
+  expect(await client.skipTo("a OK")).toMatch(/COPYUID/);
   client.close();
 });
 
 test("NOTIFY: more mailboxes than can be told at once are an overflow, and then silence", async () => {
   const port = await start({ notifyMailboxesMax: 2 });
-  const client = await login(port);
+  const client = await loggedIn(port);
   client.send("a CREATE f/1\r\nb CREATE f/2\r\nc CREATE f/3\r\n");
-  await skipTo(client, "c OK");
+  await client.skipTo("c OK");
   client.send("d NOTIFY SET (PERSONAL (MessageNew MessageExpunge MailboxName))\r\n");
-  await skipTo(client, "d OK");
-  const other = await login(port);
+  await client.skipTo("d OK");
+  const other = await loggedIn(port);
   other.send("a RENAME f g\r\n");
-  await skipTo(other, "a OK");
+  await other.skipTo("a OK");
   expect(await client.readLine()).toMatch(/^\* OK \[NOTIFICATIONOVERFLOW\] /);
   await addMessage(services, who, "Sent", "x: 1\r\n\r\n");
   client.send("e NOOP\r\n");
@@ -154,17 +137,17 @@ test("NOTIFY tells nothing in the middle of a command's answer", async () => {
   const port = await start();
   const text = `x: 1\r\n\r\n${"y".repeat(100_000)}\r\n`;
   await addMessage(services, who, "INBOX", text);
-  const client = await login(port);
+  const client = await loggedIn(port);
   client.send("y SELECT INBOX\r\nn NOTIFY SET (SELECTED (MessageNew MessageExpunge FlagChange)) ");
   client.send("(PERSONAL (MessageNew MessageExpunge FlagChange))\r\n");
-  await skipTo(client, "n OK");
+  await client.skipTo("n OK");
   for (let round = 0; round < 20; round++) {
     client.send(`f${round} FETCH 4 BODY.PEEK[TEXT]\r\n`);
     await addMessage(services, who, round % 2 === 0 ? "INBOX" : "Sent", "z: 1\r\n\r\n");
-    await skipTo(client, "* 4 FETCH (BODY[TEXT] {100002}");
+    await client.skipTo("* 4 FETCH (BODY[TEXT] {100002}");
     expect((await client.readBytes(100_002)).toString()).toBe(text.slice(8));
     expect(await client.readLine()).toBe(")");
-    await skipTo(client, `f${round} OK`);
+    await client.skipTo(`f${round} OK`);
   }
   client.close();
 });
@@ -172,12 +155,12 @@ test("NOTIFY tells nothing in the middle of a command's answer", async () => {
 test.each([10, 1000, 1_000_000])("CATENATE with %i bytes in memory", async (inlineBytesMax) => {
   const port = await start({ inlineBytesMax });
   await addMessage(services, who, "Sent", `a: b\r\n\r\n${"0123456789".repeat(20_000)}`);
-  const client = await login(port);
+  const client = await loggedIn(port);
   client.send('a APPEND Drafts CATENATE (TEXT {3+}\r\nh:  URL "/Sent/;UID=1" TEXT {3+}\r\n');
   client.send('end URL "/Sent/;UID=1/;section=TEXT")\r\n');
-  expect(await skipTo(client, "a ")).toMatch(/^a OK \[APPENDUID/);
+  expect(await client.skipTo("a ")).toMatch(/^a OK \[APPENDUID/);
   client.send("b SELECT Drafts\r\nc FETCH 1 BODY.PEEK[]\r\n");
-  await skipTo(client, "* 1 FETCH (BODY[] {400014}");
+  await client.skipTo("* 1 FETCH (BODY[] {400014}");
   const digits = "0123456789".repeat(20_000);
   expect((await client.readBytes(400_014)).toString()).toBe(`h: a: b\r\n\r\n${digits}end${digits}`);
   client.close();
@@ -197,7 +180,7 @@ test("a mailbox of others shows the rights that the store says, and keeps the fl
     const open = await openMailbox(...args);
     return { ...open, info: { ...open.info, rights } };
   };
-  const client = await login(port);
+  const client = await loggedIn(port);
   client.send(
     "a MYRIGHTS Sent\r\nb GETACL Sent\r\nc LISTRIGHTS Sent u1\r\nd SETACL Sent u2 lr\r\n",
   );
@@ -206,14 +189,14 @@ test("a mailbox of others shows the rights that the store says, and keeps the fl
   for (const tag of ["b", "c", "d"])
     expect(await client.readLine()).toContain(`${tag} NO [NOPERM]`);
   client.send("e SELECT Sent\r\n");
-  const flags = await skipTo(client, "* OK [PERMANENTFLAGS");
+  const flags = await client.skipTo("* OK [PERMANENTFLAGS");
   expect(flags).toBe("* OK [PERMANENTFLAGS (\\Deleted \\Seen)] Kept for ever");
   client.close();
 });
 
 test("QUOTA: no root without limits, and exact figures with them", async () => {
   const port = await start();
-  const client = await login(port);
+  const client = await loggedIn(port);
   client.send('a GETQUOTA ""\r\nb GETQUOTAROOT INBOX\r\n');
   expect(await client.readLine()).toBe("a NO [NONEXISTENT] There is no such quota root");
   expect(await client.readLine()).toBe('* QUOTAROOT "INBOX"');

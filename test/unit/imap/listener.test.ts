@@ -8,10 +8,10 @@ import type { Listener } from "../../../src/gateway/services.ts";
 import { MailError } from "../../../src/mail/errors.ts";
 import type { Principal } from "../../../src/mail/mail-store.ts";
 import { FakeMailStore } from "../../support/fake-mail-store.ts";
-import { fakeServices } from "../../support/fake-services.ts";
 import type { FakeServices } from "../../support/fake-services.ts";
 import { LineClient } from "../../support/line-client.ts";
-import { addMessage, seedAccount } from "./support.ts";
+import { addMessage } from "./support.ts";
+import { loggedIn, startTestImap } from "./test-imap.ts";
 
 let services: FakeServices;
 let who: Principal;
@@ -23,30 +23,9 @@ afterEach(async () => {
 });
 
 async function start(limits: Partial<ImapLimits> = {}): Promise<number> {
-  services = fakeServices();
-  who = await seedAccount(services);
-  listener = await startImap({
-    services,
-    limits,
-    address: "127.0.0.1",
-    port: 0,
-    implicitTls: false,
-  });
-  return listener.port;
-}
-
-async function selected(port: number): Promise<LineClient> {
-  const client = await LineClient.connect({ port });
-  client.send("x LOGIN u1 secret\r\ny SELECT INBOX\r\n");
-  await skipTo(client, "y OK");
-  return client;
-}
-
-async function skipTo(client: LineClient, prefix: string): Promise<string> {
-  for (;;) {
-    const line = await client.readLine();
-    if (line.startsWith(prefix)) return line;
-  }
+  const started = await startTestImap({ limits });
+  ({ services, who, listener } = started);
+  return started.port;
 }
 
 const bye = "* BYE The server is shutting down, connect again";
@@ -54,33 +33,33 @@ const bye = "* BYE The server is shutting down, connect again";
 describe("drain", () => {
   test("quiet and idling sessions get BYE at once, busy ones finish first", async () => {
     const port = await start();
-    const quiet = await selected(port);
-    const idling = await selected(port);
+    const quiet = await loggedIn(port, "INBOX");
+    const idling = await loggedIn(port, "INBOX");
     idling.send("a IDLE\r\n");
-    await skipTo(idling, "+ ");
-    const busy = await selected(port);
+    await idling.skipTo("+ ");
+    const busy = await loggedIn(port, "INBOX");
     busy.send("a APPEND INBOX {10}\r\n");
-    await skipTo(busy, "+ ");
+    await busy.skipTo("+ ");
     const closed = listener?.close(new AbortController().signal);
     expect(await quiet.readLine()).toBe(bye);
     await quiet.readEnd();
-    expect(await skipTo(idling, "* BYE")).toBe(bye);
+    expect(await idling.skipTo("* BYE")).toBe(bye);
     busy.send("Subject: x\r\n");
     busy.send("b NOOP\r\n");
-    expect(await skipTo(busy, "a ")).toMatch(/^a OK/);
+    expect(await busy.skipTo("a ")).toMatch(/^a OK/);
     expect(await busy.readLine()).toBe(bye);
     await closed;
   });
 
   test("who doesn't finish is ended when the time is up", async () => {
     const port = await start();
-    const busy = await selected(port);
+    const busy = await loggedIn(port, "INBOX");
     busy.send("a APPEND INBOX {10}\r\n");
-    await skipTo(busy, "+ ");
+    await busy.skipTo("+ ");
     const time = new AbortController();
     const closed = listener?.close(time.signal);
     time.abort();
-    expect(await skipTo(busy, "* BYE")).toBe(bye);
+    expect(await busy.skipTo("* BYE")).toBe(bye);
     await closed;
   });
 
@@ -101,7 +80,7 @@ describe("connections", () => {
   test("a client that hangs up leaves nothing behind", async () => {
     const port = await start();
     const watchers = (): number => services.store.accounts.get(who.account)?.watchers.size ?? 0;
-    const client = await selected(port);
+    const client = await loggedIn(port, "INBOX");
     client.send("a IDLE\r\n");
     await expect.poll(watchers).toBe(1);
     client.close();
@@ -122,9 +101,9 @@ describe("connections", () => {
 
   test("an upload cut off stores nothing", async () => {
     const port = await start();
-    const client = await selected(port);
+    const client = await loggedIn(port, "INBOX");
     client.send("a APPEND INBOX {1000}\r\n");
-    await skipTo(client, "+ ");
+    await client.skipTo("+ ");
     client.send("Subject: half");
     client.end();
     await client.readEnd();
@@ -134,17 +113,17 @@ describe("connections", () => {
 
   test("large messages are streamed to the store and come back byte for byte", async () => {
     const port = await start();
-    const client = await selected(port);
+    const client = await loggedIn(port, "INBOX");
     const size = 3_000_000;
     const body = Buffer.alloc(size, "0123456789abcdef\r\n");
     body.write("Subject: large\r\n\r\n");
     client.send(`a APPEND INBOX {${size}}\r\n`);
-    await skipTo(client, "+ ");
+    await client.skipTo("+ ");
     client.send(body);
     client.send("\r\n");
-    expect(await skipTo(client, "a ")).toMatch(/^a OK \[APPENDUID \d+ 4\]/);
+    expect(await client.skipTo("a ")).toMatch(/^a OK \[APPENDUID \d+ 4\]/);
     client.send("b UID FETCH 4 (RFC822.SIZE BODY.PEEK[])\r\n");
-    expect(await skipTo(client, "* 4 FETCH")).toBe(
+    expect(await client.skipTo("* 4 FETCH")).toBe(
       `* 4 FETCH (UID 4 RFC822.SIZE ${size} BODY[] {${size}}`,
     );
     expect((await client.readBytes(size)).equals(body)).toBe(true);
@@ -156,7 +135,7 @@ describe("connections", () => {
   test("over quota is said before the client is asked to send", async () => {
     const port = await start();
     services.store.updateAccount(who.account, { quotaBytes: 2000 });
-    const client = await selected(port);
+    const client = await loggedIn(port, "INBOX");
     client.send("a APPEND INBOX {5000}\r\n");
     expect(await client.readLine()).toBe("a NO [OVERQUOTA] Over quota, the limit is 2000 bytes");
     client.send("b APPEND INBOX {5000+}\r\n");
@@ -170,32 +149,32 @@ describe("connections", () => {
     const port = await start({ closeGraceMs: 50, idleKeepAliveMs: 900 });
     const size = 8_000_000;
     await addMessage(services, who, "INBOX", "Subject: x\r\n\r\n".padEnd(size, "y"));
-    const client = await selected(port);
+    const client = await loggedIn(port, "INBOX");
     client.pause();
     client.send("a FETCH 4 BODY.PEEK[]\r\nb LOGOUT\r\n");
     // Longer than the timer's tick and the grace, while nothing is read.
-    const other = await selected(port);
+    const other = await loggedIn(port, "INBOX");
     other.send("n IDLE\r\n");
-    await skipTo(other, "* OK Still here");
+    await other.skipTo("* OK Still here");
     other.close();
     client.resume();
-    await skipTo(client, "* 4 FETCH");
+    await client.skipTo("* 4 FETCH");
     expect((await client.readBytes(size)).length).toBe(size);
-    expect(await skipTo(client, "b ")).toBe("b OK LOGOUT completed");
+    expect(await client.skipTo("b ")).toBe("b OK LOGOUT completed");
     await client.readEnd();
   });
 
   test("a long LIST waits for its reader between mailboxes", async () => {
     const port = await start({ outputBytesMax: 100_000 });
-    const client = await selected(port);
+    const client = await loggedIn(port, "INBOX");
     for (let at = 0; at < 200; at++) client.send(`m CREATE box${at}\r\n`);
-    for (let at = 0; at < 200; at++) await skipTo(client, "m OK");
+    for (let at = 0; at < 200; at++) await client.skipTo("m OK");
     const drained = vi.spyOn(Output.prototype, "drained");
     const entries = Array.from({ length: 60 }, (_, at) => `/private/${at}${"x".repeat(1000)}`);
     client.pause();
     client.send(`a LIST "" "*" RETURN (METADATA (${entries.join(" ")}))\r\n`);
     client.resume();
-    expect(await skipTo(client, "a ")).toBe("a OK LIST completed");
+    expect(await client.skipTo("a ")).toBe("a OK LIST completed");
     expect(drained.mock.calls.length).toBeGreaterThan(1);
     drained.mockRestore();
     client.close();
@@ -203,12 +182,12 @@ describe("connections", () => {
 
   test("IDLE says now and then that it is there", async () => {
     const port = await start({ idleKeepAliveMs: 100 });
-    const client = await selected(port);
+    const client = await loggedIn(port, "INBOX");
     client.send("a IDLE\r\n");
-    await skipTo(client, "+ ");
+    await client.skipTo("+ ");
     expect(await client.readLine()).toBe("* OK Still here");
     client.send("DONE\r\n");
-    expect(await skipTo(client, "a ")).toBe("a OK IDLE completed");
+    expect(await client.skipTo("a ")).toBe("a OK IDLE completed");
     client.close();
   });
 
@@ -221,9 +200,9 @@ describe("connections", () => {
       if (calls === 1) throw new MailError({ code: "UNAVAILABLE", why: "test" });
       return FakeMailStore.prototype.watch.call(real, principal, request, signal);
     };
-    const client = await selected(port);
+    const client = await loggedIn(port, "INBOX");
     client.send("a IDLE\r\n");
-    await skipTo(client, "+ ");
+    await client.skipTo("+ ");
     await expect.poll(() => calls).toBe(1);
     await addMessage(services, who, "INBOX", "x: 1\r\n");
     expect(await client.readLine()).toBe("* 4 EXISTS");
@@ -235,7 +214,7 @@ describe("connections", () => {
 
   test("a store that is away is told as UNAVAILABLE, and the session goes on", async () => {
     const port = await start();
-    const client = await selected(port);
+    const client = await loggedIn(port, "INBOX");
     const real = services.store;
     const away = (): Promise<never> =>
       Promise.reject(new MailError({ code: "UNAVAILABLE", why: "test" }));
