@@ -5,7 +5,7 @@ import type { MemberId } from "../../mail/ids.ts";
 import { chooseCarried, mergeCarried } from "./ring-figures.ts";
 import { adopt, hears, newerRing, sameRing, sendTo, settleActing } from "./ring-state.ts";
 import type { RingState } from "./ring-state.ts";
-import { ringMembersMax } from "./ring-types.ts";
+import { livesPerTerm, ringMembersMax } from "./ring-types.ts";
 import type { RingEffect, RingId, RingMessage } from "./ring-types.ts";
 
 type TokenMessage = Extract<RingMessage, { kind: "token" }>;
@@ -82,7 +82,7 @@ export function follows(state: RingState, ring: RingId): boolean {
   return state.phase !== "gather" && state.order.includes(ring.maker);
 }
 
-/** Makes a ring of these members, with a term that nobody has seen, and its token. */
+/** Makes a ring of these members, with an id that nobody has seen, and its token. */
 export function makeRingOf(
   state: RingState,
   members: Iterable<MemberId>,
@@ -91,12 +91,18 @@ export function makeRingOf(
   leftOut = false,
 ): void {
   const order = [...new Set([...members, state.me])].toSorted().slice(0, ringMembersMax);
-  const ring = { term: Math.max(state.termSeen, state.ring.term) + 1, maker: state.me };
+  const ring = { term: nextTerm(state), maker: state.me };
   adopt(state, ring, order, leftOut, nowMs, out);
   for (const member of order) {
     if (member !== state.me) sendTo(out, member, { kind: "form", ring, order });
   }
   startHold(state, nowMs, out);
+}
+
+/** Above all that were seen, and none that another life of this gateway gives. */
+function nextTerm({ termSeen, ring, boot }: RingState): number {
+  const rounds = Math.floor(Math.max(termSeen, ring.term) / livesPerTerm);
+  return (rounds + 1) * livesPerTerm + (boot % livesPerTerm);
 }
 
 export function startHold(state: RingState, nowMs: number, out: RingEffect[]): void {

@@ -5,7 +5,8 @@ import type { MemberId } from "../../mail/ids.ts";
 
 /**
  * Names one ring and one order of members. Each change of the order makes a new one, with a higher
- * term than any that its maker has seen. Totally ordered: by term, then by maker.
+ * term than any that its maker has seen. Totally ordered: by term, then by maker. No two rings have the
+ * same id, also when their maker was started anew in between (`livesPerTerm`).
  */
 export interface RingId {
   readonly term: number;
@@ -148,6 +149,12 @@ export const ringTimes: RingTimes = {
  */
 export const ringMembersMax = 30;
 export const loadsPerTokenMax = 24;
+/**
+ * A term modulo this is its maker's incarnation modulo this: a new start of a gateway, which does not
+ * know what the one before has named, names nothing the same. A ring ends about a second after its
+ * maker's death, so that so many lives are told apart by far. Terms have 32 bits on the wire.
+ */
+export const livesPerTerm = 16;
 
 /** What a gateway knows of the ring now. */
 export interface RingView {

@@ -46,7 +46,7 @@ export class SimCoordinator {
     readonly life: Life;
     readonly tell: (gateways: ReadonlyMap<MemberId, number>) => void;
   }[] = [];
-  #incarnations = 0;
+  readonly #incarnations = new Map<number, number>();
   down = 0;
   faults: CoordinatorFaults;
 
@@ -62,9 +62,11 @@ export class SimCoordinator {
     this.#onHistory = onHistory;
   }
 
-  nextIncarnation(): number {
-    this.#incarnations += 1;
-    return this.#incarnations;
+  /** Each member's starts are counted by themselves. */
+  nextIncarnation(index: number): number {
+    const next = (this.#incarnations.get(index) ?? 0) + 1;
+    this.#incarnations.set(index, next);
+    return next;
   }
 
   init(config: ShardConfig): void {

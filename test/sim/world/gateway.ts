@@ -103,7 +103,7 @@ export class GatewayProcess {
   open(): void {
     const { world, life } = this;
     this.pulse.watch(world.nodes.map(({ member }) => member));
-    world.coordinator.announceGateway(this.machine.member, life.incarnation);
+    world.coordinator.announceGateway(this.machine.member, this.ring.state.boot);
     world.coordinator.watch(life, (config) => this.#table(config));
     world.coordinator.watchMembers(life, (members) => {
       this.#presences = members;

@@ -1,5 +1,6 @@
 // How a run breaks a rule in what a replica machine remembers, hears and says, without a switch in it.
 
+import { livesPerTerm } from "../../../src/cluster/protocol/ring-types.ts";
 import { lsn as makeLsn } from "../../../src/mail/ids.ts";
 import type { ReplicaState } from "../../../src/cluster/protocol/replica-state.ts";
 import type { ReplicaMessage } from "../../../src/cluster/protocol/replica-types.ts";
@@ -51,4 +52,9 @@ export function pretend(theirs: Run | undefined, message: ReplicaMessage<Op>): R
   if (message.kind !== "ack" || message.tail) return message;
   const hash = theirs === undefined ? undefined : hashOf(theirs, message.lsn);
   return { ...message, hash: hash ?? message.hash };
+}
+
+/** A gateway's incarnation, as its ring knows it; with the rule broken all that its terms tell is alike. */
+export function bootOf(broken: Rule | undefined, incarnation: number): number {
+  return broken === "ringOfLife" ? incarnation * livesPerTerm : incarnation;
 }

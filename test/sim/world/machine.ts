@@ -46,7 +46,7 @@ export abstract class Machine implements Station {
       world.schedule.after(200, () => this.start());
       return;
     }
-    const incarnation = world.coordinator.nextIncarnation();
+    const incarnation = world.coordinator.nextIncarnation(this.index);
     const offsetMs = world.draws.between(0, 1e6);
     const life = new Life(world.schedule, incarnation, this.#rate, offsetMs);
     this.life = life;

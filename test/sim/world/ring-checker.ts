@@ -9,8 +9,6 @@ export function checkHolder(gateway: SimGateway, { term, maker }: RingId): void 
   for (const other of gateway.world.gateways) {
     const state = other === gateway ? undefined : other.process?.ring.state;
     if (state?.acting !== true || state.ring.term !== term || state.ring.maker !== maker) continue;
-    // A maker that was restarted may give an id again: the rings have other members then.
-    if (state.order.join() !== gateway.process?.ring.state.order.join()) continue;
     const both = `${gateway.name} and ${other.name}`;
     throw new InvariantViolation("ring", `${both} both hold the token of ring ${term} of ${maker}`);
   }

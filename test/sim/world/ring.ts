@@ -11,6 +11,7 @@ import type {
   RingView,
 } from "../../../src/cluster/protocol/ring-types.ts";
 import type { Life } from "./life.ts";
+import { bootOf } from "./lies.ts";
 import { checkHolder } from "./ring-checker.ts";
 import type { SimSocket } from "./socket.ts";
 import type { SimGateway } from "./gateway.ts";
@@ -43,7 +44,7 @@ export class SimRing {
     this.#life = life;
     this.#socket = socket;
     this.#ears = ears;
-    this.state = makeRing(machine.member, life.incarnation, life.nowMs);
+    this.state = makeRing(machine.member, bootOf(this.#world.broken, life.incarnation), life.nowMs);
     this.#world.coordinator.watchGateways(life, (gateways) => {
       const others = [...gateways].flatMap(([member, boot]) =>
         member === machine.member ? [] : [{ member, boot }],

@@ -27,6 +27,7 @@ export const rules = [
   "askFreezes",
   "secretKey",
   "replayWindow",
+  "ringOfLife",
 ] as const;
 
 export type Rule = (typeof rules)[number];

@@ -158,7 +158,7 @@ describe("HOLD", () => {
     expect(sent(hear(state, g3, { ...join, hearsYou: true }, 3))).toEqual([]);
     expect(sent(step(state, { kind: "tick", nowMs: 21 }))).toContain("form g3");
     expect(state.order).toEqual(order);
-    expect(state.ring).toEqual({ term: 12, maker: g1 });
+    expect(state.ring).toEqual({ term: 17, maker: g1 });
   });
 
   test("a gateway that is registered no more is left out", () => {
@@ -238,7 +238,18 @@ describe("GATHER", () => {
     step(state, { kind: "tick", nowMs: 109 });
     expect(state.phase).toBe("gather");
     expect(sent(step(state, { kind: "tick", nowMs: 110 }))).toContain("form g2");
-    expect(state).toMatchObject({ phase: "hold", order: [g1, g2], ring: { term: 7, maker: g1 } });
+    expect(state).toMatchObject({ phase: "hold", order: [g1, g2], ring: { term: 17, maker: g1 } });
+  });
+
+  test("another life of the same gateway names its rings otherwise, though it has seen no more", () => {
+    const named = new Set<number>();
+    for (const boot of [1, 2, 3, 15, 16]) {
+      const state = makeRing(g1, boot, 0);
+      for (let nowMs = 0; nowMs <= 80; nowMs++) step(state, { kind: "tick", nowMs });
+      expect(state).toMatchObject({ phase: "hold", order: [g1] });
+      named.add(state.ring.term);
+    }
+    expect(named.size).toBe(5);
   });
 
   test("another one waits for the lowest, and gathers anew when that is gone", () => {
