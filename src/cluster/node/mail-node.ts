@@ -45,6 +45,8 @@ const drainMs = 5000;
 const handOverMs = 4000;
 const handOverLookMs = 20;
 const vitalsEveryMs = 1000;
+/** A disk that became slow is to be told within 4 s: 3 of them make it unwell. */
+const judgeEveryMs = 250;
 const emptySpool: SpoolFigures = { recipients: 0, bytes: 0, delivered: 0, failed: 0, untold: 0 };
 
 export class MailNode {
@@ -58,6 +60,7 @@ export class MailNode {
   /** It hands its primaries over. */
   #leaving = false;
   #vitals: Timer | undefined;
+  #judging: Timer | undefined;
   readonly #health = new Health();
   #ailments: readonly Ailment[] = [];
   #judgedMs = 0;
@@ -132,6 +135,7 @@ export class MailNode {
   async abandon(): Promise<void> {
     this.#stop.abort();
     this.#vitals?.cancel();
+    this.#judging?.cancel();
     this.#failover.close();
     // Its deliveries end when the journal lets their waiters go.
     const spoolStopped = this.#spool?.stop();
@@ -184,6 +188,7 @@ export class MailNode {
     for (const config of cluster.shards.all()) journal.setConfig(config);
     this.#failover.start();
     this.#tellVitals();
+    this.#judge();
     const { clock, logger, random, hostName = this.member } = options;
     const { shards: table, links, coordinator } = cluster;
     const { engine } = opened;
@@ -256,11 +261,10 @@ export class MailNode {
     return this.#ailments;
   }
 
-  /** What goes out with heartbeats; and whether this node should keep its primaries. */
+  /** What goes out with heartbeats. */
   #tellVitals(): void {
     const { pulse, options } = this.cluster;
     if (pulse === undefined || this.#stop.signal.aborted) return;
-    this.#judge();
     pulse.setVitals({
       fsyncP99Ms: this.journal.syncP99Ms,
       diskFreePerMille: this.opened.room.freePerMille,
@@ -269,11 +273,15 @@ export class MailNode {
     this.#vitals = options.clock.after(vitalsEveryMs, () => this.#tellVitals());
   }
 
+  /** Whether this node should keep its primaries. */
   #judge(): void {
-    const { clock, logger } = this.cluster.options;
+    const { pulse, options } = this.cluster;
+    if (pulse === undefined || this.#stop.signal.aborted) return;
+    const { clock, logger } = options;
+    this.#judging = clock.after(judgeEveryMs, () => this.#judge());
     const nowMs = clock.monotonicMs();
     // This timer itself comes late when the loop stalls.
-    const loopLagMs = this.#judgedMs === 0 ? 0 : nowMs - this.#judgedMs - vitalsEveryMs;
+    const loopLagMs = this.#judgedMs === 0 ? 0 : nowMs - this.#judgedMs - judgeEveryMs;
     this.#judgedMs = nowMs;
     const before = this.#ailments.join(" ");
     this.#ailments = this.#health.judge({

@@ -6,8 +6,9 @@ import type { MemberId } from "../../mail/ids.ts";
 import { rest, start, write } from "./manager-action.ts";
 import { handedOver, promote, sameAgain } from "./manager-plan.ts";
 import type { Anchor } from "./manager-plan.ts";
+import { isOverdue } from "./manager-leave.ts";
 import { addCopy, newCopy, primaryLost, secondariesWanted } from "./manager-shard.ts";
-import { heardOf, isDegraded, isHere, isWiped } from "./manager-state.ts";
+import { domainOf, heardOf, isHere, isLeaving, isWiped } from "./manager-state.ts";
 import type { Action, ManagedShard, ManagerState } from "./manager-state.ts";
 import type { ManagerEffect, ManagerEvent, SealAnswer } from "./manager-types.ts";
 import { sameCopy } from "./shard-config.ts";
@@ -29,7 +30,7 @@ export function onSealAnswer(
   action.answers.set(from.node, answer);
   const member = config.secondaries.find((one) => sameCopy(one, from));
   if (answer.kind === "sealed" && member?.full === true) {
-    if (answer.full) promoteTo(state, shard, from, linked, answer, out);
+    if (answer.full) promoteTo(state, shard, action, from, { linked, anchor: answer }, out);
     else tellBehind(shard, from, out);
     if (answer.full) return;
   }
@@ -47,9 +48,9 @@ function tellBehind(shard: ManagedShard, from: Copy, out: ManagerEffect[]): void
 function promoteTo(
   state: ManagerState,
   shard: ManagedShard,
+  { leaving }: ActionOf<"seal">,
   primary: Copy,
-  linked: Event<"sealAnswer">["linked"],
-  anchor: Anchor,
+  { linked, anchor }: { readonly linked: Event<"sealAnswer">["linked"]; readonly anchor: Anchor },
   out: ManagerEffect[],
 ): void {
   const { config } = shard;
@@ -59,8 +60,20 @@ function promoteTo(
     others.length >= secondariesWanted
       ? undefined
       : newCopy(state, config, primary, linked, { ...anchor, still: true }, except);
+  if (leaving && others.length < secondariesWanted && isHere(state, config.primary)) {
+    if (next === undefined || isWorse(state, primary, next, config.primary)) {
+      write(state, shard, promote(config, primary, "secondary", undefined), out);
+      return;
+    }
+  }
   const old = isWiped(state, config.primary) ? "gone" : "former";
   write(state, shard, promote(config, primary, old, next), out);
+}
+
+/** Another copy there would be no gain: its node is unwell, too, or shares the primary's fate. */
+function isWorse(state: ManagerState, primary: Copy, next: Copy, old: Copy): boolean {
+  const [domain, ofNext, ofOld] = [primary, next, old].map(({ node }) => domainOf(state, node));
+  return isLeaving(state, next.node) || (ofNext === domain && ofOld !== domain);
 }
 
 /** With a sealed tail and a sealed log that may reach it: let the log's owner fetch the tail. */
@@ -135,7 +148,9 @@ export function onHandOverAnswer(
   const { action, config } = shard;
   if (action?.kind !== "handOver" || !sameCopy(event.from, config.primary)) return;
   if (event.position === undefined) {
-    rest(state, shard, state.times.retryMs * 4);
+    // Who is to leave is asked again soon: its time is short.
+    const { retryMs } = state.times;
+    rest(state, shard, isLeaving(state, config.primary.node) ? retryMs : retryMs * 4);
   } else if (isHere(state, action.to)) {
     write(state, shard, handedOver(config, action.to), out);
   } else {
@@ -163,10 +178,10 @@ export function checkAction(state: ManagerState, shard: ManagedShard, out: Manag
       return;
     case "handOver":
       if (primaryLost(state, shard)) shard.action = undefined;
+      else if (isOverdue(state, shard)) shard.action = undefined;
+      else if (forMs < handOverMs) return;
       // It may have ended its epoch: a new one of the same primary undoes that.
-      else if (forMs >= handOverMs * (isDegraded(state, config.primary.node) ? 6 : 1)) {
-        write(state, shard, sameAgain(config), out);
-      }
+      else write(state, shard, sameAgain(config), out);
       return;
     default:
       return unreachable(action);
@@ -187,7 +202,6 @@ function noAnswer(
   );
   if (full.length === 0 || heardOf(state, shard, "sealed") === undefined) return;
   const answers = new Map<MemberId, SealAnswer>();
-  const evenIfHeard = true;
-  const sinceMs = state.nowMs;
-  start(state, shard, { kind: "seal", sinceMs, copies: full, answers, evenIfHeard }, out);
+  const seal = { kind: "seal", sinceMs: state.nowMs, answers, evenIfHeard: true } as const;
+  start(state, shard, { ...seal, copies: full, leaving: false }, out);
 }

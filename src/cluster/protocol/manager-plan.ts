@@ -38,16 +38,18 @@ export function tailFirst(
 
 /**
  * `primary`, until now a secondary (or grafted former member), takes over; the old primary, when it
- * might return, stays known as former. `next` gets the tail.
+ * might return, stays known as former, or as a full secondary if it is there: what was committed it
+ * holds. `next` gets the tail.
  */
 export function promote(
   config: ShardConfig,
   primary: Copy,
-  old: "former" | "gone",
+  old: "secondary" | "former" | "gone",
   next: SecondaryCopy | undefined,
 ): ShardPlan {
+  const stays = old === "secondary" ? [{ ...bare(config.primary), full: true }] : [];
   const rest = config.secondaries.filter((one) => !sameCopy(one, primary));
-  const secondaries = next === undefined ? rest : [...rest, next];
+  const secondaries = next === undefined ? [...stays, ...rest] : [...stays, ...rest, next];
   const former = old === "former" ? [config.primary, ...formerOf(config)] : formerOf(config);
   return plan(config, bare(primary), secondaries, former);
 }

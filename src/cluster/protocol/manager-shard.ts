@@ -3,11 +3,11 @@
 
 import type { MemberId } from "../../mail/ids.ts";
 import { start, write } from "./manager-action.ts";
+import { handOverTo, leavePrimary, leaveOverdue, successor } from "./manager-leave.ts";
 import { addSecondary, handedOver, markFull, removeSecondary, tailFirst } from "./manager-plan.ts";
 import type { Anchor } from "./manager-plan.ts";
 import {
   chooseCopy,
-  handOversNow,
   heardOf,
   isDraining,
   isHere,
@@ -45,6 +45,7 @@ export function considerShard(
   }
   if (secondaryRemoved(state, shard, out) || secondarySynced(state, shard, out)) return;
   if (heardOf(state, shard, "sealed") !== undefined) {
+    if (leaveOverdue(state, shard, out)) return;
     start(state, shard, { kind: "ask", why: "resolve", sinceMs: state.nowMs }, out);
     return;
   }
@@ -74,7 +75,13 @@ function takeOver(
   const full = config.secondaries.filter((one) => one.full && isHere(state, one));
   const evenIfHeard = broken || primaryLost(state, shard);
   const answers = new Map<MemberId, SealAnswer>();
-  const seal = { kind: "seal", sinceMs: state.nowMs, answers, evenIfHeard } as const;
+  const seal = {
+    kind: "seal",
+    sinceMs: state.nowMs,
+    answers,
+    evenIfHeard,
+    leaving: false,
+  } as const;
   if (full.length > 0) {
     start(state, shard, { ...seal, copies: full }, out);
     return;
@@ -185,38 +192,12 @@ function carryOutOrder(state: ManagerState, shard: ManagedShard, out: ManagerEff
 
 /** Primaries leave a node that is drained or unwell; a drained one gives up its secondaries, too. */
 function relieve(state: ManagerState, shard: ManagedShard, out: ManagerEffect[]): boolean {
+  if (leavePrimary(state, shard, out)) return true;
   const { config } = shard;
-  if (isLeaving(state, config.primary.node)) {
-    const next = successor(state, shard, (one) => !isLeaving(state, one.node));
-    if (next !== undefined) return handOverTo(state, shard, next, out);
-  }
   const full = config.secondaries.filter((one) => one.full);
   const leaving = full.find((one) => isDraining(state, one.node));
   if (leaving === undefined || full.length <= secondariesWanted) return false;
   write(state, shard, removeSecondary(config, leaving, undefined), out);
-  return true;
-}
-
-/** The full secondary that should follow, if any can be reached. */
-function successor(
-  state: ManagerState,
-  shard: ManagedShard,
-  fits: ((one: SecondaryCopy) => boolean) | undefined,
-): SecondaryCopy | undefined {
-  return shard.config.secondaries.find(
-    (one) => one.full && isHere(state, one) && fits?.(one) !== false,
-  );
-}
-
-function handOverTo(
-  state: ManagerState,
-  shard: ManagedShard,
-  to: Copy,
-  out: ManagerEffect[],
-): boolean {
-  if (handOversNow(state) >= state.times.handOversMax || !isHere(state, to)) return false;
-  if (!isHere(state, shard.config.primary)) return false;
-  start(state, shard, { kind: "handOver", to, sinceMs: state.nowMs }, out);
   return true;
 }
 

@@ -21,8 +21,8 @@ export interface ManagerTimes {
   /** A write's outcome, read again by the shell where it is unknown, comes within this. */
   readonly writeMs: number;
   /**
-   * A handover that was not answered for so long is given up by a commit. A node that is unwell gets
-   * six times as long: its disk writes twice before it answers, and a new epoch would cost as much.
+   * A handover that was not answered for so long is given up by a commit. From a node that is drained
+   * or unwell the primary is then taken as if the node had failed (manager-leave.ts).
    */
   readonly handOverMs: number;
   /** A report or another gateway's view counts for so long. */
@@ -31,7 +31,7 @@ export interface ManagerTimes {
   /** A node that died `deathsMax` times within this is avoided. */
   readonly deathsWithinMs: number;
   readonly deathsMax: number;
-  /** At most so many primaries change hands by plan at the same time. */
+  /** At most so many primaries change hands by plan at the same time, those of unwell nodes apart. */
   readonly handOversMax: number;
   /** More full copies than wanted are kept for so long: an order may be under way at another gateway. */
   readonly surplusMs: number;
@@ -58,6 +58,8 @@ export type Action =
       readonly copies: readonly Copy[];
       readonly answers: Map<MemberId, SealAnswer>;
       readonly evenIfHeard: boolean;
+      /** The primary lives, but did not hand over in time. */
+      readonly leaving: boolean;
     }
   /** Where the primary stands is asked, to decide `why`. */
   | { readonly kind: "ask"; readonly why: "addCopy" | "resolve"; sinceMs: number }
@@ -89,6 +91,8 @@ export interface ManagedShard {
   unfit: MemberId[];
   unfitUntilMs: number;
   order: ManagerOrder | undefined;
+  /** When the primary was first told to hand over, as it is to leave its node. */
+  leavingSinceMs: number | undefined;
   /** Nothing is planned before (nobody answered, no node had room). */
   restUntilMs: number;
 }

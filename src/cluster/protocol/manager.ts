@@ -104,6 +104,7 @@ function onTable(state: ManagerState, config: ShardConfig, out: ManagerEffect[])
     unfit: [],
     unfitUntilMs: 0,
     order: known?.order,
+    leavingSinceMs: undefined,
     restUntilMs: 0,
   };
   state.shards.set(config.shard, shard);
