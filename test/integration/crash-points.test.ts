@@ -22,6 +22,9 @@ const plan: Readonly<Record<string, readonly string[]>> = {
   n2: ["primary.afterAppend", "secondary.beforeFsync", "confirm.beforeAppend"],
   n3: ["primary.afterShip", "confirm.afterCommit", "primary.afterFsync"],
 };
+/** So many that a node with a third of the primaries has some of them, whichever shards these are. */
+const userCount = 48;
+const senders = 6;
 /** A quiet machine takes 25 s. */
 const loadMs = 120_000;
 
@@ -32,7 +35,7 @@ beforeAll(async () => {
     .join(";");
   try {
     cluster = await DevCluster.start({
-      users: 6,
+      users: userCount,
       restartAfter: "100ms",
       set: ["log.level=warn"],
       startMs: 80_000,
@@ -55,10 +58,10 @@ function missing(): readonly string[] {
 /** Sends until every point was reached; each message until it is acknowledged. */
 async function send(ledger: Ledger, number: number, untilMs: number): Promise<void> {
   const { users, gateways } = cluster.ports;
-  const user = users[number % users.length] ?? "";
   let client: SmtpClient | undefined;
   for (let turn = 0; missing().length > 0 && performance.now() < untilMs; turn++) {
     const id = `${number}-${turn}`;
+    const user = users[(number + turn * senders) % users.length] ?? "";
     const message = ledgerMessage(id, `message ${id}`);
     const sent = { id, user, hash: hashOf(message) };
     // Nobody stays with one gateway: the others' points would not be reached.
@@ -90,7 +93,7 @@ test("a death at any point loses nothing and stores nothing twice", {
 }, async () => {
   const ledger = new Ledger(join(cluster.folder, "ledger"));
   const untilMs = performance.now() + loadMs;
-  await Promise.all(Array.from({ length: 6 }, (_, number) => send(ledger, number, untilMs)));
+  await Promise.all(Array.from({ length: senders }, (_, number) => send(ledger, number, untilMs)));
   expect(missing(), `${ledger.accepted.size} messages`).toEqual([]);
   await cluster.ready();
   expect(await checkByImap(cluster, ledger)).toEqual([]);
