@@ -11,6 +11,8 @@ import type { FetchChunk, FetchRequest } from "./fetch.ts";
 import type { Quota } from "./quota.ts";
 import type { SearchOutcome, SearchRequest } from "./search.ts";
 import type { SpoolRequest } from "./spool.ts";
+import type { ReadState } from "./read-state.ts";
+import type { MemberChange } from "./state-change.ts";
 import type { UidSet } from "./uid-set.ts";
 
 /** On whose behalf a request is made. The node refuses an older `credVersion` with STALE_CREDENTIALS. */
@@ -158,6 +160,8 @@ export interface AppendRequest extends Change {
   readonly messages: readonly AppendMessage[];
   /** Goes in the same change; INVALID when it is gone already. RFC 8508 */
   readonly replaces?: { readonly mailbox: MailboxId; readonly uid: Uid };
+  /** Happens in the same change: what is moved out of a group is hidden there. Errors as MemberStates. */
+  readonly memberChange?: MemberChange;
 }
 export interface AppendOutcome {
   readonly mailbox: MailboxId;
@@ -165,6 +169,8 @@ export interface AppendOutcome {
   readonly uids: readonly number[];
   /** Of the mailbox from which the replaced message went. */
   readonly highestModSeq?: ModSeq;
+  /** The member's state of the group after `memberChange`. */
+  readonly memberState?: ReadState;
 }
 
 export type { Annotation, MailboxAnnotations } from "./annotation.ts";

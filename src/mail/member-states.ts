@@ -3,9 +3,10 @@
 // credentials and membership at the node, as of now. Implemented by the local store and the routed one.
 
 import type { Membership } from "./group.ts";
-import type { AccountId, MailboxId } from "./ids.ts";
+import type { AccountId } from "./ids.ts";
 import type { Change, Principal } from "./mail-store.ts";
 import type { ReadState } from "./read-state.ts";
+import type { MemberChange } from "./state-change.ts";
 import type { UidSet } from "./uid-set.ts";
 
 export interface MemberGroups {
@@ -17,31 +18,7 @@ export interface MemberGroups {
   readonly ownNames: readonly string[];
 }
 
-/** What to change; `uids` are messages that the member sees, as the asker's index has them. */
-export type StateChange =
-  | {
-      readonly kind: "flags";
-      readonly uids: UidSet;
-      readonly mode: "add" | "remove" | "replace";
-      readonly flags: readonly string[];
-      /** The member's own part of an UNCHANGEDSINCE. */
-      readonly unchangedSince?: number;
-    }
-  /** EXPUNGE; `deletedOnly`: only those that have \Deleted. */
-  | { readonly kind: "hide"; readonly uids: UidSet; readonly deletedOnly: boolean }
-  | { readonly kind: "subscribe"; readonly on: boolean };
-
-export interface StateRequest extends Change {
-  readonly group: AccountId;
-  /** The member's id of the view: that of the membership, or `everyoneView`. */
-  readonly mailbox: MailboxId;
-  readonly uidValidity: number;
-  /** The group's MODSEQ in the asker's index. */
-  readonly groupModSeq: number;
-  /** The oldest message that the group still has; states are trimmed below. */
-  readonly oldestUid: number;
-  readonly change: StateChange;
-}
+export interface StateRequest extends Change, MemberChange {}
 
 export interface StateOutcome {
   readonly state: ReadState;

@@ -1,6 +1,6 @@
-// APPEND: one or more messages into one mailbox, all or none (RFC 3502), and REPLACE (RFC 8508).
-// Pipelines with deliveries; only messages with keywords that are new to the mailbox, and those that
-// replace another, need the account to themselves.
+// APPEND: one or more messages into one mailbox, all or none (RFC 3502), REPLACE (RFC 8508), and what
+// is moved out of a group. Pipelines with deliveries; only messages with keywords that are new to the
+// mailbox, and those with which something else changes, need the account to themselves.
 
 import { MailError } from "../mail/errors.ts";
 import { modSeq, uidMax, uidValidity } from "../mail/ids.ts";
@@ -16,6 +16,7 @@ import type { BodyPart, Counters, MessageRow, Op, QuotaUse } from "./entry-kind.
 import { removalOf, removalOps } from "./expunge.ts";
 import { parseFlags } from "./flags.ts";
 import type { KeywordSet } from "./flags.ts";
+import { evaluateMemberChange, stateAfter } from "./group-state.ts";
 import { withMessage } from "./mailbox-state.ts";
 import type { MailboxState, MailboxSummary } from "./mailbox-state.ts";
 import type { Outcome } from "./outcome.ts";
@@ -36,9 +37,10 @@ export async function append(
   const most = engine.limits.messagesPerAppendMax;
   if (messages.length > most)
     throw new MailError({ code: "LIMIT", limit: "messagesPerAppendMax", most });
-  const { replaces } = request;
+  const { replaces, memberChange } = request;
   const plain =
     replaces === undefined &&
+    memberChange === undefined &&
     messages.every(({ flags }) => parseFlags(flags).keywords.length === 0);
   // Known as under way before anything is waited for: a repetition must find the first try.
   const again = engine.pending.isAgain(request.opId, request.retry);
@@ -53,19 +55,27 @@ export async function append(
           async (account) => {
             const mailbox = targetOf(account, request.mailbox);
             for (const { source } of messages) await checkSource(engine, source);
-            return engine.withSummary(account, mailbox, (summary) =>
+            const more =
+              memberChange === undefined
+                ? noOps
+                : (await evaluateMemberChange(engine, account, memberChange)).ops;
+            const evaluated = await engine.withSummary(account, mailbox, (summary) =>
               replaces === undefined
                 ? evaluate(engine, account, mailbox, messages, summary, noRemoval)
                 : replace(engine, account, mailbox, messages, summary, replaces),
             );
+            return { ...evaluated, ops: [...evaluated.ops, ...more] };
           },
           signal,
         );
+  const memberState =
+    memberChange === undefined ? undefined : await stateAfter(engine, who, memberChange);
   return {
     mailbox: outcome.mailbox,
     uidValidity: uidValidity(outcome.uidValidity),
     uids: Array.from({ length: outcome.count }, (_, at) => outcome.firstUid + at),
     ...(outcome.highestModSeq === 0 ? {} : { highestModSeq: modSeq(outcome.highestModSeq) }),
+    ...(memberState === undefined ? {} : { memberState }),
   };
 }
 
@@ -123,6 +133,7 @@ function appendShared(
   });
 }
 
+const noOps: readonly Op[] = [];
 const noRemoval: QuotaUse = { bytes: 0, messages: 0 };
 
 /**

@@ -6,12 +6,7 @@ import type { AccountId, ShardId } from "../mail/ids.ts";
 import { MailError } from "../mail/errors.ts";
 import { everyoneView, ownChangesMax } from "../mail/group.ts";
 import type { Principal } from "../mail/mail-store.ts";
-import type {
-  MemberGroups,
-  StateChange,
-  StateOutcome,
-  StateRequest,
-} from "../mail/member-states.ts";
+import type { MemberGroups, StateOutcome, StateRequest } from "../mail/member-states.ts";
 import {
   hide,
   keywordsMax,
@@ -22,6 +17,7 @@ import {
 } from "../mail/read-state.ts";
 import type { ReadState } from "../mail/read-state.ts";
 import { decodeReadState, encodeReadState } from "../mail/read-state-codec.ts";
+import type { MemberChange, StateChange } from "../mail/state-change.ts";
 import { noUids, uidSetHas } from "../mail/uid-set.ts";
 import type { UidSet } from "../mail/uid-set.ts";
 import { uidSetDifference, uidSetIntersection } from "../mail/uid-set-algebra.ts";
@@ -69,14 +65,12 @@ export async function changeReadState(
   request: StateRequest,
   signal: AbortSignal,
 ): Promise<StateOutcome> {
-  const { change, group } = request;
+  const { change } = request;
   let changed = false;
   const evaluate = async (account: AccountState): Promise<Evaluation> => {
-    mustBeMember(account, request);
-    const before = await stateOf(engine, account.id, request);
-    const result = evaluateChange(before, change, request.groupModSeq);
-    changed = result.state !== before;
-    return { ...result, ops: changed ? [opOf(request, result.state)] : [] };
+    const evaluation = await evaluateMemberChange(engine, account, request);
+    changed = evaluation.ops.length > 0;
+    return evaluation;
   };
   let modified: UidSet = noUids;
   let hidden: UidSet = noUids;
@@ -108,11 +102,32 @@ export async function changeReadState(
     );
     modified = outcome.modified;
   }
+  return { state: await stateAfter(engine, who, request), changed, modified, hidden };
+}
+
+/** What a change comes to, for the entry that it is part of. @throws MailError MAILBOX_GONE, LIMIT */
+export async function evaluateMemberChange(
+  engine: Engine,
+  account: AccountState,
+  request: MemberChange,
+): Promise<Evaluation> {
+  mustBeMember(account, request);
+  const before = await stateOf(engine, account.id, request);
+  const result = evaluateChange(before, request.change, request.groupModSeq);
+  return { ...result, ops: result.state === before ? [] : [opOf(request, result.state)] };
+}
+
+/** The state as it is once a change of it is applied. @throws MailError MAILBOX_GONE */
+export function stateAfter(
+  engine: Engine,
+  who: Principal,
+  request: MemberChange,
+): Promise<ReadState> {
   return engine.withAccount(who, async (account) => {
     const state = await stateOf(engine, account.id, { ...request, oldestUid: 1 });
     engine.check(account, who);
-    mustBeMember(account, { group, mailbox: request.mailbox });
-    return { state, changed, modified, hidden };
+    mustBeMember(account, request);
+    return state;
   });
 }
 
@@ -173,7 +188,7 @@ function evaluateChange(before: ReadState, change: StateChange, group: number): 
 }
 
 /** @throws MailError LIMIT */
-function opOf(request: StateRequest, state: ReadState) {
+function opOf(request: MemberChange, state: ReadState) {
   const bytes = encodeReadState(state);
   const limit = (name: string, most: number): MailError =>
     new MailError({ code: "LIMIT", limit: name, most });
@@ -188,7 +203,7 @@ function opOf(request: StateRequest, state: ReadState) {
 async function stateOf(
   engine: Engine,
   account: AccountId,
-  request: Pick<StateRequest, "group" | "uidValidity" | "oldestUid">,
+  request: Pick<MemberChange, "group" | "uidValidity" | "oldestUid">,
 ): Promise<ReadState> {
   const key = readStateKey(account, request.group);
   const value = await engine.rows.get(key);
@@ -203,7 +218,7 @@ async function stateOf(
 /** @throws MailError MAILBOX_GONE */
 function mustBeMember(
   { registration }: AccountState,
-  { group, mailbox }: Pick<StateRequest, "group" | "mailbox">,
+  { group, mailbox }: Pick<MemberChange, "group" | "mailbox">,
 ): void {
   const { memberships = [] } = registration;
   const isIn =

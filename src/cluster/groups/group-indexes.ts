@@ -10,6 +10,7 @@ import { isMailError, MailError } from "../../mail/errors.ts";
 import { groupModSeqMax } from "../../mail/group.ts";
 import type { AccountId, ShardId } from "../../mail/ids.ts";
 import type { MailStore } from "../../mail/mail-store.ts";
+import { pause } from "../directory/calls.ts";
 import { loadIndex, principalOf, renewIndex } from "./group-index.ts";
 import type { GroupIndex } from "./group-index.ts";
 import { Pacer } from "./pacer.ts";
@@ -227,10 +228,7 @@ export class GroupIndexes {
       }
       moved(false);
       if (signal.aborted) return;
-      await new Promise<void>((resolve) => {
-        const timer = clock.after(retryMs, resolve);
-        signal.addEventListener("abort", () => [timer.cancel(), resolve()], { once: true });
-      });
+      await pause(clock, retryMs, signal);
     }
   }
 

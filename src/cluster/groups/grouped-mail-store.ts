@@ -8,7 +8,8 @@ import { MailError } from "../../mail/errors.ts";
 import { isView, splitViewModSeq } from "../../mail/group.ts";
 import type { OpId, ShardId } from "../../mail/ids.ts";
 import type * as mail from "../../mail/mail-store.ts";
-import type { MemberStates, StateChange, StateOutcome } from "../../mail/member-states.ts";
+import type { MemberStates, StateOutcome } from "../../mail/member-states.ts";
+import type { MemberChange, StateChange } from "../../mail/state-change.ts";
 import { allUids, uidSetFromSorted, uidSetHas } from "../../mail/uid-set.ts";
 import { uidSetDifference, uidSetUnion } from "../../mail/uid-set-algebra.ts";
 import { principalOf } from "./group-index.ts";
@@ -26,7 +27,7 @@ import {
   uidsOf,
 } from "./member-view.ts";
 import type { MemberView } from "./member-view.ts";
-import { copyOut, movedOpId } from "./view-copy.ts";
+import { copyOut } from "./view-copy.ts";
 import { fetchInView } from "./view-fetch.ts";
 import { searchInView } from "./view-search.ts";
 import { superiorInfo, superiorsOf } from "../../mail/superior.ts";
@@ -346,15 +347,13 @@ export class GroupedMailStore implements mail.MailStore {
       const { uidValidity: target } = await this.#store.mailboxStatus(who, request.target, signal);
       return { uidValidity: target, from: [], to: [], highestModSeq: highestOf(view) };
     }
-    const copied = await copyOut(this.#store, who, view, places, request, signal);
-    const outcome = { uidValidity: copied.uidValidity, from, to: copied.uids };
-    if (!moves) return { ...outcome, highestModSeq: highestOf(view) };
-    const uids = uidSetFromSorted(from);
-    // Hiding is the same however often: it needs no operation of its own.
-    const change: StateChange = { kind: "hide", uids, deletedOnly: false };
-    const hide = { opId: movedOpId(request.opId), retry: true };
-    const hidden = await this.#change(who, view, hide, change, signal);
-    return { ...outcome, highestModSeq: highestOf(this.#views.after(who, view, hidden)) };
+    const hide = { kind: "hide", uids: uidSetFromSorted(from), deletedOnly: false } as const;
+    const change = moves ? memberChangeOf(view, hide) : undefined;
+    const copied = await copyOut(this.#store, who, view, places, request, change, signal);
+    const { memberState: state } = copied;
+    const after = state === undefined ? view : this.#views.after(who, view, { state });
+    const { uidValidity, uids: to } = copied;
+    return { uidValidity, from, to, highestModSeq: highestOf(after) };
   }
 
   #change(
@@ -364,17 +363,7 @@ export class GroupedMailStore implements mail.MailStore {
     change: StateChange,
     signal: AbortSignal,
   ): Promise<StateOutcome> {
-    const { index, mailbox } = view;
-    const request = {
-      opId,
-      retry,
-      group: index.group,
-      mailbox,
-      uidValidity: index.uidValidity,
-      groupModSeq: index.modSeq,
-      oldestUid: index.uids[0] ?? index.uidNext,
-      change,
-    };
+    const request = { opId, retry, ...memberChangeOf(view, change) };
     return this.#store.changeReadState(who, request, signal);
   }
 
@@ -392,6 +381,17 @@ export class GroupedMailStore implements mail.MailStore {
     if ((await this.#views.named(who, name, signal)) === undefined) return;
     throw new MailError({ code: "MAILBOX_EXISTS", mailbox: name });
   }
+}
+
+function memberChangeOf({ index, mailbox }: MemberView, change: StateChange): MemberChange {
+  return {
+    group: index.group,
+    mailbox,
+    uidValidity: index.uidValidity,
+    groupModSeq: index.modSeq,
+    oldestUid: index.uids[0] ?? index.uidNext,
+    change,
+  };
 }
 
 function notPermitted(why: string): MailError {

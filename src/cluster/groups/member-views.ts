@@ -45,6 +45,11 @@ export class MemberViews {
     return this.#options.folder;
   }
 
+  /** Runs with rows that have just changed at this gateway. */
+  onRows(listener: (rows: readonly DirectoryRow[]) => void): void {
+    this.#options.directory.onRows(listener);
+  }
+
   /** False when the account surely sees no group, so that nothing need be asked. */
   hasAny(who: Principal): boolean {
     const { directory } = this.#options;
@@ -112,7 +117,7 @@ export class MemberViews {
   }
 
   /** The view after a change of the member's own. */
-  after(who: Principal, view: MemberView, { state }: StateOutcome): MemberView {
+  after(who: Principal, view: MemberView, { state }: Pick<StateOutcome, "state">): MemberView {
     this.states.changed(who.account, view.mailbox, state);
     const { index } = view;
     const uids = new Set(Array.from(view.places, (at) => index.uids[at] ?? 0));

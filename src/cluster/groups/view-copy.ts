@@ -1,9 +1,8 @@
-// COPY and MOVE out of a view: the member gets copies of their own, by one APPEND of all (paper H23).
-// Hiding the messages after a MOVE is the caller's.
+// COPY and MOVE out of a view: the member gets copies of their own, by one APPEND of all, and the
+// messages that are moved are hidden in the same change (paper H23).
 
 import { MessageIndexer } from "../../mail/mime/indexer.ts";
-import { opId as asOpId, uid as asUid } from "../../mail/ids.ts";
-import type { OpId } from "../../mail/ids.ts";
+import { uid as asUid } from "../../mail/ids.ts";
 import type {
   AppendMessage,
   AppendOutcome,
@@ -13,6 +12,7 @@ import type {
   Principal,
 } from "../../mail/mail-store.ts";
 import type { MessageIndex } from "../../mail/message-index.ts";
+import type { MemberChange } from "../../mail/state-change.ts";
 import { principalOf } from "./group-index.ts";
 import { flagStateAt } from "./member-view.ts";
 import type { MemberView } from "./member-view.ts";
@@ -24,13 +24,18 @@ const inlineBytesMax = 256 * 1024;
 const inlineTotalMax = 1024 * 1024;
 const messagesMax = 1000;
 
-/** Appends copies of the messages at `places` to the target. @throws what `append` throws, LIMIT */
+/**
+ * Appends copies of the messages at `places` to the target.
+ * @param memberChange happens with it, or not at all
+ * @throws what `append` throws, LIMIT
+ */
 export async function copyOut(
   store: MailStore,
   who: Principal,
   view: MemberView,
   places: readonly number[],
   request: CopyRequest,
+  memberChange: MemberChange | undefined,
   signal: AbortSignal,
 ): Promise<AppendOutcome> {
   if (places.length > messagesMax) {
@@ -46,7 +51,12 @@ export async function copyOut(
     messages.push(await messageAt(store, who, view, at, blobId, signal));
   }
   const { opId, retry, target } = request;
-  return store.append(who, { opId, retry, mailbox: target, messages }, signal);
+  const append = { opId, retry, mailbox: target, messages };
+  return store.append(
+    who,
+    memberChange === undefined ? append : { ...append, memberChange },
+    signal,
+  );
 }
 
 async function messageAt(
@@ -89,10 +99,4 @@ async function gathered(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> 
   const pieces: Uint8Array[] = [];
   for await (const chunk of chunks) pieces.push(chunk);
   return Buffer.concat(pieces);
-}
-
-/** The second half of a MOVE has an id of its own, the same at each try. */
-export function movedOpId(opId: OpId): OpId {
-  const first = (Number.parseInt(opId.slice(0, 8), 16) ^ 0x80000000) >>> 0;
-  return asOpId(first.toString(16).padStart(8, "0") + opId.slice(8));
 }

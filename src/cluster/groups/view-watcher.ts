@@ -3,6 +3,7 @@
 
 import { isView, joinViewModSeq, ownChangesMax } from "../../mail/group.ts";
 import { modSeq } from "../../mail/ids.ts";
+import type { DirectoryRow } from "../../mail/account.ts";
 import type { AccountId, MailboxId } from "../../mail/ids.ts";
 import type { MailboxEvent, MailStore, Principal } from "../../mail/mail-store.ts";
 import type { GroupIndexes } from "./group-indexes.ts";
@@ -20,9 +21,12 @@ type WatchRequest = Parameters<MailStore["watch"]>[1];
 
 export class ViewWatcher {
   readonly #options: ViewWatcherOptions;
+  /** Watches of all mailboxes, by account: what looks anew whether there are other views. */
+  readonly #looks = new Map<AccountId, Set<() => void>>();
 
   constructor(options: ViewWatcherOptions) {
     this.#options = options;
+    options.views.onRows((rows) => this.#rowsChanged(rows));
   }
 
   /** @see MailStore.watch */
@@ -40,12 +44,14 @@ export class ViewWatcher {
   ): AsyncGenerator<MailboxEvent, void, undefined> {
     const merged = new MergedEvents();
     const followed = new Followed(this.#options, who.account, merged);
+    const { mailboxes } = request;
+    const ids = (): readonly MailboxId[] =>
+      mailboxes === "all" ? this.#options.views.idsOf(who.account) : mailboxes.filter(isView);
     const follow = (): void => {
-      const { mailboxes } = request;
-      const ids = mailboxes === "all" ? this.#options.views.idsOf(who.account) : mailboxes;
-      followed.set(ids.filter(isView));
+      if (followed.set(ids())) merged.push({ kind: "list" });
     };
-    follow();
+    followed.set(ids());
+    const unlook = mailboxes === "all" ? this.#look(who.account, follow) : ignore;
     const inner = new AbortController();
     const stop = (): void => {
       inner.abort();
@@ -58,10 +64,31 @@ export class ViewWatcher {
       yield* merged.events();
     } finally {
       signal.removeEventListener("abort", stop);
+      unlook();
       stop();
       followed.set([]);
       await own;
     }
+  }
+
+  /**
+   * The member's node tells of joining and leaving as soon as it is so; this gateway's directory, from
+   * which the views' groups are taken, may learn it later, and of a new group of everyone it alone tells.
+   */
+  #look(account: AccountId, look: () => void): () => void {
+    const looks = this.#looks.get(account) ?? new Set();
+    this.#looks.set(account, looks.add(look));
+    return () => {
+      looks.delete(look);
+      if (looks.size === 0) this.#looks.delete(account);
+    };
+  }
+
+  #rowsChanged(rows: readonly DirectoryRow[]): void {
+    if (this.#looks.size === 0) return;
+    const all = rows.some(({ group }) => group !== undefined);
+    const accounts = all ? [...this.#looks.keys()] : rows.map(({ account }) => account);
+    for (const account of accounts) for (const look of this.#looks.get(account) ?? []) look();
   }
 
   /** Passes on what the member's node tells. */
@@ -120,13 +147,21 @@ class Followed {
     this.#merged = merged;
   }
 
-  set(ids: readonly MailboxId[]): void {
+  /** Follows these and no others. @returns whether they are other ones than before */
+  set(ids: readonly MailboxId[]): boolean {
+    let changed = false;
     for (const [id, { stop }] of this.#views) {
       if (ids.includes(id)) continue;
       this.#views.delete(id);
       stop();
+      changed = true;
     }
-    for (const id of ids) if (!this.#views.has(id)) this.#begin(id);
+    for (const id of ids) {
+      if (this.#views.has(id)) continue;
+      this.#begin(id);
+      changed = true;
+    }
+    return changed;
   }
 
   setLive(live: boolean): void {
@@ -170,4 +205,8 @@ class Followed {
     const highestModSeq = modSeq(joinViewModSeq({ group, own: Math.min(own, ownChangesMax) }));
     this.#merged.push({ kind: "mailbox", mailbox, highestModSeq });
   }
+}
+
+function ignore(): void {
+  // Nothing was begun.
 }

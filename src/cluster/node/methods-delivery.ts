@@ -21,12 +21,23 @@ import type {
   DeliverRequest,
   MessageSource,
 } from "../../mail/mail-store.ts";
+import { decodeReadState, encodeReadState } from "../../mail/read-state-codec.ts";
 import { decodeFailure } from "../link/wire-value.ts";
 import { decodeIndex, encodeIndex } from "./codec-index.ts";
 import { asMailboxId, encodeSource, SourceReader } from "./codec-values.ts";
-import { asArray, asCount, asHex32, asInteger, asListOf, asOptional, asText } from "./decode.ts";
+import {
+  asArray,
+  asBytes,
+  asCount,
+  asHex32,
+  asInteger,
+  asListOf,
+  asOptional,
+  asText,
+} from "./decode.ts";
 import { decodeChange, encodeChange } from "./method.ts";
 import type { Method } from "./method.ts";
+import { decodeMemberChange, encodeMemberChange } from "./methods-group.ts";
 
 export const deliverMethod: Method<DeliverRequest, readonly DeliverOutcome[]> = {
   name: "mail.deliver",
@@ -74,28 +85,43 @@ export const appendMethod: Method<AppendRequest, AppendOutcome> = {
       message.internalDateZone ?? null,
     ]);
     const body = bodyOf(request.messages.map((message) => message.source));
-    const { replaces } = request;
-    const old = replaces === undefined ? [] : [[replaces.mailbox, replaces.uid]];
-    return { args: [...encodeChange(request), request.mailbox, messages, ...old], ...body };
+    const { replaces, memberChange } = request;
+    const old = replaces === undefined ? null : [replaces.mailbox, replaces.uid];
+    const member = memberChange === undefined ? null : encodeMemberChange(memberChange);
+    const more = old === null && member === null ? [] : [old, member];
+    return { args: [...encodeChange(request), request.mailbox, messages, ...more], ...body };
   },
   decode: (args, body) => {
     const sources = new SourceReader(body);
     const messages = asListOf(args[3], "messages", (value) => decodeAppended(value, sources));
     const replaces = asOptional(args[4], "replaced", decodeReplaced);
-    const request = { ...decodeChange(args), mailbox: asText(args[2], "mailbox"), messages };
-    return replaces === undefined ? request : { ...request, replaces };
+    const memberChange = asOptional(args[5], "change", decodeMemberChange);
+    return {
+      ...decodeChange(args),
+      mailbox: asText(args[2], "mailbox"),
+      messages,
+      ...(replaces === undefined ? {} : { replaces }),
+      ...(memberChange === undefined ? {} : { memberChange }),
+    };
   },
-  encodeReply: ({ mailbox, uidValidity: validity, uids, highestModSeq }) => ({
-    head: [mailbox, validity, uids, ...(highestModSeq === undefined ? [] : [highestModSeq])],
-  }),
+  encodeReply: ({ mailbox, uidValidity: validity, uids, highestModSeq, memberState }) => {
+    const head: unknown[] = [mailbox, validity, uids];
+    if (highestModSeq !== undefined || memberState !== undefined) head.push(highestModSeq ?? null);
+    if (memberState !== undefined) head.push(encodeReadState(memberState));
+    return { head };
+  },
   decodeReply: ({ head }) => {
     const fields = asArray(head, "append outcome");
     const highest = asOptional(fields[3], "modseq", asCount);
+    const memberState = asOptional(fields[4], "state", (bytes) =>
+      decodeReadState(asBytes(bytes, "state")),
+    );
     return {
       mailbox: asMailboxId(fields[0]),
       uidValidity: uidValidity(asCount(fields[1], "uidvalidity", uidMax)),
       uids: asListOf(fields[2], "uids", (value) => asCount(value, "uid", uidMax)),
       ...(highest === undefined ? {} : { highestModSeq: modSeq(highest) }),
+      ...(memberState === undefined ? {} : { memberState }),
     };
   },
 };

@@ -2,14 +2,10 @@
 
 import { accountId } from "../../mail/ids.ts";
 import type { AccountId } from "../../mail/ids.ts";
-import type {
-  MemberGroups,
-  StateChange,
-  StateOutcome,
-  StateRequest,
-} from "../../mail/member-states.ts";
+import type { MemberGroups, StateOutcome, StateRequest } from "../../mail/member-states.ts";
 import { decodeReadState, encodeReadState } from "../../mail/read-state-codec.ts";
 import type { ReadState } from "../../mail/read-state.ts";
+import type { MemberChange, StateChange } from "../../mail/state-change.ts";
 import { asMemberships } from "../directory/group-wire.ts";
 import { asMailboxId, decodeUidSet, encodeUidSet } from "./codec-values.ts";
 import {
@@ -56,26 +52,8 @@ export const readGroupsMethod: Method<{ readonly under: string }, MemberGroups> 
 export const changeReadStateMethod: Method<StateRequest, StateOutcome> = {
   name: "group.change",
   large: false,
-  encode: (request) => ({
-    args: [
-      ...encodeChange(request),
-      request.group,
-      request.mailbox,
-      request.uidValidity,
-      request.groupModSeq,
-      request.oldestUid,
-      encodeStateChange(request.change),
-    ],
-  }),
-  decode: (args) => ({
-    ...decodeChange(args),
-    group: accountId(asCount(args[2], "group")),
-    mailbox: asMailboxId(args[3]),
-    uidValidity: asCount(args[4], "uidvalidity"),
-    groupModSeq: asCount(args[5], "modseq"),
-    oldestUid: asCount(args[6], "uid"),
-    change: decodeStateChange(args[7]),
-  }),
+  encode: (request) => ({ args: [...encodeChange(request), ...encodeMemberChange(request)] }),
+  decode: (args) => ({ ...decodeChange(args), ...decodeMemberChange(args.slice(2)) }),
   encodeReply: ({ state, changed, modified, hidden }) => ({
     head: [encodeReadState(state), changed, encodeUidSet(modified), encodeUidSet(hidden)],
   }),
@@ -89,6 +67,29 @@ export const changeReadStateMethod: Method<StateRequest, StateOutcome> = {
     };
   },
 };
+
+export function encodeMemberChange(request: MemberChange): readonly unknown[] {
+  return [
+    request.group,
+    request.mailbox,
+    request.uidValidity,
+    request.groupModSeq,
+    request.oldestUid,
+    encodeStateChange(request.change),
+  ];
+}
+
+export function decodeMemberChange(value: unknown): MemberChange {
+  const fields = asArray(value, "change");
+  return {
+    group: accountId(asCount(fields[0], "group")),
+    mailbox: asMailboxId(fields[1]),
+    uidValidity: asCount(fields[2], "uidvalidity"),
+    groupModSeq: asCount(fields[3], "modseq"),
+    oldestUid: asCount(fields[4], "uid"),
+    change: decodeStateChange(fields[5]),
+  };
+}
 
 const modes = ["add", "remove", "replace"] as const;
 

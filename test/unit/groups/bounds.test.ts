@@ -80,7 +80,15 @@ describe("a gateway", () => {
       rights: "lrswte",
     };
     const request = { ...change(), mailbox: view.mailbox, uids: [1, 8], target: "INBOX" };
-    const { uids } = await copyOut(store, member, view, [...view.places], request, never);
+    const { uids } = await copyOut(
+      store,
+      member,
+      view,
+      [...view.places],
+      request,
+      undefined,
+      never,
+    );
     expect(uids.length).toBe(8);
     const sources = append.mock.calls.flatMap(([, { messages }]) =>
       messages.map(({ source }) => source),

@@ -8,6 +8,7 @@ import { everyoneView, firstViewId } from "../../../src/mail/group.ts";
 import { mailboxId, modSeq, uid as asUid } from "../../../src/mail/ids.ts";
 import type { MailStore, OpenMailbox, Principal } from "../../../src/mail/mail-store.ts";
 import { allUids, uidSetFromSorted, uidSetHas } from "../../../src/mail/uid-set.ts";
+import { until } from "../../support/directory/directory-cluster.ts";
 import { change, fetched, never } from "../store/harness.ts";
 import { makeWorld } from "./world.ts";
 import type { World } from "./world.ts";
@@ -146,6 +147,99 @@ describe("who is let into a group", () => {
       never,
     );
     expect([...open.uids]).toEqual([2]);
+  });
+});
+
+describe("a MOVE out of a group", () => {
+  const counts = async (member: Principal): Promise<readonly number[]> => {
+    const store = gatewayAt();
+    const shown = await store.mailboxStatus(member, name, never);
+    return [shown.messages, (await store.mailboxStatus(member, "INBOX", never)).messages];
+  };
+
+  for (const survives of [false, true]) {
+    it(`is one entry: ${survives ? "copied and hidden" : "neither"} when a crash ${survives ? "leaves" : "cuts"} it`, async () => {
+      world = makeWorld();
+      const group = await world.add("news@pabal.test", {});
+      const member = await world.add("in@pabal.test");
+      await joined(group, member);
+      await world.post(group, "one");
+      await world.post(group, "two");
+      const { journal, engine } = world.harness;
+      const before = journal.entries.length;
+      const request = { ...change(), mailbox: view, uids: [1, 1], target: "INBOX" };
+      journal.losing = true;
+      expect(await codeOf(() => gatewayAt().move(member, request, never))).toBe(
+        "REPLICA_UNREACHABLE",
+      );
+      journal.losing = false;
+      expect(journal.entries.length).toBe(before + 1);
+      const late = journal.entries.at(-1);
+      if (late !== undefined && survives) engine.apply(late);
+      engine.resetShard(member.shard);
+      expect(await counts(member)).toEqual(survives ? [1, 1] : [2, 0]);
+      const [uid, place] = survives ? [2, 2] : [1, 1];
+      const again = { ...request, ...change(), uids: [uid, uid] };
+      const moved = await gatewayAt().move(member, again, never);
+      expect([moved.from, moved.to]).toEqual([[uid], [place]]);
+      const open = await gatewayAt().openMailbox(member, { name, claimRecent: false }, never);
+      expect(open.info.highestModSeq).toBe(moved.highestModSeq);
+    });
+  }
+
+  it("hides nothing when the copy finds no room", async () => {
+    world = makeWorld();
+    const group = await world.add("news@pabal.test", {});
+    const member = await world.add("in@pabal.test");
+    await joined(group, member);
+    await world.post(group, "one");
+    await world.patch(member.account, { quotaBytes: 10 });
+    const request = { ...change(), mailbox: view, uids: [1, 1], target: "INBOX" };
+    expect(await codeOf(() => gatewayAt().move(member, request, never))).toBe("OVER_QUOTA");
+    expect(await counts(member)).toEqual([1, 0]);
+  });
+});
+
+describe("a watch of all mailboxes", () => {
+  /** Events that a member's watch has told so far, as text. */
+  function watched(who: Principal): { readonly told: string[]; readonly stop: () => void } {
+    const watching = new AbortController();
+    const told: string[] = [];
+    const run = async (): Promise<void> => {
+      const events = gatewayAt().watch(who, { mailboxes: "all" }, watching.signal);
+      for await (const event of events) {
+        told.push(event.kind === "mailbox" ? `mailbox ${event.mailbox}` : event.kind);
+      }
+    };
+    run().catch((error: unknown) => told.push(String(error)));
+    return { told, stop: () => watching.abort() };
+  }
+
+  it("hears of a group that the directory learns of behind the member's node", async () => {
+    world = makeWorld();
+    const group = await world.add("news@pabal.test", {});
+    const member = await world.add("in@pabal.test");
+    const { told, stop } = watched(member);
+    world.lagging = true;
+    await joined(group, member);
+    await until(() => told.includes("list"));
+    told.length = 0;
+    world.catchUp();
+    await until(() => told.includes("list"));
+    await world.post(group, "one");
+    await until(() => told.includes(`mailbox ${view}`));
+    stop();
+  });
+
+  it("hears of the group of everyone when it is made", async () => {
+    world = makeWorld();
+    const member = await world.add("in@pabal.test");
+    const { told, stop } = watched(member);
+    const group = await world.add("all@pabal.test", { everyone: true });
+    await until(() => told.includes("list"));
+    await world.post(group, "one");
+    await until(() => told.includes(`mailbox ${everyoneView}`));
+    stop();
   });
 });
 

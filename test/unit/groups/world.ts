@@ -25,6 +25,9 @@ export interface World {
   readonly gateways: readonly GroupedMailStore[];
   /** False: gateways ask the member's node for everything. */
   fresh: boolean;
+  /** True: directories learn nothing new until `catchUp`. */
+  lagging: boolean;
+  catchUp(): void;
   add(name: string, group?: Partial<GroupSettings>): Promise<Principal>;
   patch(account: AccountId, patch: RegistrationPatch): Promise<void>;
   post(group: Principal, subject: string): Promise<void>;
@@ -39,11 +42,16 @@ export function makeWorld(gatewayCount = 1): World {
   const harness = makeStore();
   const rows = new Map<AccountId, DirectoryRow>();
   const listeners: ((changed: readonly DirectoryRow[]) => void)[] = [];
+  const waiting: DirectoryRow[] = [];
+  const learn = (row: DirectoryRow): void => {
+    rows.set(row.account, row);
+    for (const listener of listeners) listener([row]);
+  };
   harness.engine.feed.listen((event) => {
     if (event.kind !== "registration") return;
     const row = directoryRow(event.registration, event.shard, event.overQuota);
-    rows.set(row.account, row);
-    for (const listener of listeners) listener([row]);
+    if (world.lagging) waiting.push(row);
+    else learn(row);
   });
   const all: GroupIndexes[] = [];
   const gateways = Array.from({ length: gatewayCount }, () => {
@@ -80,6 +88,11 @@ export function makeWorld(gatewayCount = 1): World {
     harness,
     gateways,
     fresh: true,
+    lagging: false,
+    catchUp: () => {
+      world.lagging = false;
+      for (const row of waiting.splice(0)) learn(row);
+    },
     add: async (name, group) => {
       const account = makeAccountId(shard, ++accounts);
       const more = group === undefined ? {} : { group: { ...defaultGroup, ...group } };
