@@ -35,6 +35,8 @@ export interface FailoverMemberOptions {
   readonly nodes: () => readonly MemberId[];
   /** This node wants to be relieved of its primaries. */
   readonly degraded: () => boolean;
+  /** What made it so is over, if only just. Default never. */
+  readonly recovering?: () => boolean;
 }
 
 const reportEveryMs = 200;
@@ -117,9 +119,10 @@ export class FailoverMember {
     this.#timer = clock.after(reportEveryMs, () => this.#report());
     const reports = target.reports();
     const degraded = this.#options.degraded();
+    const recovering = degraded && this.#options.recovering?.() === true;
     // A gateway that heard a wish forgets it when it isn't repeated: nothing is said of nothing.
     if (reports.length === 0 && !degraded) return;
-    const head = encodeReports({ from, linked, reports, degraded });
+    const head = encodeReports({ from, linked, reports, degraded, recovering });
     for (const gateway of gateways()) links.peer(gateway).send(failoverMethods.report, head);
   }
 

@@ -67,6 +67,8 @@ export interface ReportFrame {
   readonly reports: readonly ShardReport[];
   /** The member asks to be relieved: slow disk, stalled loop, SIGTERM. */
   readonly degraded: boolean;
+  /** Only of a degraded one. Absent from members that don't know. */
+  readonly recovering: boolean;
 }
 
 export function encodeShardAt({ shard, epoch: of, at }: ShardAt): unknown {
@@ -159,8 +161,9 @@ export function decodeTable(head: unknown): readonly ShardConfig[] {
   return asListOf(head, "table", asConfig);
 }
 
-export function encodeReports({ from, linked, reports, degraded }: ReportFrame): unknown {
-  return [from.node, from.store, degraded, reports.map(encodeReport), linked];
+export function encodeReports(frame: ReportFrame): unknown {
+  const { from, linked, reports, degraded, recovering } = frame;
+  return [from.node, from.store, degraded, reports.map(encodeReport), linked, recovering];
 }
 
 /** @throws {MailError} INVALID */
@@ -171,6 +174,7 @@ export function decodeReports(head: unknown): ReportFrame {
     degraded: asBoolean(fields[2], "reports"),
     reports: asListOf(fields[3], "reports", asReport),
     linked: asListOf(fields[4], "linked", asMember),
+    recovering: fields[5] === undefined ? false : asBoolean(fields[5], "reports"),
   };
 }
 

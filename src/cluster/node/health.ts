@@ -49,6 +49,7 @@ export class Health {
   #bad: { readonly atMs: number; readonly count: number }[] = [];
   /** When each ailment's cause was last there. */
   readonly #seenMs = new Map<Ailment, number>();
+  #calm = true;
 
   constructor(limits: HealthLimits = healthLimits) {
     this.#limits = limits;
@@ -58,6 +59,11 @@ export class Health {
   synced(tookMs: number, nowMs: number): void {
     this.#syncs.push({ atMs: nowMs, tookMs });
     if (this.#syncs.length > syncsMax) this.#syncs.splice(0, syncsMax / 2);
+  }
+
+  /** True when nothing was wrong at the last look, whatever ailment is not over yet. */
+  get isCalm(): boolean {
+    return this.#calm;
   }
 
   /** What is wrong now, in the order of `ailments`. Ask every second or more often. */
@@ -74,6 +80,7 @@ export class Health {
       badRecords: this.#badLately(sample) >= limits.badRecords,
     };
     for (const ailment of ailments) if (causes[ailment]) this.#seenMs.set(ailment, nowMs);
+    this.#calm = slowForMs < 0 && !ailments.some((ailment) => causes[ailment]);
     return ailments.filter((ailment) => {
       const seenMs = this.#seenMs.get(ailment);
       return seenMs !== undefined && nowMs - seenMs < limits.calmMs;

@@ -88,6 +88,7 @@ export class MailNode {
       gateways: membersOf("gateway"),
       nodes: membersOf("node"),
       degraded: () => this.#leaving || this.#ailments.length > 0,
+      recovering: () => !this.#leaving && this.#health.isCalm,
     });
   }
 

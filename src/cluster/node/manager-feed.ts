@@ -25,6 +25,7 @@ export class ManagerFeed {
   readonly #step: (event: ManagerEvent) => void;
   readonly #ownLoad: () => unknown;
   readonly #degradedMs = new Map<MemberId, number>();
+  readonly #recovering = new Set<MemberId>();
   /** Nodes whose link is watched. */
   readonly #linked = new Map<MemberId, () => void>();
   readonly #off: (() => void)[] = [];
@@ -69,11 +70,13 @@ export class ManagerFeed {
 
   /** A frame of a member's reports. @throws {MailError} INVALID */
   report(head: unknown): void {
-    const { from, linked, reports, degraded } = decodeReports(head);
+    const { from, linked, reports, degraded, recovering } = decodeReports(head);
     if (degraded) {
-      const wasDegraded = this.#isDegraded(from.node);
+      const before = `${this.#isDegraded(from.node)} ${this.#recovering.has(from.node)}`;
       this.#degradedMs.set(from.node, this.#nowMs);
-      if (!wasDegraded) this.#members();
+      if (recovering) this.#recovering.add(from.node);
+      else this.#recovering.delete(from.node);
+      if (before !== `true ${recovering}`) this.#members();
     }
     if (reports.length > 0) {
       this.#step({ kind: "report", from, linked, reports, nowMs: this.#nowMs });
@@ -170,6 +173,7 @@ export class ManagerFeed {
         failureDomain,
         draining: draining === true,
         degraded: this.#isDegraded(member),
+        recovering: this.#recovering.has(member) && !this.#isStuck(member),
         load: this.#loadOf(member),
         crowded: (this.#cluster.pulse?.vitals(member)?.diskFreePerMille ?? 1000) < crowdedPerMille,
       });
@@ -179,7 +183,10 @@ export class ManagerFeed {
 
   #isDegraded(node: MemberId): boolean {
     const askedMs = this.#degradedMs.get(node) ?? Number.NEGATIVE_INFINITY;
-    if (this.#nowMs - askedMs < degradedMs) return true;
+    return this.#nowMs - askedMs < degradedMs || this.#isStuck(node);
+  }
+
+  #isStuck(node: MemberId): boolean {
     return (this.#cluster.pulse?.vitals(node)?.loopLagMs ?? 0) > stuckMs;
   }
 

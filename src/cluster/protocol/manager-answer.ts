@@ -8,7 +8,7 @@ import { handedOver, promote, sameAgain } from "./manager-plan.ts";
 import type { Anchor } from "./manager-plan.ts";
 import { isOverdue } from "./manager-leave.ts";
 import { addCopy, newCopy, primaryLost, secondariesWanted } from "./manager-shard.ts";
-import { domainOf, heardOf, isHere, isLeaving, isWiped } from "./manager-state.ts";
+import { domainOf, heardOf, illness, isHere, isLeaving, isWiped } from "./manager-state.ts";
 import type { Action, ManagedShard, ManagerState } from "./manager-state.ts";
 import type { ManagerEffect, ManagerEvent, SealAnswer } from "./manager-types.ts";
 import { sameCopy } from "./shard-config.ts";
@@ -73,7 +73,8 @@ function promoteTo(
 /** Another copy there would be no gain: its node is unwell, too, or shares the primary's fate. */
 function isWorse(state: ManagerState, primary: Copy, next: Copy, old: Copy): boolean {
   const [domain, ofNext, ofOld] = [primary, next, old].map(({ node }) => domainOf(state, node));
-  return isLeaving(state, next.node) || (ofNext === domain && ofOld !== domain);
+  const isWeller = illness(state, next.node) < illness(state, old.node);
+  return !isWeller || (ofNext === domain && ofOld !== domain);
 }
 
 /** With a sealed tail and a sealed log that may reach it: let the log's owner fetch the tail. */

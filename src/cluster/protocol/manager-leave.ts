@@ -4,7 +4,7 @@
 
 import type { MemberId } from "../../mail/ids.ts";
 import { start } from "./manager-action.ts";
-import { handOversNow, isDegraded, isHere, isLeaving } from "./manager-state.ts";
+import { handOversNow, illness, isDegraded, isHere, isLeaving } from "./manager-state.ts";
 import type { ManagedShard, ManagerState } from "./manager-state.ts";
 import type { ManagerEffect, SealAnswer } from "./manager-types.ts";
 import type { Copy, SecondaryCopy } from "./shard-config.ts";
@@ -74,8 +74,9 @@ export function handOverTo(
   return true;
 }
 
-/** Who follows a primary that is to leave its node. */
+/** Who follows a primary that is to leave its node: one that is well, or was unwell less lately. */
 function follower(state: ManagerState, shard: ManagedShard): SecondaryCopy | undefined {
-  if (!isLeaving(state, shard.config.primary.node)) return undefined;
-  return successor(state, shard, (one) => !isLeaving(state, one.node));
+  const ofPrimary = illness(state, shard.config.primary.node);
+  const ofMost = Math.min(ofPrimary, 2);
+  return successor(state, shard, (one) => illness(state, one.node) < ofMost);
 }

@@ -172,6 +172,14 @@ export function isLeaving(state: ManagerState, node: MemberId): boolean {
   return facts !== undefined && (facts.draining || facts.degraded);
 }
 
+/** How little a node is fit for primaries: 0 well, 1 was unwell a moment ago, 2 is unwell, 3 drained. */
+export function illness(state: ManagerState, node: MemberId): number {
+  const facts = state.nodes.get(node)?.facts;
+  if (facts === undefined) return 0;
+  if (facts.draining) return 3;
+  return facts.degraded ? (facts.recovering === true ? 1 : 2) : 0;
+}
+
 /** Its disk or its loop is slow, or it is nearly full. */
 export function isDegraded(state: ManagerState, node: MemberId): boolean {
   return state.nodes.get(node)?.facts.degraded === true;
@@ -225,7 +233,7 @@ export function chooseCopy(
     const costs = [
       domains.includes(failureDomain) ? 1 : 0,
       deaths >= state.times.deathsMax ? 1 : 0,
-      facts.degraded ? 1 : 0,
+      illness(state, node),
       former ? 0 : 1,
       copiesAt(state, node),
       load,

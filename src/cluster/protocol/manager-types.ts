@@ -67,6 +67,8 @@ export interface MailNode {
   readonly draining: boolean;
   /** It asked to be relieved: slow fsync, a stalled loop, a disk nearly full, SIGTERM. */
   readonly degraded: boolean;
+  /** Degraded, though what made it so is over, if only just. Default false. */
+  readonly recovering?: boolean;
   /** 0 idle … 1 busy. */
   readonly load: number;
   /** Its disk has room for mail, but not for another copy. Default false. */

@@ -56,6 +56,15 @@ describe("a primary on an unwell node", () => {
     expect(gateway.after(250)).toMatchObject([{ kind: "seal", to: copy("n2") }]);
   });
 
+  test("goes to a node that was unwell a moment ago before it stays", () => {
+    const lately = { degraded: true, recovering: true };
+    const gateway = new Gateway({}, { n1: unwell, n2: lately });
+    expect(gateway.after(50)).toEqual([]);
+    expect(gateway.state.shards.get(shard)?.action).toMatchObject({ kind: "handOver" });
+    const both = new Gateway({}, { n1: lately, n2: lately });
+    expect(both.state.shards.get(shard)?.action).toBeUndefined();
+  });
+
   test("stays while its secondary is unwell, too", () => {
     const gateway = new Gateway({}, { n1: unwell, n2: unwell });
     expect(gateway.after(5000).filter(({ kind }) => kind !== "ask")).toEqual([]);

@@ -85,7 +85,7 @@ test("reports of every kind travel whole", () => {
     { kind: "handedOver", ...base, ...position },
     { kind: "unusable", ...base },
   ];
-  const frame = { from: n1, linked: [n2.node], reports, degraded: true };
+  const frame = { from: n1, linked: [n2.node], reports, degraded: true, recovering: true };
   expect(decodeReports(travel(encodeReports(frame)))).toEqual(frame);
 });
 

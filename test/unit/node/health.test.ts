@@ -54,7 +54,9 @@ describe("fsync", () => {
       health.synced(900, nowMs);
       return well;
     });
+    expect(health.isCalm).toBe(false);
     expect(pass(health, 5100, 30_000, () => well)).toEqual(["slowSync"]);
+    expect(health.isCalm).toBe(true);
     expect(pass(health, 30_100, 40_000, () => well)).toEqual([]);
   });
 });
