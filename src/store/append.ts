@@ -20,7 +20,7 @@ import { evaluateMemberChange, stateAfter } from "./group-state.ts";
 import { withMessage } from "./mailbox-state.ts";
 import type { MailboxState, MailboxSummary } from "./mailbox-state.ts";
 import type { Outcome } from "./outcome.ts";
-import { changeExclusively, proposeChange } from "./propose.ts";
+import { changeExclusively, proposeChange, tidyTouched } from "./propose.ts";
 import type { Evaluated } from "./propose.ts";
 import { encodeStatic } from "./static-row.ts";
 
@@ -129,6 +129,7 @@ function appendShared(
       account.lock.releaseShared();
     }
     await orAborted(committed, signal);
+    tidyTouched(engine, account, evaluated.ops);
     return evaluated.outcome;
   });
 }

@@ -177,7 +177,8 @@ async function settled(engine: Engine, account: AccountState, signal: AbortSigna
   engine.mustServe(account.shard);
 }
 
-function tidyTouched(engine: Engine, account: AccountState, ops: readonly Op[]): void {
+/** Folds and pages what `ops` changed, where enough has gathered. */
+export function tidyTouched(engine: Engine, account: AccountState, ops: readonly Op[]): void {
   for (const op of ops) {
     if (op.kind !== "counters") continue;
     const mailbox = account.mailboxes.get(op.mailbox);

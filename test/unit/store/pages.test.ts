@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { mailboxId } from "../../../src/mail/ids.ts";
 import type { MailboxId } from "../../../src/mail/ids.ts";
 import type { Principal } from "../../../src/mail/mail-store.ts";
+import { indexMessage } from "../../../src/mail/mime/indexer.ts";
 import { allUids } from "../../../src/mail/uid-set.ts";
 import { checkStore } from "../../../src/store/check.ts";
 import { table } from "../../../src/store/keyspace.ts";
@@ -97,6 +98,21 @@ describe("pages of static rows", () => {
     );
     await dropRows(harness);
     expect(await subjects(harness, who)).toEqual(expected(...range(1, 8)));
+  });
+
+  it("are made of what APPEND brings, too, while the mailbox is loaded", async () => {
+    const { harness, who } = await make(0);
+    for (let n = 1; n <= 9; n++) {
+      const bytes = message(`subject ${n}`);
+      const one = {
+        source: { kind: "bytes", bytes },
+        index: indexMessage(bytes),
+        flags: [],
+      } as const;
+      await harness.store.append(who, { ...change(), mailbox: "INBOX", messages: [one] }, never);
+    }
+    await settle(harness);
+    expect(await pagesOf(harness)).toEqual([1, 5]);
   });
 
   it("are found again after the mailbox was evicted, and by another process", async () => {
