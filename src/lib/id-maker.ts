@@ -41,6 +41,18 @@ export function ulidMaker(clock: Clock, random: Random): () => string {
   };
 }
 
+/** When a ULID was made, in milliseconds since 1970 by its maker's clock; Infinity when it is none. */
+export function ulidMs(ulid: string): number {
+  if (ulid.length !== 26) return Infinity;
+  let ms = 0;
+  for (let at = 0; at < 10; at++) {
+    const digit = crockford.indexOf(ulid.charAt(at));
+    if (digit < 0) return Infinity;
+    ms = ms * 32 + digit;
+  }
+  return ms;
+}
+
 function countUp(digits: number[]): void {
   for (let at = digits.length - 1; at >= 0; at--) {
     const digit = digits[at] ?? 0;

@@ -2,6 +2,7 @@
 // account pipeline: UID, MODSEQ and quota are taken when the entry is proposed, not when it is committed.
 
 import { crashPoint, primeCrashPoint } from "../lib/crash-point.ts";
+import { ulidMs } from "../lib/id-maker.ts";
 import { MailError } from "../mail/errors.ts";
 import type { MailFailure } from "../mail/errors.ts";
 import { uid, uidMax, uidValidity } from "../mail/ids.ts";
@@ -74,6 +75,7 @@ async function deliverNew(
   await checkSource(engine, request.source);
   if (engine.rows.full) await orAborted(engine.rows.room(), signal);
   const accounts = new Map<AccountId, AccountState>();
+  const begunMs = ulidMs(request.deliveryId);
   try {
     await pinAccounts(engine, recipients, accounts);
     let running: ProposedDelivery | undefined;
@@ -82,7 +84,7 @@ async function deliverNew(
       let twin: Unconfirmed | undefined;
       try {
         engine.mustServe(request.shard);
-        twin = findTwin(engine, recipients, answered);
+        twin = findTwin(engine, begunMs, recipients, answered);
         if (twin === undefined) {
           running = evaluate(engine, request, recipients, accounts, answered);
         }
@@ -166,7 +168,6 @@ function proposeDelivery(
   mailboxes: ProposedDelivery["mailboxes"],
 ): Promise<void> {
   const { unconfirmed } = engine;
-  const known = fingerprints.every((each) => each === "") || unconfirmed.takeEarly(request.opId);
   const confirmed = unconfirmed.take(request.shard);
   primeCrashPoint("primary");
   crashPoint("primary.beforeAppend");
@@ -178,7 +179,7 @@ function proposeDelivery(
     static: encodeStatic(request.index),
     size: request.index.sizeBytes,
     recipients,
-    ...(known ? {} : { fingerprints }),
+    ...(fingerprints.every((each) => each === "") ? {} : { fingerprints }),
     ...(confirmed === undefined ? {} : { confirmed }),
   };
   const committed = propose(engine, {
@@ -194,6 +195,7 @@ function proposeDelivery(
   });
   crashPoint("primary.afterAppend");
   unconfirmed.proposed(request.shard, request.opId, deliverPayload);
+  if (unconfirmed.takeEarly(request.opId)) unconfirmed.confirm(request.shard, [request.opId]);
   return committed;
 }
 

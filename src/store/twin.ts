@@ -1,5 +1,6 @@
-// A delivery that repeats an unconfirmed one: found before it is stored, and answered with the first
-// if that message is still there. When in doubt the message is stored again: never one too few.
+// A delivery that repeats an unconfirmed one, or comes behind its own repetition: found before it is
+// stored, and answered with the other if that message is still there. When in doubt the message is
+// stored again: never one too few.
 
 import { MailError } from "../mail/errors.ts";
 import { uid, uidValidity } from "../mail/ids.ts";
@@ -13,17 +14,16 @@ import type { Unconfirmed } from "./unconfirmed.ts";
 /** Fingerprints that were looked at: with the outcome to answer, or undefined when the message is gone. */
 export type Answered = Map<string, DeliverOutcome | undefined>;
 
-/** The first unconfirmed delivery that a recipient's would repeat and that is not yet looked at. */
+/** The first delivery that a recipient's would repeat and that is not yet looked at. */
 export function findTwin(
-  engine: Engine,
+  { unconfirmed }: Engine,
+  begunMs: number,
   recipients: readonly DeliverRecipient[],
   answered: Answered,
 ): Unconfirmed | undefined {
-  const { unconfirmed } = engine;
-  if (unconfirmed.size === 0) return undefined;
   for (const { fingerprint, account } of recipients) {
     if (fingerprint === undefined) continue;
-    const twin = unconfirmed.find(fingerprint, account);
+    const twin = unconfirmed.find(fingerprint, account, begunMs);
     if (twin !== undefined && !answered.has(fingerprint)) return twin;
   }
   return undefined;

@@ -1,7 +1,9 @@
 // Deliveries of which it is not known that the client has had its 2xx: a client that lost the answer
 // sends the same again, and is then answered with the message that is there. In RAM on every member,
-// kept up by entries alone; what stays longer than a checkpoint has a row. Losing one of these, or a
-// confirmation, loses no mail: at worst there is a second copy, or an identical one less.
+// kept up by entries alone; what stays longer than a checkpoint has a row. Confirmed ones are
+// remembered for a while: a first try may come behind its own repetition, out of a spool or from a
+// gateway that has waited. Losing one of these, or a confirmation, loses no mail: at worst there is a
+// second copy, or an identical one less.
 
 import type { Clock } from "../lib/clock.ts";
 import { crashPoint } from "../lib/crash-point.ts";
@@ -37,6 +39,8 @@ const keptMax = 200_000;
 /** Confirmations that came before their delivery (it waits in a spool), and those not yet logged. */
 const earlyMax = 10_000;
 const waitingMax = 100_000;
+/** Confirmed deliveries that are remembered. */
+const settledMax = 20_000;
 /** Confirmations that one delivery carries along. */
 const perEntryMax = 256;
 
@@ -55,6 +59,8 @@ export class UnconfirmedDeliveries {
   /** Applied since the last checkpoint. */
   #fresh: Unconfirmed[] = [];
   readonly #early = new Set<OpId>();
+  /** Confirmed lately, by fingerprint; the last one confirmed comes last. */
+  readonly #settled = new Map<string, Unconfirmed>();
   /** Confirmations on their way into the log, by shard; on the primary alone. */
   readonly #waiting = new Map<ShardId, Waiting>();
 
@@ -69,10 +75,16 @@ export class UnconfirmedDeliveries {
     return this.#byFingerprint.size;
   }
 
-  /** The delivery that a new one with this fingerprint repeats. */
-  find(fingerprint: string, account: AccountId): Unconfirmed | undefined {
+  /**
+   * The delivery that another one with this fingerprint repeats, or is repeated by: one that is not
+   * confirmed, or was stored after the other had begun.
+   * @param begunMs when the message of that other one began to come from its client.
+   */
+  find(fingerprint: string, account: AccountId, begunMs: number): Unconfirmed | undefined {
     const found = this.#byFingerprint.get(fingerprint);
-    return found?.account === account && !found.confirmed ? found : undefined;
+    if (found?.account === account && (!found.confirmed || found.timeMs > begunMs)) return found;
+    const settled = this.#settled.get(fingerprint);
+    return settled?.account === account && settled.timeMs > begunMs ? settled : undefined;
   }
 
   /** Reads all rows, or one shard's: before entries are applied. */
@@ -123,7 +135,9 @@ export class UnconfirmedDeliveries {
   confirmed(fingerprints: readonly string[]): void {
     for (const fingerprint of fingerprints) {
       const one = this.#byFingerprint.get(fingerprint);
-      if (one !== undefined) this.#drop(one);
+      if (one === undefined) continue;
+      this.#drop(one);
+      this.#settle(one);
     }
     crashPoint("confirm.afterCommit");
   }
@@ -140,6 +154,10 @@ export class UnconfirmedDeliveries {
 
   /** The operation was answered with a delivery of another: confirming the one confirms the other. */
   answeredWith(opId: OpId, one: Unconfirmed): void {
+    if (this.#byFingerprint.get(one.fingerprint) === one) this.#note(opId, one);
+  }
+
+  #note(opId: OpId, one: Unconfirmed): void {
     if (one.opId !== opId) (one.others ??= []).push(opId);
     const known = this.#byOp.get(opId);
     if (known === undefined) this.#byOp.set(opId, one);
@@ -201,6 +219,8 @@ export class UnconfirmedDeliveries {
       one.saved = false;
       this.#drop(one);
     }
+    for (const [fingerprint, one] of this.#settled)
+      if (one.shard === shard) this.#settled.delete(fingerprint);
   }
 
   #put(one: Unconfirmed): void {
@@ -211,10 +231,18 @@ export class UnconfirmedDeliveries {
       this.#drop(before);
     }
     this.#byFingerprint.set(one.fingerprint, one);
-    this.answeredWith(one.opId, one);
+    this.#note(one.opId, one);
     if (this.#byFingerprint.size <= keptMax) return;
     const [oldest] = this.#byFingerprint.values();
     if (oldest !== undefined) this.#drop(oldest);
+  }
+
+  #settle(one: Unconfirmed): void {
+    this.#settled.delete(one.fingerprint);
+    this.#settled.set(one.fingerprint, one);
+    if (this.#settled.size <= settledMax) return;
+    const [oldest] = this.#settled.keys();
+    if (oldest !== undefined) this.#settled.delete(oldest);
   }
 
   #drop(one: Unconfirmed): void {

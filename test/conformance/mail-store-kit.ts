@@ -65,7 +65,7 @@ export function deliverRequest(
   return {
     ...change(),
     shard: first.shard,
-    deliveryId: deliveryId(`01J${String(operations).padStart(23, "0")}`),
+    deliveryId: deliveryId(`7ZZ${String(operations).padStart(23, "0")}`),
     recipients: recipients.map(({ account, mailbox }) =>
       mailbox === undefined ? { account } : { account, mailbox },
     ),

@@ -1,7 +1,8 @@
 // What a MailStore promises of deliveries that are repeated, confirmed, or handed to the spool.
 
 import { describe, expect, test } from "vitest";
-import { opId } from "../../src/mail/ids.ts";
+import { deliveryId, opId } from "../../src/mail/ids.ts";
+import type { DeliveryId } from "../../src/mail/ids.ts";
 import type { DeliverOutcome, MailStore, Principal } from "../../src/mail/mail-store.ts";
 import type { SpoolRequest } from "../../src/mail/spool.ts";
 import type { Fixture } from "./mail-store.ts";
@@ -22,8 +23,10 @@ async function send(
   store: MailStore,
   whos: readonly Principal[],
   prints: readonly string[],
+  id?: DeliveryId,
 ): Promise<{ readonly opId: string; readonly outcomes: readonly DeliverOutcome[] }> {
-  const request = deliverRequest(whos, message("the same"));
+  const plain = deliverRequest(whos, message("the same"));
+  const request = id === undefined ? plain : { ...plain, deliveryId: id };
   const recipients = request.recipients.map((recipient, at) => ({
     ...recipient,
     fingerprint: prints[at] ?? fingerprint("0"),
@@ -92,6 +95,17 @@ export function spoolTests(use: Fixture): void {
       store.confirm(who.shard, [opId(first.opId)]);
       await send(store, [who], [fingerprint("6")]);
       expect(await count(store, who)).toBe(2);
+    });
+
+    test("once confirmed, answers what had begun before it was stored", async () => {
+      const { store, addAccount } = use();
+      const who = await addAccount();
+      const first = await send(store, [who], [fingerprint("9")]);
+      store.confirm(who.shard, [opId(first.opId)]);
+      // A ULID of 1970: the repetition has overtaken this one.
+      const late = await send(store, [who], [fingerprint("9")], deliveryId("0".repeat(26)));
+      expect(late.outcomes).toEqual(first.outcomes);
+      expect(await count(store, who)).toBe(1);
     });
 
     test("suppresses nothing once its message is expunged", async () => {

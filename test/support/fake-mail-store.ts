@@ -12,6 +12,7 @@ import * as accounts from "./fake/account.ts";
 import type { FakeAccount, NewMessage } from "./fake/account.ts";
 import { FakeAccounts } from "./fake/accounts.ts";
 import { annotate, annotationsOf } from "./fake/annotations.ts";
+import { ulidMs } from "../../src/lib/id-maker.ts";
 import { appendMessages } from "./fake/append.ts";
 import { FakeBlobs } from "./fake/blobs.ts";
 import { EventQueue } from "./fake/event-queue.ts";
@@ -53,13 +54,14 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
     return this.#kept.deliver.once(request, () => {
       const message = this.#newMessage({ ...request, flags: [] });
       const done = new Map<AccountId, Mail.DeliverOutcome>();
+      const begunMs = ulidMs(request.deliveryId);
       return request.recipients.map((recipient) => {
         const account = this.accounts.get(recipient.account);
         const outcome =
           done.get(recipient.account) ??
-          this.#unconfirmed.repeated(account, recipient, request.opId) ??
+          this.#unconfirmed.repeated(account, recipient, request.opId, begunMs) ??
           deliverTo(account, request, recipient, message);
-        this.#unconfirmed.delivered(recipient, request.opId, outcome);
+        this.#unconfirmed.delivered(recipient, request.opId, outcome, this.#nowMs());
         done.set(recipient.account, outcome);
         return outcome;
       });

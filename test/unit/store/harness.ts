@@ -216,7 +216,7 @@ export function delivery(who: readonly Principal[], bytes: Uint8Array): DeliverR
   return {
     ...change(),
     shard,
-    deliveryId: deliveryId(random.hex(13).toUpperCase()),
+    deliveryId: deliveryId(`7ZZ${random.hex(12).toUpperCase().slice(0, 23)}`),
     recipients: who.map(({ account }) => ({ account })),
     source: { kind: "bytes", bytes },
     index: indexMessage(bytes),

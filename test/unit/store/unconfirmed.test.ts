@@ -2,7 +2,9 @@
 // primary, on its secondary, after restarts; how confirmations get into the log.
 
 import { describe, expect, it } from "vitest";
-import { mailboxId } from "../../../src/mail/ids.ts";
+import { ulidMaker } from "../../../src/lib/id-maker.ts";
+import { systemRandom } from "../../../src/lib/random.ts";
+import { deliveryId, mailboxId } from "../../../src/mail/ids.ts";
 import type { DeliverOutcome, DeliverRequest, Principal } from "../../../src/mail/mail-store.ts";
 import { decodePayload } from "../../../src/store/entry-codec.ts";
 import { logConfirmations } from "../../../src/store/spool.ts";
@@ -204,7 +206,64 @@ describe("a confirmation", () => {
     const late = request([who], print("c"));
     harness.store.confirm(who.shard, [late.opId]);
     await harness.store.deliver(late, never);
-    expect(harness.engine.unconfirmed.size).toBe(0);
+    await send(harness, [who]);
+    for (const each of [harness, await secondaryOf(harness)]) {
+      expect(each.engine.unconfirmed.size).toBe(0);
+      expect(await send(each, [who], print("c"))).toBe(3);
+    }
+  });
+});
+
+describe("a first try that comes behind its repetition, which is confirmed", () => {
+  /** As a gateway makes it whose client began to send so long before now, by this store's clock. */
+  function begun(harness: Harness, who: Principal, agoMs: number): DeliverRequest {
+    const nowMs = harness.engine.clock.nowMs() - agoMs;
+    const ulid = ulidMaker({ ...harness.engine.clock, nowMs: () => nowMs }, systemRandom);
+    return { ...request([who], print("e")), deliveryId: deliveryId(ulid()) };
+  }
+
+  it("is answered with it, on the primary and on its secondary", async () => {
+    const harness = makeStore();
+    const who = await addAccount(harness);
+    const first = begun(harness, who, 3000);
+    const repetition = begun(harness, who, 1000);
+    const uid = uidOf((await harness.store.deliver(repetition, never))[0]);
+    harness.store.confirm(who.shard, [repetition.opId]);
+    const late = { ...first, accepted: true };
+    expect(uidOf((await harness.store.deliver(late, never))[0])).toBe(uid);
+    await send(harness, [who]);
+    const again = { ...late, ...change() };
+    for (const each of [harness, await secondaryOf(harness)])
+      expect(uidOf((await each.store.deliver(again, never))[0])).toBe(uid);
+  });
+
+  it("is new mail if it began after that was stored, or if that is gone", async () => {
+    const harness = makeStore();
+    const who = await addAccount(harness);
+    const repetition = begun(harness, who, 1000);
+    const uid = uidOf((await harness.store.deliver(repetition, never))[0]);
+    harness.store.confirm(who.shard, [repetition.opId]);
+    const after = begun(harness, who, -1);
+    expect(uidOf((await harness.store.deliver(after, never))[0])).toBe(uid + 1);
+    const other = makeStore();
+    const owner = await addAccount(other);
+    const gone = begun(other, owner, 1000);
+    await other.store.deliver(gone, never);
+    other.store.confirm(owner.shard, [gone.opId]);
+    const which = { mailbox: mailboxId(1), uids: [1, 1], force: true };
+    await other.store.expunge(owner, { ...change(), ...which }, never);
+    const first = begun(other, owner, 3000);
+    expect(uidOf((await other.store.deliver(first, never))[0])).toBe(2);
+  });
+
+  it("is answered with it, too, if both waited in spools and the repetition was delivered first", async () => {
+    const harness = makeStore();
+    const who = await addAccount(harness);
+    const first = begun(harness, who, 3000);
+    const repetition = begun(harness, who, 1000);
+    harness.store.confirm(who.shard, [repetition.opId]);
+    const uid = uidOf((await harness.store.deliver(repetition, never))[0]);
+    expect(uidOf((await harness.store.deliver(first, never))[0])).toBe(uid);
   });
 });
 
