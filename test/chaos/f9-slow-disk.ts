@@ -11,8 +11,8 @@ import { until } from "../support/processes.ts";
 import { membersOf, oneOf, pauseUntil } from "./faults.ts";
 
 const movedWithinMs = 10_000;
-/** A primary whose other copy is on an unwell node, too, has nowhere to go. */
-const patienceMs = 45_000;
+/** It is watched for so much longer than it may take. */
+const patienceMs = 5000;
 /** As `healthLimits`: what takes longer is unwell; a little more, as other work adds to it. */
 const unwellMs = 600;
 /** A node that is barely well is only slow, for so long. */
@@ -63,7 +63,8 @@ async function slowOnce(
       return;
     }
     let left = Infinity;
-    for (const untilMs = startMs + patienceMs; left > 0 && performance.now() < untilMs; ) {
+    const mostMs = movedWithinMs * (context.options.roomForLoad ?? 1);
+    for (const untilMs = startMs + mostMs + patienceMs; left > 0 && performance.now() < untilMs; ) {
       await wait(50);
       const shards = await context.cluster.shards();
       left = shards.filter(({ primary }) => primary.node === node).length;

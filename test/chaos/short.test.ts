@@ -11,7 +11,7 @@ const seed = Number(process.env["PABAL_TEST_SEED"] ?? Date.now() % 1_000_000);
 
 test.each([
   { names: ["F1", "F2", "F3", "F4", "F8", "F16"], coordinator: "embedded" },
-  { names: ["F6", "F7", "F18"], coordinator: "embedded" },
+  { names: ["F6", "F7", "F18", "F9"], coordinator: "embedded" },
   { names: ["F12", "F10", "F14"], coordinator: "embedded" },
   { names: ["F1", "F3", "F6"], coordinator: "etcd" },
 ] as const)(
