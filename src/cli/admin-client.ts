@@ -30,7 +30,22 @@ export class AdminClient {
    * One request; the answer is decoded JSON.
    * @throws CommandFailure with the server's words, or when no gateway answers.
    */
-  async request(method: string, path: string, body?: unknown): Promise<unknown> {
+  request(method: string, path: string, body?: unknown): Promise<unknown> {
+    return body === undefined
+      ? this.#send(method, path)
+      : this.#send(method, path, { type: "application/json", bytes: JSON.stringify(body) });
+  }
+
+  /** POST of a message as it is; the rest of the request is in the query. Answers as `request`. */
+  upload(path: string, message: Buffer): Promise<unknown> {
+    return this.#send("POST", path, { type: "message/rfc822", bytes: Uint8Array.from(message) });
+  }
+
+  async #send(
+    method: string,
+    path: string,
+    body?: { readonly type: string; readonly bytes: string | Uint8Array<ArrayBuffer> },
+  ): Promise<unknown> {
     let last: unknown;
     for (const url of this.#target.urls) {
       let response: Response;
@@ -39,9 +54,9 @@ export class AdminClient {
           method,
           headers: {
             authorization: `Bearer ${this.#target.token}`,
-            ...(body === undefined ? {} : { "content-type": "application/json" }),
+            ...(body === undefined ? {} : { "content-type": body.type }),
           },
-          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+          ...(body === undefined ? {} : { body: body.bytes }),
           signal: AbortSignal.timeout(60_000),
         });
       } catch (error) {

@@ -193,30 +193,36 @@ async function importMembers(
           name: memberName(first + index),
           hash,
         }));
-        const text = await admin(target, "/admin/v1/users/import", { users });
+        const text = await admin(target, "/admin/v1/users/import", JSON.stringify({ users }));
         if (text.includes('"error"')) throw new Error(`users were refused: ${text.slice(0, 500)}`);
       }
     }),
   );
 }
 
-const body = Buffer.concat([Buffer.from("Subject: to all\r\n"), messageBody(4096)]);
+const body = Uint8Array.from(
+  Buffer.concat([Buffer.from("Subject: to all\r\n"), messageBody(4096)]),
+);
 
 async function post(target: Target): Promise<void> {
-  const message = body.toString("base64");
-  await admin(target, "/admin/v1/groups/all/announcements", { message });
+  await admin(target, "/admin/v1/groups/all/announcements", body, "message/rfc822");
 }
 
 /** @throws Error when it was refused. */
-async function admin(target: Target, path: string, value: unknown): Promise<string> {
+async function admin(
+  target: Target,
+  path: string,
+  bytes: string | Uint8Array<ArrayBuffer>,
+  type = "application/json",
+): Promise<string> {
   if (target.admin === undefined) throw new Error("this target has no admin API");
   const response = await fetch(new URL(path, target.admin.url), {
     method: "POST",
     headers: {
       authorization: `Bearer ${target.admin.token}`,
-      "content-type": "application/json",
+      "content-type": type,
     },
-    body: JSON.stringify(value),
+    body: bytes,
     signal: AbortSignal.timeout(60_000),
   });
   const text = await response.text();

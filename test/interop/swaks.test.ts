@@ -141,6 +141,66 @@ describe("swaks, submission", () => {
   });
 });
 
+describe("swaks, groups", () => {
+  async function ok(...args: readonly string[]): Promise<void> {
+    const { status, stderr } = await cluster.cli(args);
+    expect({ args, status, stderr }).toEqual({ args, status: 0, stderr: "" });
+  }
+  const as = (user: string): readonly string[] => [
+    "--tls",
+    "--auth-user",
+    user,
+    "--auth-password",
+    "secret",
+    "--from",
+    `${user}@pabal.test`,
+  ];
+  async function members(): Promise<string> {
+    return (await cluster.cli(["group", "members", "news", "--json"])).stdout;
+  }
+
+  test("who wrote to the address in List-Unsubscribe, logged in, has left", async () => {
+    await ok("group", "create", "news", "--join", "open", "--poster", "u1@pabal.test");
+    await ok("group", "join", "news", "u1@pabal.test", "u2@pabal.test");
+    const post = ["--to", "news@pabal.test", "--body", "news"];
+    await mustRun("swaks", [...server("submission"), ...as("u1"), ...post]);
+    const folder = "Announcements/news";
+    const [text] = await readMailbox(cluster.gateway("g2").imap, "u2", folder);
+    const leave = /^List-Unsubscribe: <mailto:([^>]+)>\r$/m.exec(String(text))?.[1] ?? "";
+    expect(leave).toBe("news+unsubscribe@pabal.test");
+    // Nobody does it for others: not without a login, not as somebody else.
+    const forged = ["--from", "u2@pabal.test", "--to", leave];
+    const relay = await swaks(...server("smtp"), ...forged);
+    expect(relay.stdout.toString()).toMatch(/<\*\* 550 5\.7\.1/);
+    const other = await swaks(...server("submission"), ...as("u1"), ...forged);
+    expect(other.status).not.toBe(0);
+    expect(await members()).toContain("u2@pabal.test");
+    const told = await mustRun("swaks", [...server("submission"), ...as("u2"), "--to", leave]);
+    expect(told).toContain("250 2.0.0 You have left");
+    expect(await members()).not.toContain("u2@pabal.test");
+    const join = ["--to", leave.replace("unsubscribe", "subscribe")];
+    await mustRun("swaks", [...server("submission"), ...as("u2"), ...join]);
+    expect(await members()).toContain("u2@pabal.test");
+  });
+
+  test("nobody leaves a closed group, or that of everyone", async () => {
+    await ok("group", "create", "staff", "--post", "users");
+    await ok("group", "create", "all", "--post", "users", "--join", "open");
+    await ok("group", "join", "staff", "u3@pabal.test");
+    for (const group of ["staff", "all"]) {
+      const post = ["--to", `${group}@pabal.test`, "--body", "news"];
+      await mustRun("swaks", [...server("submission"), ...as("u3"), ...post]);
+      const folder = `Announcements/${group}`;
+      const [text] = await readMailbox(cluster.gateway("g2").imap, "u3", folder);
+      expect(String(text)).toMatch(/^List-Id: /m);
+      expect(String(text)).not.toMatch(/^List-Unsubscribe/m);
+      const leave = ["--to", `${group}+unsubscribe@pabal.test`];
+      const { stdout } = await swaks(...server("submission"), ...as("u3"), ...leave);
+      expect(stdout.toString()).toMatch(/<~\* 550 5\./);
+    }
+  });
+});
+
 describe("swaks, LMTP", () => {
   test("each recipient gets an answer of its own after DATA", async () => {
     const bytes = message("by LMTP", ["two answers"]);

@@ -128,13 +128,13 @@ export class Announcements {
     const { cluster, ledger, giveUpMs } = this.#context;
     const gateways = cluster.ports.gateways.map((gateway) => gateway.id);
     const opId = createHash("sha256").update(id).digest("hex").slice(0, 32);
-    const request = { message: messageOf(id).toString("base64"), id: opId };
-    const path = "/admin/v1/groups/all/announcements";
+    const message = messageOf(id);
+    const path = `/admin/v1/groups/all/announcements?id=${opId}`;
     this.#unknown.add(id);
     for (const end = performance.now() + giveUpMs; performance.now() < end; ) {
       const gateway = gateways[Math.floor(random() * gateways.length)];
       try {
-        const { status, text } = await cluster.admin("POST", path, request, gateway);
+        const { status, text } = await cluster.admin("POST", path, message, gateway);
         if (status === 201) {
           ledger.write({ announcement: id });
           this.#accepted.set(id, performance.now());

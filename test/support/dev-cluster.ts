@@ -233,7 +233,7 @@ export class DevCluster {
     });
   }
 
-  /** One request to the admin API of a gateway. */
+  /** One request to the admin API of a gateway; bytes are sent as they are, other values as JSON. */
   async admin(
     method: string,
     path: string,
@@ -241,13 +241,16 @@ export class DevCluster {
     gateway = "g1",
   ): Promise<{ readonly status: number; readonly text: string }> {
     const { token } = this.ports.admin;
+    const isBytes = body instanceof Uint8Array;
     const response = await fetch(`http://127.0.0.1:${this.gateway(gateway).http}${path}`, {
       method,
       headers: {
         authorization: `Bearer ${token}`,
-        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(body === undefined || isBytes ? {} : { "content-type": "application/json" }),
       },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(body === undefined
+        ? {}
+        : { body: isBytes ? Uint8Array.from(body) : JSON.stringify(body) }),
       signal: AbortSignal.timeout(30_000),
     });
     return { status: response.status, text: await response.text() };

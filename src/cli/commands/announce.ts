@@ -37,7 +37,6 @@ const counted = z.object({
   ),
 });
 const posted = z.object({ id: z.string() });
-const messageBytesMax = 3 * 1024 * 1024;
 
 export function addAnnounceCommands(program: Command): void {
   const command = program
@@ -69,12 +68,16 @@ function addSend(command: Command): void {
 
 function addReplace(command: Command): void {
   withSending(withGroup(command.command("replace")))
-    .description("Post a message and recall an earlier one")
+    .description("Post a message in the place of an earlier one")
     .argument("<id>", "of the earlier one")
     .argument("<file>")
     .action(async (old: string, file: string, options: SendOptions) => {
       const { id } = await post(file, options, { replaces: old });
-      print(options, { id, replaced: old }, () => [`posted ${id}, recalled ${old}`]);
+      print(options, { id, replaced: old }, () => [
+        options.at === undefined
+          ? `posted ${id}, ${old} is gone`
+          : `scheduled ${id}, ${old} is gone`,
+      ]);
     });
 }
 
@@ -141,23 +144,25 @@ function addStats(command: Command): void {
 async function post(
   file: string,
   options: SendOptions,
-  more: Record<string, unknown>,
+  more: Readonly<Record<string, string>>,
 ): Promise<{ readonly id: string }> {
   const message = readMessage(file);
   const nowMs = Date.now();
   const { expires, at, subject, from, group } = options;
-  const body = {
-    message: message.toString("base64"),
+  const query = new URLSearchParams({
     // Whatever gateway the request reaches, and however often: it is posted once.
     id: options.id ?? randomBytes(16).toString("hex"),
-    subject,
-    from,
-    atMs: at,
-    expiresMs: expires === undefined ? undefined : Math.max(nowMs, at ?? 0) + expires,
+    ...(subject === undefined ? {} : { subject }),
+    ...(from === undefined ? {} : { from }),
+    ...(at === undefined ? {} : { atMs: String(at) }),
+    ...(expires === undefined ? {} : { expiresMs: String(Math.max(nowMs, at ?? 0) + expires) }),
     ...more,
-  };
+  });
   const client = new AdminClient(options);
-  return decodeAnswer(posted, await client.request("POST", `${path(group)}/announcements`, body));
+  return decodeAnswer(
+    posted,
+    await client.upload(`${path(group)}/announcements?${query.toString()}`, message),
+  );
 }
 
 function readMessage(file: string): Buffer {
@@ -168,12 +173,6 @@ function readMessage(file: string): Buffer {
     throw fileFailure(file, error);
   }
   if (message.length === 0) throw new CommandFailure("the message is empty", exitStatus.usage);
-  if (message.length > messageBytesMax) {
-    throw new CommandFailure(
-      `the message is larger than ${messageBytesMax} bytes: send it by SMTP to the group's address`,
-      exitStatus.usage,
-    );
-  }
   return message;
 }
 

@@ -66,6 +66,7 @@ export function startGroups(
     clock: systemClock,
     nextOpId,
     hostName,
+    messageBytesMax: config.limits.messageBytes,
   });
   const grouped = new GroupedMailStore({ store, views, indexes, texts });
   return {

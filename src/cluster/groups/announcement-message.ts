@@ -3,8 +3,9 @@
 
 import { formatMessageDate } from "../../mail/dates.ts";
 import { headerFieldsOf } from "../../mail/mime/header-fields.ts";
-import { mayLeave } from "./group-policy.ts";
 import type { DirectoryRow } from "../../mail/account.ts";
+import { MailError } from "../../mail/errors.ts";
+import { mayLeave } from "./group-policy.ts";
 
 /** Fields that are the group's to say, whatever the poster wrote. Lower case. */
 const ownFields = new Set([
@@ -53,10 +54,50 @@ export interface AnnouncementFacts {
   readonly expiresMs?: number;
 }
 
-/** A whole message, from a whole one or from plain text. Lines end in CRLF whatever they had. */
-export function announcementOf(given: Uint8Array, facts: AnnouncementFacts): Buffer {
-  const bytes = withCrlf(given);
-  const { header, body } = parted(bytes);
+const headerBytesMax = 256 * 1024;
+/** So much tells whether text begins with a header field. */
+const glanceBytes = 200;
+
+/**
+ * A message, from one or from plain text, as it comes. Lines end in CRLF whatever they had.
+ * @throws MailError INVALID: nothing came, or a header without an end
+ */
+export async function* announcementOf(
+  given: AsyncIterable<Uint8Array>,
+  facts: AnnouncementFacts,
+): AsyncGenerator<Buffer, void, undefined> {
+  const lines = new CrlfLines();
+  // All that came, until the header is whole.
+  let begun: Buffer | undefined = Buffer.alloc(0);
+  for await (const chunk of given) {
+    const text = lines.push(chunk);
+    if (begun === undefined) {
+      if (text.length > 0) yield text;
+      continue;
+    }
+    begun = Buffer.concat([begun, text]);
+    const parts = parted(begun, false);
+    if (parts === undefined) {
+      if (begun.length <= headerBytesMax) continue;
+      throw invalid(`the header is larger than ${headerBytesMax} bytes`);
+    }
+    begun = undefined;
+    yield headOf(parts.header, facts);
+    if (parts.body.length > 0) yield parts.body;
+  }
+  const rest = lines.end();
+  if (begun === undefined) {
+    if (rest.length > 0) yield rest;
+    return;
+  }
+  const parts = parted(Buffer.concat([begun, rest]), true);
+  if (parts === undefined) throw invalid("the message is empty");
+  yield headOf(parts.header, facts);
+  if (parts.body.length > 0) yield parts.body;
+}
+
+/** What the poster's header becomes, with the line that ends it. Without any, the body is text in UTF-8. */
+function headOf(header: Buffer, facts: AnnouncementFacts): Buffer {
   const { group, nowMs, expiresMs } = facts;
   const drop = expiresMs === undefined ? ownFields : new Set([...ownFields, "expires"]);
   const kept = withoutFields(header, drop);
@@ -72,16 +113,12 @@ export function announcementOf(given: Uint8Array, facts: AnnouncementFacts): Buf
   add("Message-ID", facts.messageId);
   // RFC 4021 §2.1.50: when it loses its worth; the group's node takes it away then.
   if (expiresMs !== undefined) added.push(`Expires: ${formatMessageDate(expiresMs)}\r\n`);
-  if (header.length === 0 && /[\x80-\xff]/.test(body.toString("latin1"))) {
+  if (header.length === 0) {
     added.push("MIME-Version: 1.0\r\n", "Content-Type: text/plain; charset=utf-8\r\n");
     added.push("Content-Transfer-Encoding: 8bit\r\n");
   }
-  return Buffer.concat([
-    Buffer.from(listFields(group) + added.join("")),
-    kept,
-    Buffer.from("\r\n"),
-    body,
-  ]);
+  const own = Buffer.from(listFields(group) + added.join(""));
+  return Buffer.concat([own, kept, Buffer.from("\r\n")]);
 }
 
 /** RFC 2047 §4.1, where it has to be; words of at most 75 characters. */
@@ -109,21 +146,44 @@ function withoutFields(header: Buffer, names: ReadonlySet<string>): Buffer {
   return Buffer.concat(kept);
 }
 
-/** Text that does not begin with a header field is a body. */
-function parted(bytes: Buffer): { readonly header: Buffer; readonly body: Buffer } {
+interface Parts {
+  readonly header: Buffer;
+  readonly body: Buffer;
+}
+
+/** Text that does not begin with a header field is a body. Undefined: more has to come, if more does. */
+function parted(bytes: Buffer, whole: boolean): Parts | undefined {
   const none = Buffer.alloc(0);
-  if (!/^[!-9;-~]+[ \t]*:/.test(bytes.toString("latin1", 0, 200))) {
-    return { header: none, body: bytes };
-  }
-  if (bytes.indexOf("\r\n") === 0) return { header: none, body: bytes.subarray(2) };
+  const glance = bytes.toString("latin1", 0, glanceBytes);
+  const isGlance = whole ? bytes.length > 0 : bytes.length >= glanceBytes || /\r\n/.test(glance);
+  if (!isGlance) return undefined;
+  if (!/^[!-9;-~]+[ \t]*:/.test(glance)) return { header: none, body: bytes };
   const end = bytes.indexOf("\r\n\r\n");
-  if (end === -1) return { header: bytes, body: none };
+  if (end === -1) return whole ? { header: bytes, body: none } : undefined;
   return { header: bytes.subarray(0, end + 2), body: bytes.subarray(end + 4) };
 }
 
-/** RFC 5322 §2.1: CR and LF only together. */
-function withCrlf(bytes: Uint8Array): Buffer {
-  const text = Buffer.from(bytes).toString("latin1");
-  const lines = text.replaceAll(/\r\n|\r|\n/g, "\r\n");
-  return Buffer.from(lines === "" || lines.endsWith("\r\n") ? lines : `${lines}\r\n`, "latin1");
+/** RFC 5322 §2.1: CR and LF only together, and at the end. */
+class CrlfLines {
+  /** A CR that came last: an LF may follow. */
+  #held = "";
+  #atStart = true;
+
+  push(chunk: Uint8Array): Buffer {
+    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    const text = this.#held + bytes.toString("latin1");
+    this.#held = text.endsWith("\r") ? "\r" : "";
+    const ready = text.slice(0, text.length - this.#held.length);
+    if (ready === "") return Buffer.alloc(0);
+    this.#atStart = ready.endsWith("\n");
+    return Buffer.from(ready.replaceAll(/\r\n|\r|\n/g, "\r\n"), "latin1");
+  }
+
+  end(): Buffer {
+    return Buffer.from(this.#held !== "" || !this.#atStart ? "\r\n" : "");
+  }
+}
+
+function invalid(why: string): MailError {
+  return new MailError({ code: "INVALID", why });
 }

@@ -1,15 +1,10 @@
-// GroupAdmin at a gateway: groups are accounts and are ordered like those; their messages are stored,
-// moved and removed by ordinary calls on the group's account. Leaves names to the claims and the
-// messages' form to announcement-message.ts.
+// GroupAdmin at a gateway: groups are accounts and are ordered like those. Leaves names to the claims
+// and what is posted to announcements.ts.
 
-import type { Clock } from "../../lib/clock.ts";
 import type { DirectoryRow } from "../../mail/account.ts";
 import { MailError } from "../../mail/errors.ts";
 import { defaultGroup, everyoneName, scheduledMailbox } from "../../mail/group.ts";
 import { shardId } from "../../mail/ids.ts";
-import type { OpId } from "../../mail/ids.ts";
-import type { MailStore } from "../../mail/mail-store.ts";
-import { indexMessage } from "../../mail/mime/indexer.ts";
 import { accountName } from "../directory/account-names.ts";
 import { orderPrimary, untilAnswered } from "../directory/calls.ts";
 import type { Primaries } from "../directory/calls.ts";
@@ -21,8 +16,8 @@ import type { GroupPatch, RegistrationPatch } from "../directory/registration-pa
 import { decodeRow, method } from "../directory/wire.ts";
 import type { Links } from "../link/rpc.ts";
 import { asCount, asListOf } from "../node/decode.ts";
-import { headersOf, expiresMsIn } from "./announcement-headers.ts";
-import { announcementOf } from "./announcement-message.ts";
+import { Announcements } from "./announcements.ts";
+import type { AnnouncementsOptions, Posted } from "./announcements.ts";
 import type {
   Announcement,
   AnnouncementId,
@@ -32,14 +27,13 @@ import type {
   NewAnnouncement,
   NewGroup,
 } from "./group-admin.ts";
-import { loadIndex, principalOf } from "./group-index.ts";
+import { principalOf } from "./group-index.ts";
 import type { GroupIndexes } from "./group-indexes.ts";
 import { isMember } from "./group-policy.ts";
 import { readersMethod } from "./group-service.ts";
 import { firstUidSince } from "./member-view.ts";
 
-export interface GroupAdminOptions {
-  readonly store: MailStore;
+export interface GroupAdminOptions extends AnnouncementsOptions {
   readonly directory: GatewayDirectory;
   readonly indexes: GroupIndexes;
   readonly links: Links;
@@ -47,21 +41,17 @@ export interface GroupAdminOptions {
   readonly placement: Placement;
   readonly shardCount: number;
   readonly domains: readonly string[];
-  readonly clock: Clock;
-  readonly nextOpId: () => OpId;
-  readonly hostName: string;
   /** Longest that a change is repeated while its shard can't answer. */
   readonly retryMs?: number;
 }
 
-export const announcementsMax = 10_000;
-const scheduleDaysMax = 3660;
-
 export class GroupAdminClient implements GroupAdmin {
   readonly #options: GroupAdminOptions;
+  readonly #announcements: Announcements;
 
   constructor(options: GroupAdminOptions) {
     this.#options = options;
+    this.#announcements = new Announcements(options);
   }
 
   async create(group: NewGroup, signal: AbortSignal): Promise<DirectoryRow> {
@@ -160,75 +150,35 @@ export class GroupAdminClient implements GroupAdmin {
     return this.#options.directory.members(account, after, most);
   }
 
+  get messageBytesMax(): number {
+    return this.#options.messageBytesMax;
+  }
+
   async announce(
     name: string,
     what: NewAnnouncement,
     signal: AbortSignal,
   ): Promise<AnnouncementId> {
-    const { store, clock, nextOpId, hostName } = this.#options;
     const group = await this.#groupOrEveryone(name, signal);
-    const nowMs = clock.nowMs();
-    const { atMs = 0, expiresMs } = what;
-    if (atMs > nowMs + scheduleDaysMax * 86_400_000) throw invalid("that is too far away");
-    if (expiresMs !== undefined && expiresMs <= Math.max(nowMs, atMs)) {
-      throw invalid("it would expire before it is posted");
-    }
-    const opId = what.id ?? nextOpId();
-    const later = atMs > nowMs;
-    const messageId = `<${opId}@${hostName}>`;
-    const { message, ...given } = what;
-    const bytes = announcementOf(message, {
-      ...given,
-      group,
-      nowMs: later ? atMs : nowMs,
-      messageId,
-    });
-    const mailbox = later ? scheduledMailbox : "INBOX";
-    const who = principalOf(group);
-    const { messages } = await store.mailboxStatus(who, mailbox, signal);
-    if (messages >= announcementsMax) {
-      throw new MailError({ code: "LIMIT", limit: "announcements", most: announcementsMax });
-    }
-    const one = {
-      source: { kind: "bytes", bytes },
-      index: indexMessage(bytes),
-      flags: [],
-      ...(later ? { internalDateMs: atMs } : {}),
-    } as const;
-    // Whoever gives the id may have asked before, at another gateway.
-    const change = { opId, retry: what.id !== undefined, mailbox, messages: [one] };
-    const { uids } = await store.append(who, change, signal);
-    return `${later ? "s" : ""}${uids[0] ?? 0}`;
+    return this.#gone(group, await this.#announcements.post(group, what, signal), signal);
   }
 
   async announcements(name: string, signal: AbortSignal): Promise<readonly Announcement[]> {
-    const group = await this.#group(name, signal);
-    const posted = await this.#listed(group, "INBOX", "", signal);
-    return [...posted, ...(await this.#listed(group, scheduledMailbox, "s", signal))];
+    return this.#announcements.list(await this.#group(name, signal), signal);
   }
 
   async recall(name: string, id: AnnouncementId, signal: AbortSignal): Promise<void> {
-    const { store, nextOpId } = this.#options;
     const group = await this.#group(name, signal);
-    const [, scheduled, uid = ""] = /^(s?)(\d{1,10})$/.exec(id) ?? [];
-    if (scheduled === undefined) throw invalid(`${id} is no announcement`);
-    const who = principalOf(group);
-    const mailbox = scheduled === "s" ? scheduledMailbox : "INBOX";
-    const { id: box } = await store.mailboxStatus(who, mailbox, signal);
-    const uids = [Number(uid), Number(uid)];
-    const change = { opId: nextOpId(), retry: false, mailbox: box, uids, force: true };
-    const { expunged, highestModSeq } = await store.expunge(who, change, signal);
-    if (expunged.length === 0) throw invalid(`${group.name} has no announcement ${id}`);
-    // From here on no gateway shows the group as it was before: this resolves when all know.
-    if (scheduled === "")
-      await this.#patch(group, { group: { floorModSeq: highestModSeq } }, signal);
+    const recalled = await this.#announcements.recall(group, id, signal);
+    await this.#gone(group, recalled, signal);
+    if (!recalled.found) throw invalid(`${group.name} has no announcement ${id}`);
   }
 
   async stats(name: string, signal: AbortSignal): Promise<readonly AnnouncementStats[]> {
     const { shardCount } = this.#options;
     const group = await this.#group(name, signal);
     const [posted, { members }] = await Promise.all([
-      this.#listed(group, "INBOX", "", signal),
+      this.#announcements.posted(group, signal),
       this.show(name, signal),
     ]);
     const uids = posted.map(({ id }) => Number(id));
@@ -253,32 +203,14 @@ export class GroupAdminClient implements GroupAdmin {
     }));
   }
 
-  async #listed(
+  /** What has gone no gateway shows from here on: this resolves when all know. */
+  async #gone(
     group: DirectoryRow,
-    mailbox: string,
-    prefix: string,
+    { id, floorModSeq }: Posted,
     signal: AbortSignal,
-  ): Promise<readonly Announcement[]> {
-    const { store } = this.#options;
-    const who = principalOf(group);
-    const index = await loadIndex(store, who, mailbox, signal);
-    const fields = ["Subject", "From", "Expires"];
-    const headers = await headersOf(store, who, index.mailbox, [...index.uids], fields, signal);
-    const retentionMs = group.group?.retentionMs ?? 0;
-    return Array.from(index.uids, (uid, at): Announcement => {
-      const values = headers.get(uid);
-      const dateMs = index.datesMs[at] ?? 0;
-      const byAge = retentionMs === 0 ? undefined : dateMs + retentionMs;
-      const own = expiresMsIn(values);
-      return {
-        id: `${prefix}${uid}`,
-        subject: values?.get("subject") ?? "",
-        from: values?.get("from") ?? "",
-        dateMs,
-        expiresMs: own === undefined ? byAge : Math.min(own, byAge ?? own),
-        sizeBytes: index.sizes[at] ?? 0,
-      };
-    });
+  ): Promise<AnnouncementId> {
+    if (floorModSeq !== undefined) await this.#patch(group, { group: { floorModSeq } }, signal);
+    return id;
   }
 
   async #patch(

@@ -21,8 +21,8 @@ export interface GroupDetails {
 }
 
 export interface NewAnnouncement {
-  /** RFC 5322 message, or plain text; any line ends. */
-  readonly message: Uint8Array;
+  /** RFC 5322 message, or plain text; any line ends. Read once, as it comes. */
+  readonly message: AsyncIterable<Uint8Array>;
   /** Names the announcement, so that a repeated request posts it once. */
   readonly id?: OpId;
   readonly subject?: string;
@@ -30,6 +30,8 @@ export interface NewAnnouncement {
   readonly expiresMs?: number;
   /** Posted then; at once when absent or past. */
   readonly atMs?: number;
+  /** Goes as the new one comes. Posted ones are replaced at once. */
+  readonly replaces?: AnnouncementId;
 }
 
 /** Where an announcement lies: its UID, `s` before it while it waits for its time. */
@@ -52,6 +54,8 @@ export interface AnnouncementStats extends Announcement {
 }
 
 export interface GroupAdmin {
+  /** Largest message that `announce` takes. */
+  readonly messageBytesMax: number;
   /** @throws MailError NAME_TAKEN, INVALID, UNAVAILABLE */
   create(group: NewGroup, signal: AbortSignal): Promise<DirectoryRow>;
   /** @throws MailError NO_SUCH_ACCOUNT, INVALID */
@@ -69,6 +73,7 @@ export interface GroupAdmin {
     most: number,
     signal: AbortSignal,
   ): Promise<readonly DirectoryRow[]>;
+  /** @throws MailError INVALID, LIMIT */
   announce(name: string, what: NewAnnouncement, signal: AbortSignal): Promise<AnnouncementId>;
   announcements(name: string, signal: AbortSignal): Promise<readonly Announcement[]>;
   /** Gone from every member's view when it resolves. @throws MailError INVALID: there is none */

@@ -11,7 +11,7 @@ import { isMailError, type MailFailure } from "../../mail/errors.ts";
 import { unreachable } from "../../lib/assert.ts";
 import { addClusterRoutes, type ClusterAdmin } from "./cluster-routes.ts";
 import type { GroupAdmin } from "../../cluster/groups/group-admin.ts";
-import { addGroupRoutes } from "./group-routes.ts";
+import { addGroupRoutes, isMessageUpload } from "./group-routes.ts";
 
 export interface AdminServices {
   readonly accounts: AccountAdmin;
@@ -48,13 +48,14 @@ export function adminApi(services: AdminServices): Hono {
   const api = new Hono();
   // The token comes first: without it not a byte of a body is read.
   api.use("*", checkToken(services.token));
-  api.use(
-    "*",
-    bodyLimit({
-      maxSize: bodyBytesMax,
-      onError: (context) => context.json({ message: `more than ${bodyBytesMax} bytes` }, 413),
-    }),
-  );
+  const limited = bodyLimit({
+    maxSize: bodyBytesMax,
+    onError: (context) => context.json({ message: `more than ${bodyBytesMax} bytes` }, 413),
+  });
+  // Messages are taken as they come, and have a limit of their own.
+  const fitting: MiddlewareHandler = (context, next) =>
+    isMessageUpload(context.req) ? next() : limited(context, next);
+  api.use("*", fitting);
   api.get("/status", async (context) => {
     context.header("content-type", "application/json");
     return context.body(JSON.stringify(await services.status()));

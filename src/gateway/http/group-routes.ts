@@ -5,6 +5,7 @@ import type { Context, Hono } from "hono";
 import { z } from "zod";
 import type { DirectoryRow } from "../../mail/account.ts";
 import type { GroupAdmin } from "../../cluster/groups/group-admin.ts";
+import { MailError } from "../../mail/errors.ts";
 import { opId } from "../../mail/ids.ts";
 
 const requestLimitMs = 55_000;
@@ -17,10 +18,13 @@ const settings = z.strictObject({
   retentionMs: z.int().min(0).optional(),
 });
 const newGroup = settings.extend({ name: z.string().min(1).max(400) });
-const timeMs = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
+/** Numbers come as digits in the query. */
+const timeMs = z
+  .string()
+  .regex(/^\d{1,15}$/, { error: "wants milliseconds" })
+  .transform(Number);
+/** The query of a post; its body is the message. */
 const announcement = z.strictObject({
-  /** Base64: a message may have any bytes. */
-  message: z.base64(),
   id: z
     .string()
     .regex(/^[0-9a-f]{32}$/, { error: "wants 32 hex digits" })
@@ -33,7 +37,7 @@ const announcement = z.strictObject({
     .optional(),
   expiresMs: timeMs.optional(),
   atMs: timeMs.optional(),
-  /** Recalled once the new one is posted. */
+  /** Goes as the new one comes. */
   replaces: z.string().max(20).optional(),
 });
 
@@ -102,17 +106,26 @@ function addAnnouncementRoutes(api: Hono, groups: GroupAdmin): void {
     }),
   );
   api.post("/groups/:name/announcements", async (context) => {
-    const given = withoutUndefined(announcement.parse(await context.req.json()));
-    const { message, id: given32, replaces, ...rest } = given;
+    // The message itself is the body: JSON would be posted as it is, to everyone.
+    if (/^application\/json\b/i.test(context.req.header("content-type") ?? "")) {
+      return context.json(
+        { message: "the body is the message, the rest goes into the query" },
+        415,
+      );
+    }
+    const most = groups.messageBytesMax;
+    if (Number(context.req.header("content-length") ?? 0) > most) {
+      return context.json({ message: `more than ${most} bytes (limits.messageBytes)` }, 413);
+    }
+    const given = withoutUndefined(announcement.parse(context.req.query()));
+    const { id: given32, ...rest } = given;
+    const message = bodyOf(context.req.raw);
     const what = {
       ...rest,
-      message: Buffer.from(message, "base64"),
+      message,
       ...(given32 === undefined ? {} : { id: opId(given32) }),
     };
-    const name = context.req.param("name");
-    const id = await groups.announce(name, what, deadline());
-    // In this order: members see both for a moment, never neither.
-    if (replaces !== undefined) await groups.recall(name, replaces, deadline());
+    const id = await groups.announce(context.req.param("name"), what, deadline());
     return context.json({ id }, 201);
   });
   api.delete("/groups/:name/announcements/:id", async (context) => {
@@ -122,6 +135,21 @@ function addAnnouncementRoutes(api: Hono, groups: GroupAdmin): void {
   api.get("/groups/:name/stats", async (context) =>
     context.json({ announcements: await groups.stats(context.req.param("name"), deadline()) }),
   );
+}
+
+/** True for a request whose body may be as large as a message. */
+export function isMessageUpload({ method, path }: { method: string; path: string }): boolean {
+  return method === "POST" && /\/groups\/[^/]+\/announcements$/.test(path);
+}
+
+/** @throws MailError UNAVAILABLE when the client goes away */
+async function* bodyOf({ body }: Request): AsyncGenerator<Uint8Array, void, undefined> {
+  if (body === null) return;
+  try {
+    yield* body;
+  } catch (cause) {
+    throw new MailError({ code: "UNAVAILABLE", why: "the request broke off" }, { cause });
+  }
 }
 
 function shown({ account, shard, name, aliases, state, group }: DirectoryRow) {

@@ -1,8 +1,10 @@
 // What announcements look like on the wire, how idle sessions are told of them, and that a member's
 // change is done once and survives a restart.
 
+import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { announcementOf, listFields } from "../../../src/cluster/groups/announcement-message.ts";
+import type { AnnouncementFacts } from "../../../src/cluster/groups/announcement-message.ts";
 import { mayLeave, mayPost } from "../../../src/cluster/groups/group-policy.ts";
 import { Pacer } from "../../../src/cluster/groups/pacer.ts";
 import { SeededRandom } from "../../../src/lib/random.ts";
@@ -34,12 +36,32 @@ function rowOf(name: string, group?: Partial<GroupSettings>): DirectoryRow {
   };
 }
 
+/** The announcement of `given`, which comes in pieces that end at `cuts`. */
+async function announced(
+  given: string | Buffer,
+  facts: AnnouncementFacts,
+  cuts: readonly number[] = [],
+): Promise<string> {
+  const bytes = Buffer.from(given);
+  async function* pieces(): AsyncGenerator<Buffer> {
+    const ends = [...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length];
+    let from = 0;
+    for (const end of ends.toSorted((a, b) => a - b)) {
+      yield bytes.subarray(from, end);
+      from = end;
+    }
+  }
+  const chunks: Buffer[] = [];
+  for await (const chunk of announcementOf(pieces(), facts)) chunks.push(chunk);
+  return Buffer.concat(chunks).toString();
+}
+
 describe("an announcement", () => {
   const facts = { group: rowOf("news@pabal.test", { join: "open" }), nowMs: 0, messageId: "<1@x>" };
 
-  it("of plain text gets a header, and CRLF", () => {
-    const text = announcementOf(Buffer.from("점심\nat 12\n"), { ...facts, subject: "점심 시간" });
-    const [header = "", body] = text.toString().split("\r\n\r\n");
+  it("of plain text gets a header, and CRLF", async () => {
+    const text = await announced("점심\nat 12\n", { ...facts, subject: "점심 시간" });
+    const [header = "", body] = text.split("\r\n\r\n");
     expect(body).toBe("점심\r\nat 12\r\n");
     expect(header).toContain("List-Unsubscribe: <mailto:news+unsubscribe@pabal.test>");
     expect(header).toContain("Subject: =?utf-8?B?7KCQ7IusIOyLnOqwhA==?=");
@@ -47,18 +69,42 @@ describe("an announcement", () => {
     expect(header).toContain("Message-ID: <1@x>");
   });
 
-  it("keeps its own header, but for what is the group's to say", () => {
+  it("keeps its own header, but for what is the group's to say", async () => {
     const given = Buffer.from(
       "From: a@pabal.test\nBcc: b@pabal.test\nList-Id: <evil>\nList-Unsubscribe: <x>\nSubject: s\n\nhi",
     );
-    const header = announcementOf(given, { ...facts, expiresMs: 86_400_000 }).toString();
+    const header = await announced(given, { ...facts, expiresMs: 86_400_000 });
     expect(header).not.toMatch(/evil|Bcc|<x>/);
     expect(header).toContain("From: a@pabal.test\r\nSubject: s\r\n");
     expect(header).toContain("Expires: Fri, 2 Jan 1970 00:00:00 +0000\r\n");
     expect(header).toMatch(/\r\n\r\nhi\r\n$/);
   });
 
-  it("of a closed group offers no way out", () => {
+  it("is the same however it comes in pieces, with CRLF alone at the ends of lines", async () => {
+    const part = fc.constantFrom("Subject: s", "a", "b:c", "\r", "\n", "\r\n", "\n\n", "é");
+    const text = fc.array(part, { minLength: 1, maxLength: 30 }).map((parts) => parts.join(""));
+    await fc.assert(
+      fc.asyncProperty(text, fc.array(fc.nat(), { maxLength: 8 }), async (given, cuts) => {
+        const whole = await announced(given, facts);
+        expect(await announced(given, facts, cuts)).toBe(whole);
+        expect(whole.replaceAll("\r\n", "")).not.toMatch(/[\r\n]/);
+        expect(whole).toMatch(/\r\n$/);
+        // Nothing of the text is lost.
+        const kept = (from: string): string => from.replaceAll(/[\r\n]/g, "");
+        expect(kept(whole)).toContain(kept(given));
+      }),
+    );
+  });
+
+  it("is refused when nothing comes, or a header without an end", async () => {
+    await expect(announced("", facts)).rejects.toThrow("empty");
+    const endless = `X: ${"y".repeat(70)}\n`.repeat(5000);
+    await expect(announced(endless, facts, [100_000, 300_000])).rejects.toThrow("header");
+  });
+
+  it("of a closed group offers no way out, and nobody leaves the group of everyone", () => {
+    const everyone = rowOf("all@pabal.test", { everyone: true, join: "open" });
+    expect(listFields(everyone)).not.toContain("Unsubscribe");
     expect(listFields(rowOf("news@pabal.test", {}))).toBe(
       "List-Id: <news.pabal.test>\r\nList-Post: NO\r\n",
     );
