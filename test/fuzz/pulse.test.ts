@@ -20,7 +20,8 @@ const order = [g1, g2];
 const vitals = { loopLagMs: 1, fsyncP99Ms: 2, diskFreePerMille: 3, damaged: 4 };
 const figures = { cpuPerMille: 1, queueBytes: 2, fsyncP99Micros: 3, diskFreePerMille: 4 };
 const load = { member: g2, boot: 1, seq: 2, ...figures, users: 1, sessions: 2, ioPerSecond: 3 };
-const reach = [{ gateway: g2, boot: 1, seq: 3, unreachable: [memberId("n1")] }];
+const report = { gateway: g2, boot: 1, seq: 3, unreachable: [memberId("n1")] };
+const reach = [report];
 const loads = [{ load, ageMs: 5 }];
 const messages: readonly PulseMessage[] = [
   { kind: "beat", seq: 1, vitals, pairs: [{ shard: shardId(0), epoch: epoch(1) }] },
@@ -31,6 +32,7 @@ const messages: readonly PulseMessage[] = [
   { kind: "join", ring, hearsYou: true },
   { kind: "form", ring, order },
   { kind: "merge", ring, order: [g2], hearsYou: true },
+  { kind: "reach", report },
 ];
 
 /** A body with some bytes changed, cut or put in; or only noise. */

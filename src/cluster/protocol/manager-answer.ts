@@ -2,7 +2,8 @@
 // Nothing here is needed for safety: each step ends in one compare-and-set, or in nothing.
 
 import { unreachable } from "../../lib/assert.ts";
-import type { MemberId } from "../../mail/ids.ts";
+import { epoch as makeEpoch } from "../../mail/ids.ts";
+import type { Epoch, MemberId } from "../../mail/ids.ts";
 import { rest, start, write } from "./manager-action.ts";
 import { handedOver, promote, sameAgain } from "./manager-plan.ts";
 import type { Anchor } from "./manager-plan.ts";
@@ -15,6 +16,7 @@ import { sameCopy } from "./shard-config.ts";
 import type { Copy, SecondaryCopy } from "./shard-config.ts";
 
 type Event<K extends ManagerEvent["kind"]> = Extract<ManagerEvent, { kind: K }>;
+type SealedAnswer = Extract<SealAnswer, { kind: "sealed" }>;
 type ActionOf<K extends Action["kind"]> = Extract<Action, { kind: K }>;
 
 export function onSealAnswer(
@@ -29,14 +31,26 @@ export function onSealAnswer(
   if (answer.kind === "sealed" && answer.epoch !== config.epoch) return;
   action.answers.set(from.node, answer);
   const member = config.secondaries.find((one) => sameCopy(one, from));
-  if (answer.kind === "sealed" && member?.full === true) {
-    if (answer.full) promoteTo(state, shard, action, from, { linked, anchor: answer }, out);
-    else tellBehind(shard, from, out);
-    if (answer.full) return;
+  if (answer.kind === "sealed" && member !== undefined) {
+    if (member.full && !answer.full) tellBehind(shard, from, out);
+    if (answer.full && (member.full || hasAll(config.epoch, answer))) {
+      promoteTo(state, shard, action, from, { linked, anchor: answer }, out);
+      return;
+    }
   }
   if (startGraft(state, shard, action, out)) return;
   const all = action.copies.every((copy) => action.answers.has(copy.node));
   if (all) rest(state, shard, state.times.retryMs);
+}
+
+/**
+ * True when a copy that the table does not call full is as good as one. An entry of the present epoch in
+ * its own log proves that it holds all that the primary's log held when the epoch began, and so all that
+ * was acknowledged or shown before, whatever its tail began with; its tail, which it holds as well, what
+ * was acknowledged since.
+ */
+function hasAll(epoch: Epoch, { logEpoch = makeEpoch(0) }: SealedAnswer): boolean {
+  return logEpoch >= epoch;
 }
 
 /** A copy that should be complete is not: it must not be promoted. */

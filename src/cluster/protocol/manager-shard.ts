@@ -87,15 +87,15 @@ function takeOver(
     return;
   }
   const isTailOnly = !config.secondaries.some((one) => one.full);
-  const tails = isTailOnly
-    ? config.secondaries.filter((one) => one.late !== true && isHere(state, one))
-    : [];
-  const bases = graftBases(state, shard);
-  if (tails.length > 0 && bases.length > 0) {
-    const others = bases.filter((base) => !tails.some((tail) => sameCopy(tail, base)));
+  const filling = isTailOnly ? config.secondaries.filter((one) => isHere(state, one)) : [];
+  if (filling.length > 0) {
+    const isSource = filling.some((one) => one.late !== true);
+    const bases = isSource ? graftBases(state, shard) : [];
+    const others = bases.filter((base) => !filling.some((one) => sameCopy(one, base)));
     // A former member that still takes itself for the primary can't be grafted.
-    out.push({ kind: "push", config, to: others.map(({ node }) => node) });
-    start(state, shard, { ...seal, copies: [...tails, ...others] }, out);
+    if (others.length > 0) out.push({ kind: "push", config, to: others.map(({ node }) => node) });
+    // One that is being filled may be complete by now, though the table does not say so.
+    start(state, shard, { ...seal, copies: [...filling, ...others] }, out);
     return;
   }
   // Nobody is left: manager-alarms.ts tells it.

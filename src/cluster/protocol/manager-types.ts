@@ -48,7 +48,14 @@ export type ShardReport =
 /** Answer to a `seal` effect. */
 export type SealAnswer =
   /** Sealed in `epoch` for ever: it acknowledges and grants nothing of it, or of an earlier one. */
-  | ({ readonly kind: "sealed"; readonly epoch: Epoch; readonly full: boolean } & Position)
+  | ({
+      readonly kind: "sealed";
+      readonly epoch: Epoch;
+      /** The table calls it full, or it holds the whole tail that it keeps, and all before that. */
+      readonly full: boolean;
+      /** Of its own log's last entry. Absent from members that don't tell. */
+      readonly logEpoch?: Epoch;
+    } & Position)
   /** It hears the primary and `evenIfHeard` was not said. */
   | { readonly kind: "heard" }
   /** It holds a newer epoch: `config` is its. */

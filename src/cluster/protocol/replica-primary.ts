@@ -3,6 +3,7 @@
 // way to the secondaries in replica-streams.ts.
 
 import { lsn as makeLsn } from "../../mail/ids.ts";
+import type { MemberId } from "../../mail/ids.ts";
 import { assert } from "../../lib/assert.ts";
 import { tailEnd } from "./hash-tail.ts";
 import { ackedOf, advanceCommit, appendNewEpoch, expire } from "./replica-commit.ts";
@@ -71,6 +72,15 @@ export function tickPrimary<R>(
   }
 }
 
+/** A secondary says that it stops: it is removed before its users have to wait for that. */
+export function onPeerLeaving(state: ReplicaState, node: MemberId, nowMs: number): void {
+  const { config } = state;
+  const ended = config === undefined || state.sealedEpoch >= config.epoch;
+  if (state.role !== "primary" || !state.active || ended || state.damaged) return;
+  if (state.asking !== undefined || nowMs < state.waitUntilMs) return;
+  state.asking = state.peers.find((peer) => peer.node === node)?.copy;
+}
+
 /** True when this secondary must be removed for anything to be served or committed again. */
 function isLost(
   state: ReplicaState,
@@ -79,8 +89,10 @@ function isLost(
   leaseStartMs: number,
 ): boolean {
   if (leaseStartMs === Number.POSITIVE_INFINITY) return false; // Nobody is there to be asked.
-  const { removeMs, stallMs } = state.limits;
-  if (nowMs - Math.max(leaseStartMs, state.sinceMs) >= removeMs) return true;
+  const { removeMs, removeDownMs, stallMs } = state.limits;
+  // A link that broke while heartbeats are answered will be back; without them the process is gone.
+  const unheardMs = nowMs - Math.max(leaseStartMs, state.sinceMs);
+  if (unheardMs >= (state.up.has(peer.node) ? removeMs : removeDownMs)) return true;
   const acked = ackedOf(peer);
   if (peer.first === undefined) {
     if (peer.mode === "broken") return true;

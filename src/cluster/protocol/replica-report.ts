@@ -31,7 +31,8 @@ export function positionOf(state: Readonly<ReplicaState>): Position {
 /** Answer to a `sealed` effect. A copy that its own tail has made whole is as good as a full one. */
 export function sealAnswerOf(state: Readonly<ReplicaState>): SealAnswer {
   const epoch = makeEpoch(state.sealedEpoch);
-  return { kind: "sealed", epoch, full: isFull(state) || isComplete(state), ...positionOf(state) };
+  const full = isFull(state) || isComplete(state);
+  return { kind: "sealed", epoch, full, logEpoch: makeEpoch(state.endEpoch), ...positionOf(state) };
 }
 
 /** True when own log and tail together hold everything that was acknowledged here. */

@@ -55,8 +55,9 @@ export interface Limits {
   readonly leaseMs: number;
   readonly suspectMs: number;
   readonly graceMs: number;
-  /** A secondary without a lease for so long is to be removed. */
+  /** A secondary without a lease for so long is to be removed; when its link is down as well, sooner. */
   readonly removeMs: number;
+  readonly removeDownMs: number;
   /** A secondary that keeps what is on its primary's disk uncommitted for so long, too. */
   readonly stallMs: number;
   /** HANDOVER waits so long for changes under way. */
@@ -85,6 +86,7 @@ export const defaultLimits: Limits = {
   suspectMs: 500,
   graceMs: 750,
   removeMs: 650,
+  removeDownMs: 250,
   stallMs: 2000,
   handOverMs: 500,
   pullMs: 300,

@@ -86,6 +86,8 @@ export type ReplicaEvent<R> =
   | { readonly kind: "configDurable"; readonly epoch: Epoch }
   | { readonly kind: "peerUp"; readonly node: MemberId; readonly nowMs: number }
   | { readonly kind: "peerDown"; readonly node: MemberId }
+  /** The member stops in a moment: its process says so itself. */
+  | { readonly kind: "peerLeaving"; readonly node: MemberId; readonly nowMs: number }
   | {
       readonly kind: "propose";
       readonly ref: R;

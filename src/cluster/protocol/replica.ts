@@ -20,7 +20,7 @@ import {
 } from "./replica-epoch.ts";
 import { continueGraft, onGraft, tickGraft } from "./replica-graft.ts";
 import { onMessage } from "./replica-messages.ts";
-import { probeBoth, startPrimary, tickPrimary } from "./replica-primary.ts";
+import { onPeerLeaving, probeBoth, startPrimary, tickPrimary } from "./replica-primary.ts";
 import { isFull } from "./replica-report.ts";
 import {
   advanceMark,
@@ -171,6 +171,7 @@ function stepConfig<R>(
     | "configDurable"
     | "peerUp"
     | "peerDown"
+    | "peerLeaving"
     | "seal"
     | "revoked"
     | "sealDurable"
@@ -189,6 +190,9 @@ function stepConfig<R>(
       return onPeerUp(state, event.node, event.nowMs, out);
     case "peerDown":
       return onPeerDown(state, event.node);
+    case "peerLeaving":
+      onPeerLeaving(state, event.node, event.nowMs);
+      return updateWish(state, { nowMs: event.nowMs, heardMs: event.nowMs }, false, out);
     case "seal":
       return onSeal(state, event, out);
     case "revoked":

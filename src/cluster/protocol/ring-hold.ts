@@ -69,6 +69,11 @@ export function onPinned(
     return sendTo(out, from, { kind: "join", ring: state.ring, hearsYou: true });
   }
   if (seq < state.seq || state.phase === "hold") return;
+  // While it stays there no token brings our news: a second failure must not wait for the first one's end.
+  const report = state.reach.get(state.me);
+  if (report !== undefined && report.seq > state.reachToldSeq) {
+    sendTo(out, from, { kind: "reach", report });
+  }
   state.seq = seq;
   state.tokenMs = nowMs;
   state.holder = from;
@@ -206,6 +211,7 @@ function pass(state: RingState, nowMs: number, out: RingEffect[]): void {
   if (to === undefined || to === me) return startHold(state, nowMs, out);
   const { seq, tableRevision } = state;
   const carried = chooseCarried(state, order, nowMs);
+  state.reachToldSeq = state.reach.get(me)?.seq ?? -1;
   const message = { kind: "token", ring, seq, order, tableRevision, ...carried } as const;
   state.phase = "sent";
   state.pinnedMs = undefined;

@@ -77,6 +77,8 @@ export interface RingState {
   readonly joiners: Set<MemberId>;
   readonly loads: Map<MemberId, KeptLoad>;
   readonly reach: Map<MemberId, ReachReport>;
+  /** Our report of this number has gone on with the token of this ring; -1: none has. */
+  reachToldSeq: number;
   tableRevision: number;
 }
 
@@ -145,6 +147,7 @@ export function adopt(
   state.tokenMs = nowMs;
   state.lastHoldMs = undefined;
   state.pinnedMs = undefined;
+  state.reachToldSeq = -1;
   if (changed) out.push({ kind: "order", order });
   settleActing(state, out);
 }

@@ -56,6 +56,11 @@ export type RingMessage =
   | { readonly kind: "hopAck"; readonly ring: RingId; readonly seq: number }
   /** Keep-alive of a holder that pinned the token, to all members. */
   | { readonly kind: "pinned"; readonly ring: RingId; readonly seq: number }
+  /**
+   * To a holder that pinned the token: what the sender can't reach, and has told on no token yet. An
+   * older program counts it as malformed, and learns the same from the next round.
+   */
+  | { readonly kind: "reach"; readonly report: ReachReport }
   /** I have no ring, or another one. `hearsYou`: of the receiver something came lately. */
   | { readonly kind: "join"; readonly ring: RingId; readonly hearsYou: boolean }
   | { readonly kind: "form"; readonly ring: RingId; readonly order: readonly MemberId[] }

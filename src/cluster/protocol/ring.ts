@@ -4,7 +4,7 @@
 
 import type { MemberId } from "../../mail/ids.ts";
 import { unreachable } from "../../lib/assert.ts";
-import { loadsNow, mergeLoad, onOwnReach } from "./ring-figures.ts";
+import { loadsNow, mergeLoad, mergeReach, onOwnReach } from "./ring-figures.ts";
 import { onForm, onJoin, onMerge, startGather, tickGather } from "./ring-gather.ts";
 import {
   holdEndMs,
@@ -65,6 +65,7 @@ export function makeRing(
     joiners: new Set(),
     loads: new Map(),
     reach: new Map([[me, { gateway: me, boot, seq: 0, unreachable: [] }]]),
+    reachToldSeq: -1,
     tableRevision: 0,
   };
 }
@@ -163,6 +164,9 @@ function onMessage(
       return onHopAck(state, from, message.ring, message.seq);
     case "pinned":
       return onPinned(state, from, message.ring, message.seq, nowMs, out);
+    case "reach":
+      if (message.report.gateway === from) mergeReach(state, message.report, out);
+      return;
     case "join":
       return onJoin(state, from, message, nowMs, out);
     case "form":

@@ -30,6 +30,7 @@ const kinds = [
   "join",
   "form",
   "merge",
+  "reach",
 ] as const satisfies readonly PulseMessage["kind"][];
 
 export function typeOf(message: PulseMessage): number {
@@ -66,6 +67,8 @@ export function writeBody(out: PacketWriter, message: PulseMessage): void {
       writeRing(out, message.ring);
       writeNames(out, message.order);
       return out.u8(message.hearsYou ? 1 : 0);
+    case "reach":
+      return writeReach(out, message.report);
     default:
       return unreachable(message);
   }
@@ -101,6 +104,8 @@ function readMessage(type: number, from: PacketReader): PulseMessage {
       return { kind, ring: readRing(from), order: readNames(from) };
     case "merge":
       return { kind, ring: readRing(from), order: readNames(from), hearsYou: from.u8() === 1 };
+    case "reach":
+      return { kind, report: readReach(from) };
     case undefined:
       throw new DecodeError("a packet should have a known type");
     default:
@@ -139,12 +144,7 @@ function writeToken(out: PacketWriter, token: Extract<RingMessage, { kind: "toke
   writeNames(out, token.order);
   out.u48(token.tableRevision);
   out.u8(token.reach.length);
-  for (const { gateway, boot, seq, unreachable: nodes } of token.reach) {
-    out.name(gateway);
-    out.u48(boot);
-    out.u48(seq);
-    writeNames(out, nodes);
-  }
+  for (const report of token.reach) writeReach(out, report);
   out.u8(token.loads.length);
   for (const { load, ageMs } of token.loads) writeLoad(out, load, ageMs);
 }
@@ -157,6 +157,16 @@ function readToken(from: PacketReader): RingMessage {
   const reach = from.list(from.u8(), ringMembersMax, () => readReach(from));
   const loads = from.list(from.u8(), loadsPerTokenMax, () => readLoad(from));
   return { kind: "token", ring, seq, order, tableRevision, reach, loads };
+}
+
+function writeReach(
+  out: PacketWriter,
+  { gateway, boot, seq, unreachable: nodes }: ReachReport,
+): void {
+  out.name(gateway);
+  out.u48(boot);
+  out.u48(seq);
+  writeNames(out, nodes);
 }
 
 function readReach(from: PacketReader): ReachReport {

@@ -39,6 +39,7 @@ const u48 = fc.integer({ min: 0, max: 2 ** 48 - 1 });
 const u16 = fc.integer({ min: 0, max: 0xffff });
 const ring = fc.record({ term: u32, maker: member });
 const order = fc.array(member, { maxLength: 10 });
+const report = fc.record({ gateway: member, boot: u48, seq: u48, unreachable: order });
 const shard = fc.integer({ min: 0, max: 4095 }).map(shardId);
 const someVitals = fc.record({
   loopLagMs: u16,
@@ -75,15 +76,14 @@ const message: fc.Arbitrary<PulseMessage> = fc.oneof(
   fc.record({ kind: fc.constant("join" as const), ring, hearsYou: fc.boolean() }),
   fc.record({ kind: fc.constant("form" as const), ring, order }),
   fc.record({ kind: fc.constant("merge" as const), ring, order, hearsYou: fc.boolean() }),
+  fc.record({ kind: fc.constant("reach" as const), report }),
   fc.record({
     kind: fc.constant("token" as const),
     ring,
     seq: u48,
     order,
     tableRevision: u48,
-    reach: fc.array(fc.record({ gateway: member, boot: u48, seq: u48, unreachable: order }), {
-      maxLength: 4,
-    }),
+    reach: fc.array(report, { maxLength: 4 }),
     loads: fc.array(fc.record({ load, ageMs: u32 }), { maxLength: 10 }),
   }),
 );

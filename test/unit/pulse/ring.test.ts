@@ -100,6 +100,23 @@ describe("IDLE", () => {
     expect(ringView(state, 290)).toMatchObject({ holder: g2, pinned: true });
   });
 
+  test("the holder of a pinned token is told what it does not know yet", () => {
+    const state = idler();
+    hear(state, g3, token(), 10);
+    step(state, { kind: "tick", nowMs: 30 });
+    const pinned = { kind: "pinned", ring, seq: 7 } as const;
+    // What we could reach then went on with our token.
+    expect(sent(hear(state, g2, pinned, 40))).toEqual([]);
+    step(state, { kind: "reach", unreachable: [memberId("n1")], nowMs: 50 });
+    const out = hear(state, g2, pinned, 80);
+    expect(sent(out)).toEqual(["reach g2"]);
+    // Until a token has come by: a datagram may be lost.
+    expect(sent(hear(state, g2, pinned, 120))).toEqual(["reach g2"]);
+    hear(state, g3, token({ seq: 9 }), 130);
+    step(state, { kind: "tick", nowMs: 150 });
+    expect(sent(hear(state, g2, { ...pinned, seq: 10 }, 160))).toEqual([]);
+  });
+
   test("a join of a member that misses the token, too, begins the gathering at once", () => {
     const state = idler();
     const join = { kind: "join", ring, hearsYou: true } as const;
@@ -116,6 +133,16 @@ describe("HOLD", () => {
     expect(state.phase).toBe("hold");
     expect(sent(step(state, { kind: "tick", nowMs: 30 }))).toEqual(["token g2"]);
     expect(state.phase).toBe("sent");
+  });
+
+  test("what a member can't reach is heard while the token is pinned", () => {
+    const state = holder();
+    const report = { gateway: g2, boot: 1, seq: 1, unreachable: [memberId("n1")] };
+    expect(hear(state, g2, { kind: "reach", report }, 20)).toEqual([{ kind: "reach", report }]);
+    expect(ringView(state, 20).reach).toContainEqual(report);
+    // Nobody speaks for another.
+    const other = { ...report, gateway: g3 };
+    expect(hear(state, g2, { kind: "reach", report: other }, 20)).toEqual([]);
   });
 
   test("a pinned one stays, tells so, and makes us the acting manager", () => {
