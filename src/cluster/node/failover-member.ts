@@ -85,6 +85,7 @@ export class FailoverMember {
     registry.onSend(failoverMethods.table, ({ head }) => {
       for (const config of decodeTable(head)) this.#options.learn(config);
     });
+    registry.onSend(failoverMethods.leaving, ({ from }) => target.memberLeaves(from));
     registry.onCall(failoverMethods.serving, ({ head, signal }) =>
       this.#whenServing(decodeShardAt(head), signal),
     );

@@ -1,7 +1,7 @@
 // What failover asks of a member's copies: the replicated journal answers it (replicated-journal.ts),
 // failover-member.ts passes on what managers say over links, and tells them what the copies wish.
 
-import type { Epoch, Lsn, ShardId } from "../../mail/ids.ts";
+import type { Epoch, Lsn, MemberId, ShardId } from "../../mail/ids.ts";
 import type { ChainHash } from "../protocol/hash-tail.ts";
 import type { Position, SealAnswer, ShardReport } from "../protocol/manager-types.ts";
 import type { Copy, ShardConfig } from "../protocol/shard-config.ts";
@@ -29,6 +29,8 @@ export interface FailoverTarget {
     throughLsn: Lsn,
     throughHash: ChainHash,
   ): Promise<Position | undefined>;
+  /** That member stops in a moment: its copies are removed where this one is primary. */
+  memberLeaves(node: MemberId): void;
   /** What the copies of this member wish now. */
   reports(): readonly ShardReport[];
   /** Runs when `reports` says something else than before. One listener. */

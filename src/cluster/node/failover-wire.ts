@@ -31,6 +31,8 @@ export const failoverMethods = {
   graft: "failover.graft",
   /** Send, manager to everyone: committed values of the shard table. */
   table: "failover.table",
+  /** Send, member to a primary whose secondary it is: I stop in a moment. */
+  leaving: "failover.leaving",
   /** Send, member to every gateway: what it wishes. */
   report: "failover.report",
   /** Call, gateway to primary: answered once it serves the shard, or never will in this epoch. */
@@ -122,7 +124,7 @@ export function decodePosition(head: unknown): Position | undefined {
 export function encodeSealAnswer(answer: SealAnswer): unknown {
   switch (answer.kind) {
     case "sealed":
-      return ["sealed", answer.epoch, answer.full, encodePosition(answer)];
+      return ["sealed", answer.epoch, answer.full, encodePosition(answer), answer.logEpoch ?? null];
     case "newer":
       return ["newer", encodeShardConfig(answer.config)];
     default:
@@ -139,7 +141,9 @@ export function decodeSealAnswer(head: unknown): SealAnswer {
   if (kind !== "sealed") throw malformed("seal answer");
   const full = asBoolean(fields[2], "seal answer");
   const position = asPosition(asArray(fields[3], "position"), 0);
-  return { kind, epoch: asEpoch(fields[1]), full, ...position };
+  const logEpoch = fields[4] === undefined ? undefined : asOptional(fields[4], "epoch", asEpoch);
+  const at = { kind, epoch: asEpoch(fields[1]), full, ...position } as const;
+  return logEpoch === undefined ? at : { ...at, logEpoch };
 }
 
 export function encodeLinked({ linked, answer }: Linked<unknown>): unknown {

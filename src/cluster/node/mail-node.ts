@@ -21,6 +21,7 @@ import { openNodeStore, secondariesOf } from "./node-store.ts";
 import type { NodeStore, NodeStoreOptions } from "./node-store.ts";
 import type { ReplicatedJournal } from "./replicated-journal.ts";
 import { Renewals } from "./renewals.ts";
+import { letGo } from "./planned-stop.ts";
 import { answerInspect } from "./shard-inspect.ts";
 import { KeyFollower } from "./follow-keys.ts";
 import { NodeSpool } from "./spool-service.ts";
@@ -41,9 +42,6 @@ export interface NodeParts {
 }
 
 const drainMs = 5000;
-/** Handing over takes about 20 ms a primary; other nodes may be down, too. */
-const handOverMs = 4000;
-const handOverLookMs = 20;
 const vitalsEveryMs = 1000;
 /** A disk that became slow is to be told within 4 s: 3 of them make it unwell. */
 const judgeEveryMs = 250;
@@ -57,7 +55,7 @@ export class MailNode {
   #spool: NodeSpool | undefined;
   readonly #stop = new AbortController();
   readonly #failover: FailoverMember;
-  /** It hands its primaries over. */
+  /** It lets go of its shards. */
   #leaving = false;
   #vitals: Timer | undefined;
   #judging: Timer | undefined;
@@ -119,12 +117,12 @@ export class MailNode {
   }
 
   /**
-   * Hands its primaries over, takes no more changes, lets those under way be committed, then closes
+   * Lets go of its shards, takes no more changes, lets those under way be committed, then closes
    * everything, store last.
    */
   async stop(): Promise<void> {
     const { clock } = this.cluster.options;
-    await this.#handOver();
+    await this.#letGo();
     const limit = new AbortController();
     const timer = clock.after(drainMs, () => limit.abort());
     await this.journal.drain(limit.signal);
@@ -230,31 +228,12 @@ export class MailNode {
     if (banned !== undefined) throw new MailError({ code: "INVALID", why: banned });
   }
 
-  /** Asks the manager to make others primary; ends when nothing more can be handed over. */
-  async #handOver(): Promise<void> {
-    const { clock } = this.cluster.options;
+  /** Lets others take its shards, as far as there are any. */
+  async #letGo(): Promise<void> {
     if (this.cluster.pulse === undefined || !this.cluster.isReady) return;
     this.#leaving = true;
     this.#failover.reportSoon();
-    const untilMs = clock.monotonicMs() + handOverMs;
-    while (this.#canHandOver() && clock.monotonicMs() < untilMs) {
-      await new Promise<void>((resolve) => {
-        clock.after(handOverLookMs, resolve);
-      });
-    }
-  }
-
-  /** A shard is ours, another node could take it, and a gateway is there to arrange that. */
-  #canHandOver(): boolean {
-    const { links, members, shards } = this.cluster;
-    const isUp = (member: MemberId): boolean => links.peer(member).up;
-    if (!members.all().some(({ role, member }) => role === "gateway" && isUp(member))) return false;
-    return shards
-      .all()
-      .some(
-        ({ primary, secondaries }) =>
-          primary.node === this.member && secondaries.some((one) => one.full && isUp(one.node)),
-      );
+    await letGo(this.cluster);
   }
 
   /** What is wrong with this node, so that its primaries are to move away. */

@@ -213,6 +213,11 @@ export class ReplicatedJournal implements Journal, FailoverTarget {
     return this.#shells.get(shard)?.graft(epoch, from.node, throughLsn, throughHash);
   }
 
+  memberLeaves(node: MemberId): void {
+    for (const shell of this.#shells.values())
+      shell.step({ kind: "peerLeaving", node, nowMs: this.#nowMs });
+  }
+
   /** What the copies of this node wish of managers now. */
   reports(): readonly ShardReport[] {
     const reports: ShardReport[] = [];

@@ -71,8 +71,10 @@ export class Gateway {
     return this.tell({ kind: "tick" });
   }
 
-  sealed(name: string, isFull = true): readonly ManagerEffect[] {
-    const answer = { kind: "sealed", epoch: epoch(3), full: isFull, ...position } as const;
+  /** `logEpoch`: of the last entry of its own log. */
+  sealed(name: string, isFull = true, logEpoch = 0): readonly ManagerEffect[] {
+    const own = { full: isFull, logEpoch: epoch(logEpoch) };
+    const answer = { kind: "sealed", epoch: epoch(3), ...own, ...position } as const;
     const linked = [memberId("n1"), memberId("n2"), memberId("n3")];
     return this.tell({ kind: "sealAnswer", shard, from: copy(name), linked, answer });
   }

@@ -63,7 +63,8 @@ describe("a manager", () => {
 
   test("never promotes a copy that is not complete", () => {
     const gateway = new Gateway({ secondaries: [tail("n2")] });
-    expect(gateway.tell(reset("n1"))).toEqual([]);
+    gateway.tell(reset("n1"));
+    expect(gateway.sealed("n2", false)).toEqual([]);
     expect(standingAlarms(gateway.state)).toEqual(new Map([["noPromotableCopy", [shard]]]));
     const behind = new Gateway();
     behind.tell(reset("n1"));
@@ -75,6 +76,23 @@ describe("a manager", () => {
     const gateway = new Gateway({}, { n1: { store: storeId("other") } });
     gateway.after(50);
     expect(written(gateway.sealed("n2"))?.former).toBeUndefined();
+  });
+
+  test("promotes a copy that is complete, though the table does not say so yet", () => {
+    for (const late of [{}, { late: true }]) {
+      const gateway = new Gateway({ secondaries: [{ ...tail("n2"), ...late }] });
+      expect(gateway.tell(reset("n1"))).toMatchObject([{ kind: "seal", to: copy("n2") }]);
+      // Nothing of the present epoch in its own log: what was acknowledged before may lack.
+      expect(written(gateway.sealed("n2", true, 2))).toBeUndefined();
+      gateway.after(300);
+      expect(written(gateway.sealed("n2", false, 3))).toBeUndefined();
+      gateway.after(300);
+      expect(written(gateway.sealed("n2", true, 3))).toMatchObject({
+        primary: copy("n2"),
+        secondaries: [{ node: "n3", fromLsn: 8 }],
+        former: [copy("n1")],
+      });
+    }
   });
 
   test("grafts a tail onto a former member, unless it was begun while the primary went on", () => {
@@ -94,7 +112,8 @@ describe("a manager", () => {
     } as const;
     expect(written(gateway.tell(answer))?.primary).toEqual(copy("n3"));
     const late = new Gateway({ secondaries: [{ ...tail("n2"), late: true }], former });
-    expect(late.tell(reset("n1"))).toEqual([]);
+    expect(late.tell(reset("n1"))).toMatchObject([{ kind: "seal", to: copy("n2") }]);
+    expect(late.sealed("n2", false)).toEqual([]);
     expect([...standingAlarms(late.state).keys()]).toEqual(["noPromotableCopy"]);
   });
 

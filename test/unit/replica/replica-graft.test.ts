@@ -43,7 +43,12 @@ describe("the primary is lost while its secondary is not full", () => {
     seal(world, member);
     member.sync();
     expect(member.answers.at(-1)).toMatchObject({ kind: "sealed" });
-    expect(sealAnswerOf(member.state)).toMatchObject({ full: true, lastLsn: acknowledged });
+    const { epoch: logEpoch } = world.config;
+    expect(sealAnswerOf(member.state)).toMatchObject({
+      full: true,
+      lastLsn: acknowledged,
+      logEpoch,
+    });
     expect(member.log.map((entry) => entry.hash)).toEqual(
       world.primary.log.map((entry) => entry.hash),
     );
