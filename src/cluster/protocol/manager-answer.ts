@@ -5,7 +5,7 @@ import { unreachable } from "../../lib/assert.ts";
 import { epoch as makeEpoch } from "../../mail/ids.ts";
 import type { Epoch, MemberId } from "../../mail/ids.ts";
 import { rest, start, write } from "./manager-action.ts";
-import { handedOver, promote, sameAgain } from "./manager-plan.ts";
+import { handedOver, promote, sameAgain, withFull } from "./manager-plan.ts";
 import type { Anchor } from "./manager-plan.ts";
 import { isOverdue } from "./manager-leave.ts";
 import { addCopy, newCopy, primaryLost, secondariesWanted } from "./manager-shard.ts";
@@ -67,7 +67,7 @@ function promoteTo(
   { linked, anchor }: { readonly linked: Event<"sealAnswer">["linked"]; readonly anchor: Anchor },
   out: ManagerEffect[],
 ): void {
-  const { config } = shard;
+  const config = withFull(shard.config, primary);
   const others = config.secondaries.filter((one) => !sameCopy(one, primary));
   const except = [config.primary.node];
   const next =

@@ -54,6 +54,19 @@ export function promote(
   return plan(config, bare(primary), secondaries, former);
 }
 
+/**
+ * The configuration as it would be had the table heard that `copy` is full. Former members are none
+ * any more: a tail may not hold what this copy and the primary have above what an older one has.
+ */
+export function withFull(config: ShardConfig, copy: Copy): ShardConfig {
+  const { former: _older, ...rest } = config;
+  if (config.secondaries.some((one) => one.full && sameCopy(one, copy))) return config;
+  const secondaries = config.secondaries.map((one) =>
+    sameCopy(one, copy) ? { ...bare(one), full: true } : one,
+  );
+  return { ...rest, secondaries };
+}
+
 /** The primary and `to`, a full secondary, change places; what `from` held, it held to the end. */
 export function handedOver(config: ShardConfig, to: Copy): ShardPlan {
   const rest = config.secondaries.filter((one) => !sameCopy(one, to));

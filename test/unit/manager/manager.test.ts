@@ -80,7 +80,10 @@ describe("a manager", () => {
 
   test("promotes a copy that is complete, though the table does not say so yet", () => {
     for (const late of [{}, { late: true }]) {
-      const gateway = new Gateway({ secondaries: [{ ...tail("n2"), ...late }] });
+      const gateway = new Gateway({
+        secondaries: [{ ...tail("n2"), ...late }],
+        former: [copy("n4")],
+      });
       expect(gateway.tell(reset("n1"))).toMatchObject([{ kind: "seal", to: copy("n2") }]);
       // Nothing of the present epoch in its own log: what was acknowledged before may lack.
       expect(written(gateway.sealed("n2", true, 2))).toBeUndefined();
@@ -90,6 +93,7 @@ describe("a manager", () => {
       expect(written(gateway.sealed("n2", true, 3))).toMatchObject({
         primary: copy("n2"),
         secondaries: [{ node: "n3", fromLsn: 8 }],
+        // An older one may lack what lies above the mark, and so may the new tail.
         former: [copy("n1")],
       });
     }
