@@ -1,6 +1,6 @@
 // What a FETCH asks of the store and how the answer comes, rendered. RFC 9051 §6.4.5
 
-import type { MailboxId, Uid } from "./ids.ts";
+import type { MailboxId } from "./ids.ts";
 import type { UidSet } from "./uid-set.ts";
 
 /** One `BODY[section]<partial>` of a FETCH, or BINARY. RFC 9051 §6.4.5 */
@@ -58,17 +58,19 @@ export interface FetchRequest {
 }
 
 /**
- * A piece of a FETCH answer. `bytes` is rendered IMAP text without `* n FETCH (` and `)`:
- * `UID 5 FLAGS (\Seen) BODY[] {4}\r\n…`; it always starts with `UID n`, behind which FLAGS comes
- * first when asked for, then MODSEQ. Sections come last.
+ * A piece of a FETCH answer: messages in one piece of memory, none of them twice. The text of message
+ * `uids[i]` ends at `ends[i]`, where the next one begins: nothing is made per message. It is rendered
+ * IMAP text without `* n FETCH (` and `)`: `UID 5 FLAGS (\Seen) BODY[] {4}\r\n…`; it always starts with
+ * `UID n`, behind which FLAGS comes first when asked for, then MODSEQ. Sections come last. Who wants an
+ * object per message uses fetch-parts.ts.
  */
 export interface FetchChunk {
-  readonly parts: readonly {
-    readonly uid: Uid;
-    readonly bytes: Uint8Array;
-    /** True when the message's next bytes come in the next part (a large literal). */
-    readonly more: boolean;
-    /** In a message of several parts: the offset in `bytes` at which its sections begin. */
-    readonly sectionsAt?: number;
-  }[];
+  /** Ascending. The first may be the one that the chunk before left unfinished: its next bytes come here. */
+  readonly uids: Uint32Array;
+  readonly ends: Uint32Array;
+  readonly bytes: Uint8Array;
+  /** True when the last message's next bytes come in the next chunk (a large literal). */
+  readonly more: boolean;
+  /** With `more`, in the chunk where they begin: the offset in the last message's bytes at which its sections begin. */
+  readonly sectionsAt?: number;
 }

@@ -1,29 +1,32 @@
-// Writes rendered FETCH data of many messages into chunks of a bounded size. Small values are copied
-// into one buffer; large byte ranges become parts of their own without a copy. A message is cut in
-// parts only at large ranges: its head, up to 16 KiB of it, is never divided.
+// Writes rendered FETCH data of many messages into chunks of a bounded size, one buffer after the other.
+// Large byte ranges become chunks of their own without a copy. A message is divided only at these: its
+// head, up to 16 KiB of it, is never.
 
 import type { FetchChunk } from "../mail/mail-store.ts";
-import { uid } from "../mail/ids.ts";
 
 const chunkBytes = 256 * 1024;
-/** From this size on bytes are handed on instead of copied. */
-const largeBytes = 16 * 1024;
-
-const nothing = Buffer.alloc(0);
-
-type Part = FetchChunk["parts"][number];
+/** From this size on bytes are handed on instead of copied: a chunk more costs about as much. */
+const largeBytes = 64 * 1024;
+/** An unfinished message of up to this size begins in the next buffer anew. */
+const movedBytes = 16 * 1024;
+/** Up to here a loop is cheaper than a copy by the runtime. */
+const loopBytes = 48;
 
 export class ChunkWriter {
   /** A BINARY value could not be decoded, and NIL stands in its place. */
   unknownEncoding = false;
   #buffer: Buffer;
-  /** Where the next byte goes, and where the open piece of the message begins. */
+  /** Where the next byte goes, and where the chunk and the open message in it begin. */
   #at = 0;
+  #chunkStart = 0;
   #start = 0;
-  #parts: Part[] = [];
-  #bytesOut = 0;
+  /** Of the messages that are complete in the chunk under way. */
+  #uids = new Uint32Array(16);
+  #ends = new Uint32Array(16);
+  #count = 0;
+  /** Of the open message; 0: none is open. */
   #uid = 0;
-  /** In the open piece: where the message's sections begin; -1: not there. */
+  /** In the open message's bytes of this chunk: where its sections begin; -1: not there. */
   #sectionsAt = -1;
   #ready: FetchChunk[] = [];
 
@@ -46,8 +49,10 @@ export class ChunkWriter {
 
   end(): void {
     this.#sectionsAt = -1; // Nobody asks in a message that came whole.
-    this.#closePiece(false);
-    if (this.#bytesOut >= chunkBytes) this.#closeChunk();
+    this.#note(this.#uid);
+    this.#uid = 0;
+    this.#start = this.#at;
+    if (this.#at - this.#chunkStart >= chunkBytes) this.#closeChunk(false);
   }
 
   /** Text known to be ASCII. */
@@ -70,7 +75,11 @@ export class ChunkWriter {
       return;
     }
     if (bytes.length > this.#buffer.length - this.#at) this.#makeRoom(bytes.length);
-    this.#buffer.set(bytes, this.#at);
+    if (bytes.length <= loopBytes) {
+      const buffer = this.#buffer;
+      const at = this.#at;
+      for (let i = 0; i < bytes.length; i++) buffer[at + i] = bytes[i] ?? 0;
+    } else this.#buffer.set(bytes, this.#at);
     this.#at += bytes.length;
   }
 
@@ -100,8 +109,7 @@ export class ChunkWriter {
 
   /** Closes the chunk under way: all that is left, or in the middle of a message what is there so far. */
   flush(): void {
-    if (this.#at > this.#start) this.#closePiece(true);
-    if (this.#parts.length > 0) this.#closeChunk();
+    this.#closeChunk(this.#uid > 0);
   }
 
   #smallNumber(value: number): void {
@@ -118,44 +126,72 @@ export class ChunkWriter {
   }
 
   #large(bytes: Uint8Array): void {
-    if (this.#at > this.#start) this.#closePiece(true);
-    this.#parts.push({ uid: uid(this.#uid), bytes, more: true });
-    this.#bytesOut += bytes.length;
-    if (this.#bytesOut >= chunkBytes) this.#closeChunk();
+    this.#closeChunk(true);
+    for (let from = 0; from < bytes.length; from += chunkBytes) {
+      const piece = bytes.subarray(from, from + chunkBytes);
+      this.#ready.push({
+        uids: Uint32Array.of(this.#uid),
+        ends: Uint32Array.of(piece.length),
+        bytes: piece,
+        more: true,
+      });
+    }
   }
 
-  #closePiece(more: boolean): void {
-    const bytes = this.#buffer.subarray(this.#start, this.#at);
-    const part = { uid: uid(this.#uid), bytes, more };
-    this.#parts.push(this.#sectionsAt < 0 ? part : { ...part, sectionsAt: this.#sectionsAt });
-    this.#sectionsAt = -1;
-    this.#bytesOut += bytes.length;
-    this.#start = this.#at;
+  /** The bytes up to here belong to the message. */
+  #note(uid: number): void {
+    if (this.#count === this.#uids.length) {
+      this.#uids = grown(this.#uids);
+      this.#ends = grown(this.#ends);
+    }
+    this.#uids[this.#count] = uid;
+    this.#ends[this.#count++] = this.#at - this.#chunkStart;
   }
 
   #makeRoom(count: number): void {
-    let open = this.#buffer.subarray(this.#start, this.#at);
-    if (open.length > largeBytes) {
-      this.#closePiece(true);
-      open = nothing;
-    }
+    const open = this.#at - this.#start;
+    if (open > movedBytes) this.#closeChunk(true);
     // After a small first buffer the chunk goes on in a large one.
-    if (this.#bytesOut >= chunkBytes / 2) this.#closeChunk();
-    this.#buffer = Buffer.allocUnsafe(Math.max(chunkBytes, open.length + count));
-    this.#buffer.set(open);
-    this.#at = open.length;
-    this.#start = 0;
+    else if (this.#at - this.#chunkStart > movedBytes) this.#closeComplete();
+    const kept = this.#buffer.subarray(this.#chunkStart, this.#at);
+    this.#buffer = Buffer.allocUnsafe(Math.max(chunkBytes, kept.length + count));
+    this.#buffer.set(kept);
+    this.#start -= this.#chunkStart;
+    this.#at = kept.length;
+    this.#chunkStart = 0;
   }
 
-  #closeChunk(): void {
-    if (this.#parts.length > 0) this.#ready.push({ parts: this.#parts });
-    this.#parts = [];
-    this.#bytesOut = 0;
-    // What is behind the last piece can still be used: chunks are views.
-    if (this.#buffer.length - this.#at < largeBytes) {
-      this.#buffer = nothing;
-      this.#at = 0;
-    }
+  /** Closes the chunk in front of the open message. */
+  #closeComplete(): void {
+    if (this.#count > 0) this.#give(this.#start, false);
+    this.#chunkStart = this.#start;
+  }
+
+  /** @param more The open message goes on behind it. */
+  #closeChunk(more: boolean): void {
+    if (more && this.#at > this.#start) this.#note(this.#uid);
+    if (this.#count > 0) this.#give(this.#at, more);
+    if (more) this.#sectionsAt = -1;
+    // What is behind the chunk can still be used: chunks are views.
+    this.#chunkStart = this.#at;
     this.#start = this.#at;
   }
+
+  #give(end: number, more: boolean): void {
+    const chunk = {
+      uids: this.#uids.slice(0, this.#count),
+      ends: this.#ends.slice(0, this.#count),
+      bytes: this.#buffer.subarray(this.#chunkStart, end),
+      more,
+    };
+    this.#count = 0;
+    const sectionsAt = more ? this.#sectionsAt : -1;
+    this.#ready.push(sectionsAt < 0 ? chunk : { ...chunk, sectionsAt });
+  }
+}
+
+function grown(numbers: Uint32Array): Uint32Array<ArrayBuffer> {
+  const larger = new Uint32Array(numbers.length * 4);
+  larger.set(numbers);
+  return larger;
 }

@@ -5,6 +5,7 @@ import { setMaxListeners } from "node:events";
 import { expect } from "vitest";
 import { isMailError } from "../../src/mail/errors.ts";
 import type { MailErrorCode } from "../../src/mail/errors.ts";
+import { partsOf } from "../../src/mail/fetch-parts.ts";
 import { deliveryId, opId } from "../../src/mail/ids.ts";
 import type { MailboxId } from "../../src/mail/ids.ts";
 import type {
@@ -172,8 +173,8 @@ export async function fetch(
   const request = { mailbox, uids: allUids, items, ...options };
   const bytes = new Map<number, Uint8Array[]>();
   let unfinished = 0;
-  for await (const { parts } of store.fetch(who, request, never)) {
-    for (const part of parts) {
+  for await (const chunk of store.fetch(who, request, never)) {
+    for (const part of partsOf(chunk)) {
       // A message goes on in the very next part, and only when that was said.
       expect(unfinished === 0 ? !bytes.has(part.uid) : part.uid === unfinished).toBe(true);
       bytes.set(part.uid, [...(bytes.get(part.uid) ?? []), Uint8Array.from(part.bytes)]);

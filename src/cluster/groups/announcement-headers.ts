@@ -2,6 +2,7 @@
 // message expires.
 
 import { parseMessageDate } from "../../mail/dates.ts";
+import { partsOf } from "../../mail/fetch-parts.ts";
 import type { MailboxId } from "../../mail/ids.ts";
 import type { MailStore, Principal } from "../../mail/mail-store.ts";
 import { decodeHeaderValue } from "../../mail/mime/encoded-word.ts";
@@ -23,8 +24,8 @@ export async function headersOf(
   const section = { path: [], kind: "fields", fields, label } as const;
   const request = { mailbox, uids: uidSetFromSorted(uids), items: { sections: [section] } };
   let pieces: Uint8Array[] = [];
-  for await (const { parts } of store.fetch(who, request, signal)) {
-    for (const { uid, bytes, more } of parts) {
+  for await (const chunk of store.fetch(who, request, signal)) {
+    for (const { uid, bytes, more } of partsOf(chunk)) {
       pieces.push(bytes);
       if (more) continue;
       found.set(uid, valuesIn(Buffer.concat(pieces)));

@@ -5,6 +5,7 @@
 import { assert } from "../../lib/assert.ts";
 import type { DirectoryRow } from "../../mail/account.ts";
 import { parseDateTime } from "../../mail/dates.ts";
+import { partsOf } from "../../mail/fetch-parts.ts";
 import { modSeq } from "../../mail/ids.ts";
 import type { AccountId, MailboxId, UidValidity } from "../../mail/ids.ts";
 import type { MailStore, Principal } from "../../mail/mail-store.ts";
@@ -121,8 +122,8 @@ async function factsOf(
   if (uids.length === 0) return facts;
   const items = { modSeq: true, internalDate: true, size: true };
   const request = { mailbox, uids: uidSetFromSorted(uids), items };
-  for await (const { parts } of store.fetch(who, request, signal)) {
-    for (const { uid, bytes } of parts) facts.set(uid, factsIn(bytes));
+  for await (const chunk of store.fetch(who, request, signal)) {
+    for (const { uid, bytes } of partsOf(chunk)) facts.set(uid, factsIn(bytes));
   }
   return facts;
 }

@@ -4,13 +4,13 @@
 
 import { Lru } from "../../lib/lru.ts";
 import type { DirectoryRow } from "../../mail/account.ts";
-import type { FetchChunk, FetchItems, MailStore } from "../../mail/mail-store.ts";
+import { partsOf } from "../../mail/fetch-parts.ts";
+import type { FetchPart } from "../../mail/fetch-parts.ts";
+import type { FetchItems, MailStore } from "../../mail/mail-store.ts";
 import { uid as asUid } from "../../mail/ids.ts";
 import { uidSetFromSorted } from "../../mail/uid-set.ts";
 import { principalOf } from "./group-index.ts";
 import type { GroupIndex } from "./group-index.ts";
-
-export type Part = FetchChunk["parts"][number];
 
 /** One message's answer larger than this is handed on and not kept. */
 const textBytesMax = 1024 * 1024;
@@ -40,7 +40,7 @@ export class GroupTexts {
     uids: readonly number[],
     items: FetchItems,
     signal: AbortSignal,
-  ): AsyncGenerator<readonly Part[], void, undefined> {
+  ): AsyncGenerator<readonly FetchPart[], void, undefined> {
     const prefix = `${row.account}.${index.uidValidity}.${JSON.stringify(items)}.`;
     for (let from = 0; from < uids.length; from += chunkParts) {
       const some = uids.slice(from, from + chunkParts);
@@ -61,13 +61,13 @@ export class GroupTexts {
     missing: readonly number[],
     items: FetchItems,
     signal: AbortSignal,
-  ): AsyncGenerator<readonly Part[], void, undefined> {
+  ): AsyncGenerator<readonly FetchPart[], void, undefined> {
     const request = { mailbox, uids: uidSetFromSorted(missing), items };
     const rest = uids.filter((uid) => !missing.includes(uid));
     let continued = false;
-    for await (const { parts } of this.#store.fetch(principalOf(row), request, signal)) {
-      const out: Part[] = [];
-      for (const part of parts) {
+    for await (const chunk of this.#store.fetch(principalOf(row), request, signal)) {
+      const out: FetchPart[] = [];
+      for (const part of partsOf(chunk)) {
         while (!continued && (rest[0] ?? Number.POSITIVE_INFINITY) < part.uid) {
           out.push(...this.#partsOf(prefix, rest.splice(0, 1)));
         }
@@ -80,14 +80,14 @@ export class GroupTexts {
     if (rest.length > 0) yield this.#partsOf(prefix, rest);
   }
 
-  #partsOf(prefix: string, uids: readonly number[]): Part[] {
+  #partsOf(prefix: string, uids: readonly number[]): FetchPart[] {
     return uids.flatMap((uid) => {
       const bytes = this.#kept.get(prefix + uid);
       return bytes === undefined ? [] : [{ uid: asUid(uid), bytes, more: false }];
     });
   }
 
-  #keep(prefix: string, { uid, bytes }: Part): void {
+  #keep(prefix: string, { uid, bytes }: FetchPart): void {
     if (bytes.byteLength > textBytesMax) return;
     // A copy: the bytes may be a piece of a frame.
     // The key counts, too: a client may name fields at any length, and get a few bytes for it.

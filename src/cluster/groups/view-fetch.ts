@@ -1,10 +1,12 @@
 // FETCH in a member's view: what never changes comes from the group (group-texts.ts), FLAGS and MODSEQ
 // are the member's own and are put in front, as mail/fetch.ts says the text begins.
 
+import { chunkOf } from "../../mail/fetch-parts.ts";
+import type { FetchPart } from "../../mail/fetch-parts.ts";
 import { uid as asUid } from "../../mail/ids.ts";
 import type { FetchChunk, FetchItems, FetchRequest } from "../../mail/mail-store.ts";
 import { uidSetHas } from "../../mail/uid-set.ts";
-import type { GroupTexts, Part } from "./group-texts.ts";
+import type { GroupTexts } from "./group-texts.ts";
 import { changedAfter, flagStateAt } from "./member-view.ts";
 import type { MemberView } from "./member-view.ts";
 
@@ -26,27 +28,27 @@ export async function* fetchInView(
   const { flags: _flags, modSeq: _modSeq, ...fixed } = items;
   const own = (uid: number): Buffer => ownText(view, placeOf.get(uid) ?? 0, uid, items);
   if (Object.values(fixed).every((item) => item === undefined || item === false)) {
-    yield { parts: Array.from(placeOf.keys(), (uid) => partOf(uid, own(uid))) };
+    yield chunkOf(Array.from(placeOf.keys(), (uid) => partOf(uid, own(uid))));
     return;
   }
   let inside = false;
   for await (const parts of texts.fetch(view.group, index, [...placeOf.keys()], fixed, signal)) {
-    yield {
-      parts: parts.map((part) => {
+    yield chunkOf(
+      parts.map((part) => {
         const begins = !inside;
         inside = part.more;
         return begins ? withOwn(part, own(part.uid)) : part;
       }),
-    };
+    );
   }
 }
 
-function partOf(uid: number, bytes: Uint8Array): Part {
+function partOf(uid: number, bytes: Uint8Array): FetchPart {
   return { uid: asUid(uid), bytes, more: false };
 }
 
 /** Takes `UID n` out of the front and puts the member's own text there. */
-function withOwn(part: Part, own: Buffer): Part {
+function withOwn(part: FetchPart, own: Buffer): FetchPart {
   const skipped = `UID ${part.uid}`.length;
   const bytes = Buffer.concat([own, part.bytes.subarray(skipped)]);
   return {

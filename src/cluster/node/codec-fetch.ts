@@ -1,11 +1,28 @@
-// FETCH requests and answers on the wire. A chunk of many messages is one body with a head of uid
-// and length arrays: nothing is spent per message but two numbers.
+// FETCH requests and answers on the wire. A chunk of many messages is one body with a head of packed
+// UIDs and lengths: nothing is spent per message but two numbers.
 
+import { chunkOf, partsOf } from "../../mail/fetch-parts.ts";
+import type { FetchPart } from "../../mail/fetch-parts.ts";
 import { uid, uidMax } from "../../mail/ids.ts";
 import type { FetchChunk, FetchItems, FetchRequest, FetchSection } from "../../mail/mail-store.ts";
 import type { RpcReply } from "../link/rpc.ts";
-import { asMailboxId, decodeUidSet, encodeUidSet } from "./codec-values.ts";
-import { asArray, asBoolean, asCount, asListOf, asOptional, asText, malformed } from "./decode.ts";
+import { asMailboxId, decodeUidSet, encodeUidSet, packed } from "./codec-values.ts";
+import {
+  asArray,
+  asBoolean,
+  asBytes,
+  asCount,
+  asInteger,
+  asListOf,
+  asOptional,
+  asText,
+  malformed,
+} from "./decode.ts";
+import { WireReader } from "./wire-reader.ts";
+
+/** How chunks come back. A request of an older member says nothing: lists. */
+export const chunkForm = { lists: 0, packed: 1 } as const;
+export type ChunkForm = (typeof chunkForm)[keyof typeof chunkForm];
 
 const itemNames = [
   "flags",
@@ -39,7 +56,13 @@ export function encodeFetch(request: FetchRequest): readonly unknown[] {
   });
   const sections = request.items.sections?.map(encodeSection) ?? null;
   const { mailbox, uids, changedSince = null, recentFrom = null, evenGone = null } = request;
-  return [mailbox, encodeUidSet(uids), bits, sections, changedSince, recentFrom, evenGone];
+  const set = encodeUidSet(uids);
+  return [mailbox, set, bits, sections, changedSince, recentFrom, evenGone, chunkForm.packed];
+}
+
+/** The form in which the asker wants its answer. */
+export function formOf(args: readonly unknown[]): ChunkForm {
+  return args[7] === chunkForm.packed ? chunkForm.packed : chunkForm.lists;
 }
 
 export function decodeFetch(args: readonly unknown[]): FetchRequest {
@@ -94,80 +117,99 @@ function decodeSection(value: unknown): FetchSection {
 /** Bodies of items; with its head each stays below a frame's limit. */
 export const itemBytesMax = 512 * 1024;
 
-/** A chunk as one or more stream items. */
-export function* encodeChunk(chunk: FetchChunk): Generator<RpcReply, void, undefined> {
-  let uids: number[] = [];
-  let lengths: number[] = [];
-  let bodies: Uint8Array[] = [];
-  let marks: number[] = [];
-  let bytes = 0;
-  for (const part of chunk.parts) {
-    let rest = part.bytes;
-    let { sectionsAt = -1 } = part;
-    for (;;) {
-      const piece = rest.subarray(0, itemBytesMax - bytes);
-      rest = rest.subarray(piece.byteLength);
-      const more = part.more || rest.byteLength > 0;
-      if (sectionsAt >= 0 && sectionsAt <= piece.byteLength) marks.push(uids.length, sectionsAt);
-      sectionsAt = sectionsAt <= piece.byteLength ? -1 : sectionsAt - piece.byteLength;
-      uids.push(part.uid);
-      // The sign carries `more`: -n-1 for n bytes of a message that goes on.
-      lengths.push(more ? -piece.byteLength - 1 : piece.byteLength);
-      bodies.push(piece);
-      bytes += piece.byteLength;
-      if (bytes < itemBytesMax && rest.byteLength === 0) break;
-      yield item(uids, lengths, bodies, marks);
-      marks = [];
-      uids = [];
-      lengths = [];
-      bodies = [];
-      bytes = 0;
-      if (rest.byteLength === 0) break;
+/** A chunk as one or more stream items. @param form What the asker said that it understands. */
+export function* encodeChunk(
+  chunk: FetchChunk,
+  form: ChunkForm,
+): Generator<RpcReply, void, undefined> {
+  if (chunk.bytes.byteLength <= itemBytesMax) yield item(chunk, form);
+  else for (const piece of divided(chunk)) yield item(piece, form);
+}
+
+function item(chunk: FetchChunk, form: ChunkForm): RpcReply {
+  const { uids, ends, bytes, more, sectionsAt } = chunk;
+  if (form === chunkForm.lists) return { head: listsOf(chunk), body: bytes };
+  const marks = packed((out) => {
+    let uid = 0;
+    let end = 0;
+    for (let i = 0; i < uids.length; i++) {
+      const next = uids[i] ?? 0;
+      const nextEnd = ends[i] ?? 0;
+      out.varint(next - uid);
+      out.varint(nextEnd - end);
+      uid = next;
+      end = nextEnd;
+    }
+  });
+  return { head: [uids.length, marks, more, sectionsAt ?? null], body: bytes };
+}
+
+/** The form of older members: lists of UIDs and lengths; -n-1 for n bytes of a message that goes on. */
+function listsOf({ uids, ends, more, sectionsAt }: FetchChunk): readonly unknown[] {
+  const lengths = Array.from(ends, (end, i) => end - (ends[i - 1] ?? 0));
+  const last = lengths.length - 1;
+  if (more) lengths[last] = -(lengths[last] ?? 0) - 1;
+  const lists = [Array.from(uids), lengths];
+  return sectionsAt === undefined ? lists : [...lists, [last, sectionsAt]];
+}
+
+/** A chunk that is too long, as several. */
+function* divided(chunk: FetchChunk): Generator<FetchChunk, void, undefined> {
+  for (const { uid, bytes, more, sectionsAt = -1 } of partsOf(chunk)) {
+    for (let at = 0; at === 0 || at < bytes.byteLength; at += itemBytesMax) {
+      const piece = bytes.subarray(at, at + itemBytesMax);
+      const goesOn = more || at + itemBytesMax < bytes.byteLength;
+      const begins = sectionsAt - at;
+      const marked = goesOn && begins >= 0 && begins <= piece.byteLength;
+      const part = { uid, bytes: piece, more: goesOn };
+      yield chunkOf([marked ? { ...part, sectionsAt: begins } : part]);
     }
   }
-  if (uids.length > 0) yield item(uids, lengths, bodies, marks);
 }
 
-function item(
-  uids: readonly number[],
-  lengths: readonly number[],
-  bodies: readonly Uint8Array[],
-  marks: readonly number[],
-): RpcReply {
-  const [only] = bodies;
-  return {
-    // Pairs of a part's index and the offset at which sections begin in it; few have one.
-    head: marks.length === 0 ? [uids, lengths] : [uids, lengths, marks],
-    body: bodies.length === 1 && only !== undefined ? only : Buffer.concat(bodies),
-  };
-}
-
+/** @throws {MailError} INVALID */
 export function decodeChunk(reply: RpcReply): FetchChunk {
-  const [uids, lengths, marks] = asArray(reply.head, "chunk");
-  const body = reply.body ?? new Uint8Array(0);
-  const sizes = asArray(lengths, "lengths");
-  const sections = marks === undefined ? noMarks : decodeMarks(marks);
-  let at = 0;
-  const parts = asArray(uids, "uids").map((value, index) => {
-    const size = sizes[index];
-    if (typeof size !== "number" || !Number.isSafeInteger(size)) throw malformed("length");
-    const more = size < 0;
-    const end = at + (more ? -size - 1 : size);
-    if (end > body.byteLength) throw malformed("length");
-    const bytes = body.subarray(at, end);
-    at = end;
-    const part = { uid: uid(asCount(value, "uid", uidMax)), bytes, more };
-    const sectionsAt = sections.get(index);
-    return sectionsAt === undefined ? part : { ...part, sectionsAt };
-  });
-  return { parts };
+  const fields = asArray(reply.head, "chunk");
+  const bytes = reply.body ?? new Uint8Array(0);
+  if (Array.isArray(fields[0])) return readLists(fields, bytes);
+  const marks = asBytes(fields[1], "marks");
+  const count = asCount(fields[0], "parts", marks.byteLength);
+  const more = asBoolean(fields[2], "more");
+  const sectionsAt = asOptional(fields[3], "sections", asCount);
+  const reader = new WireReader(marks);
+  const uids = new Uint32Array(count);
+  const ends = new Uint32Array(count);
+  let last = 0;
+  let end = 0;
+  for (let i = 0; i < count; i++) {
+    last += reader.varint();
+    end += reader.varint();
+    if (last > uidMax || end > bytes.byteLength) throw malformed("chunk");
+    uids[i] = last;
+    ends[i] = end;
+  }
+  reader.end();
+  return { uids, ends, bytes, more, ...(sectionsAt === undefined ? {} : { sectionsAt }) };
 }
 
-const noMarks: ReadonlyMap<number, number> = new Map();
-
-function decodeMarks(value: unknown): ReadonlyMap<number, number> {
-  const fields = asListOf(value, "marks", (field) => asCount(field, "mark"));
-  const marks = new Map<number, number>();
-  for (let i = 0; i + 1 < fields.length; i += 2) marks.set(fields[i] ?? 0, fields[i + 1] ?? 0);
-  return marks;
+/** What an older member sends: a message may be there in several pieces. */
+function readLists([uids, lengths, marks]: readonly unknown[], body: Uint8Array): FetchChunk {
+  const sizes = asListOf(lengths, "lengths", asInteger);
+  const pairs = asOptional(marks, "marks", (list) => asListOf(list, "mark", asCount)) ?? [];
+  let at = 0;
+  const parts = asListOf(uids, "uids", (value, what) => asCount(value, what, uidMax)).map(
+    (value, index): FetchPart => {
+      const size = sizes[index];
+      if (size === undefined) throw malformed("length");
+      const more = size < 0;
+      const end = at + (more ? -size - 1 : size);
+      if (end > body.byteLength) throw malformed("length");
+      const bytes = body.subarray(at, end);
+      at = end;
+      const mark = pairs.findIndex((each, place) => place % 2 === 0 && each === index);
+      const part = { uid: uid(value), bytes, more };
+      return mark < 0 ? part : { ...part, sectionsAt: pairs[mark + 1] ?? 0 };
+    },
+  );
+  return chunkOf(parts);
 }

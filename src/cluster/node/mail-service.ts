@@ -4,12 +4,13 @@
 import { setMaxListeners } from "node:events";
 import { MailError, isMailError } from "../../mail/errors.ts";
 import type { MailFailure } from "../../mail/errors.ts";
+import { joinedChunks } from "../../mail/fetch-parts.ts";
 import { epoch as makeEpoch, opId, shardId, shardMax, uid, uidMax } from "../../mail/ids.ts";
 import type { Epoch, ShardId } from "../../mail/ids.ts";
 import type { FetchChunk, MaildropState, MailStore, Principal } from "../../mail/mail-store.ts";
 import type { MemberStates } from "../../mail/member-states.ts";
 import type { RpcRegistry, RpcReply, RpcRequest } from "../link/rpc.ts";
-import { decodeFetch, encodeChunk, itemBytesMax } from "./codec-fetch.ts";
+import { decodeFetch, encodeChunk, formOf, itemBytesMax } from "./codec-fetch.ts";
 import { encodeEvent } from "./codec-events.ts";
 import { asMailboxId, decodePrincipal, encodeBlob } from "./codec-values.ts";
 import { asArray, asCount, asHex32, asListOf, asOptional, asText, malformed } from "./decode.ts";
@@ -50,8 +51,6 @@ export interface ServeTest {
   serves(shard: ShardId): boolean;
   epochOf(shard: ShardId): Epoch | undefined;
 }
-
-type Part = FetchChunk["parts"][number];
 
 /** Few messages, or the beginning of one, in one frame. */
 const fewBytesMax = 256 * 1024;
@@ -207,7 +206,7 @@ export class MailService {
     try {
       for await (const chunk of this.#store.fetch(asked.who, decodeFetch(asked.args), rpc.signal)) {
         this.#check(asked);
-        yield* encodeChunk(chunk);
+        yield* encodeChunk(chunk, formOf(asked.args));
       }
     } catch (error) {
       if (isMailError(error)) this.#check(asked);
@@ -219,24 +218,22 @@ export class MailService {
   /** All of an answer, if it is short; else the caller takes the stream. */
   async #fetchFew(rpc: RpcRequest): Promise<RpcReply> {
     const asked = this.#admit(rpc);
-    const parts: Part[] = [];
+    const chunks: FetchChunk[] = [];
     let bytes = 0;
     try {
       const request = decodeFetch(asked.args);
       for await (const chunk of this.#store.fetch(asked.who, request, never)) {
-        for (const part of chunk.parts) {
-          bytes += part.bytes.byteLength;
-          parts.push(part);
-        }
+        bytes += chunk.bytes.byteLength;
+        chunks.push(chunk);
         if (bytes > fewBytesMax) throw tooLong(fewBytesMax);
       }
     } catch (error) {
       if (isMailError(error)) this.#check(asked);
       // What comes before a failure is to be told before it.
-      throw parts.length > 0 && isMailError(error) ? tooLong(fewBytesMax) : error;
+      throw chunks.length > 0 && isMailError(error) ? tooLong(fewBytesMax) : error;
     }
     this.#check(asked);
-    const [reply = { head: [[], []] }] = encodeChunk({ parts });
+    const [reply = { head: [[], []] }] = encodeChunk(joinedChunks(chunks), formOf(asked.args));
     return reply;
   }
 

@@ -4,6 +4,8 @@
 
 import { crc32c } from "../../lib/crc32c.ts";
 import { MailError } from "../../mail/errors.ts";
+import { chunkOf, partsOf } from "../../mail/fetch-parts.ts";
+import type { FetchPart } from "../../mail/fetch-parts.ts";
 import type { MailboxId, Uid } from "../../mail/ids.ts";
 import type { FetchChunk, FetchRequest, Principal } from "../../mail/mail-store.ts";
 import type { UidSet } from "../../mail/uid-set.ts";
@@ -13,8 +15,6 @@ import { asArray, asBoolean, malformed } from "./decode.ts";
 import { headOf, streamNames } from "./mail-service.ts";
 import { isTooLong } from "./method.ts";
 import type { Budget, ShardCaller } from "./shard-caller.ts";
-
-type Part = FetchChunk["parts"][number];
 
 /** The stream of one try. */
 async function open(
@@ -38,7 +38,7 @@ export async function* routedFetch(
   if (isFew(request.uids)) {
     const chunk = await fetchFew(caller, who, request, signal);
     if (chunk !== undefined) {
-      if (chunk.parts.length > 0) yield chunk;
+      if (chunk.uids.length > 0) yield chunk;
       return;
     }
   }
@@ -54,10 +54,10 @@ export async function* routedFetch(
       const stream = await open(budget, streamNames.fetch, who, encodeFetch(wanted), signal);
       for await (const reply of stream) {
         begun = true;
-        const { parts } = decodeChunk(reply);
-        const fresh = rest === undefined ? parts : rest.withoutKnown(parts);
+        const chunk = decodeChunk(reply);
+        const fresh = rest === undefined ? chunk : rest.withoutKnown(chunk);
         progress.note(fresh);
-        if (fresh.length > 0) yield { parts: fresh };
+        if (fresh.uids.length > 0) yield fresh;
       }
       if (progress.cut !== undefined) throw gone();
       if (rest === undefined) return;
@@ -111,24 +111,22 @@ class FetchProgress {
   nextUid = 1;
   cut: Cut | undefined;
 
-  note(parts: readonly Part[]): void {
-    const last = parts.at(-1);
-    if (last === undefined) return;
-    if ((parts[0]?.uid ?? 0) < this.nextUid) throw malformed("order of messages");
-    if (this.cut === undefined && !last.more) this.nextUid = last.uid + 1;
-    else for (const part of parts) this.#note(part);
-  }
-
-  #note({ uid, bytes, more, sectionsAt }: Part): void {
-    const cut = this.cut ?? { uid, inSections: false, bytes: 0, checksum: 0 };
-    if (uid !== cut.uid) throw gone();
+  note({ uids, ends, bytes, more, sectionsAt }: FetchChunk): void {
+    const last = uids.length - 1;
+    const first = uids[0];
+    if (first === undefined) return;
+    if (first < this.nextUid) throw malformed("order of messages");
+    if (this.cut !== undefined && first !== this.cut.uid) throw gone();
+    const uid = uids[last] ?? 0;
     if (!more) {
       this.nextUid = uid + 1;
       this.cut = undefined;
       return;
     }
+    const cut = this.cut?.uid === uid ? this.cut : { inSections: false, bytes: 0, checksum: 0 };
     const begins = sectionsAt !== undefined && !cut.inSections;
-    const counted = begins ? bytes.subarray(sectionsAt) : bytes;
+    const from = (ends[last - 1] ?? 0) + (begins ? sectionsAt : 0);
+    const counted = bytes.subarray(from, ends[last]);
     this.cut = {
       uid,
       inSections: begins || cut.inSections,
@@ -150,11 +148,11 @@ class RestOfMessage {
     this.#skip = cut.bytes;
   }
 
-  withoutKnown(parts: readonly Part[]): readonly Part[] {
-    return parts.flatMap((part) => this.#withoutKnown(part));
+  withoutKnown(chunk: FetchChunk): FetchChunk {
+    return chunkOf(partsOf(chunk).flatMap((part) => this.#withoutKnown(part)));
   }
 
-  #withoutKnown({ uid, bytes, more, sectionsAt }: Part): readonly Part[] {
+  #withoutKnown({ uid, bytes, more, sectionsAt }: FetchPart): readonly FetchPart[] {
     if (uid !== this.#cut.uid) throw gone();
     // A message that comes whole this time has no mark: its sections begin behind its UID.
     const from = this.#isFirst && this.#cut.inSections ? (sectionsAt ?? uidEnd(bytes)) : 0;

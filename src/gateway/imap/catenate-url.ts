@@ -122,13 +122,11 @@ async function* sectionBytes(
   const request = { mailbox: info.id, uids: [uid, uid], items: { sections: [section] } };
   const { store } = session.services;
   let begun = false;
-  for await (const { parts } of store.fetch(session.principal, request, session.signal)) {
-    for (const { bytes } of parts) {
-      const from = begun ? 0 : valueStart(bytes, uid, section);
-      if (from === undefined) throw new BadUrl(text, "no such part");
-      begun = true;
-      if (from < bytes.length) yield bytes.subarray(from);
-    }
+  for await (const { bytes } of store.fetch(session.principal, request, session.signal)) {
+    const from = begun ? 0 : valueStart(bytes, uid, section);
+    if (from === undefined) throw new BadUrl(text, "no such part");
+    begun = true;
+    if (from < bytes.length) yield bytes.subarray(from);
   }
   if (!begun) throw new BadUrl(text, "no such message");
 }

@@ -39,29 +39,32 @@ export class FetchAnswer {
     this.#walk = new SequenceWalk(view);
   }
 
-  write(chunk: FetchChunk): void {
-    for (const { uid, bytes, more } of chunk.parts) {
-      const isFirst = !this.insideMessage && !this.#skipping;
-      if (isFirst) this.#begin(uid, bytes);
-      else if (!this.#skipping) this.#out.bytes(bytes);
-      if (more) {
+  write({ uids, ends, bytes, more }: FetchChunk): void {
+    let start = 0;
+    for (let i = 0; i < uids.length; i++) {
+      const end = ends[i] ?? 0;
+      if (this.insideMessage) this.#out.range(bytes, start, end);
+      else if (!this.#skipping) this.#begin(uids[i] ?? 0, bytes, start, end);
+      start = end;
+      if (more && i === uids.length - 1) {
         this.insideMessage = !this.#skipping;
-      } else {
-        if (!this.#skipping) this.#out.text(")\r\n");
-        this.insideMessage = false;
-        this.#skipping = false;
+        return;
       }
+      if (!this.#skipping) this.#out.text(")\r\n");
+      this.insideMessage = false;
+      this.#skipping = false;
     }
   }
 
-  #begin(uid: number, bytes: Uint8Array): void {
+  /** The message in bytes[start..end). */
+  #begin(uid: number, bytes: Uint8Array, start: number, end: number): void {
     const sequence = this.#walk.sequenceOf(uid);
     if (sequence === 0) {
       // A message that the client has not been told of.
       this.#skipping = true;
       return;
     }
-    const uidEnd = endOfUid(bytes);
+    const uidEnd = endOfUid(bytes, start);
     let rest = uidEnd;
     const { uidOnly } = this.#options;
     this.#out.fetchStart(uidOnly ? uid : sequence, uidOnly);
@@ -71,19 +74,23 @@ export class FetchAnswer {
       if (flagsEnd > 0 && !this.#options.showFlags) rest = flagsEnd;
     }
     if (this.#options.showUid && !uidOnly) {
-      if (rest === uidEnd) rest = 0;
-      else this.#out.range(bytes, 0, uidEnd);
-    } else if (bytes[rest] === SP) rest++;
-    this.#out.range(bytes, rest, bytes.length);
+      if (rest === uidEnd) rest = start;
+      else this.#out.range(bytes, start, uidEnd);
+    } else if (rest < end && bytes[rest] === SP) rest++;
+    this.#out.range(bytes, rest, end);
   }
 }
 
-/** Index behind `UID n`, with which each message begins. */
-function endOfUid(bytes: Uint8Array): number {
-  assert(bytes[0] === 0x55 && bytes[3] === SP, "a rendered message begins with UID");
-  let at = 4;
-  while (at < bytes.length && bytes[at] !== SP) at++;
+/** Index behind `UID n`, with which the message at `start` begins. */
+function endOfUid(bytes: Uint8Array, start: number): number {
+  assert(bytes[start] === 0x55 && bytes[start + 3] === SP, "a rendered message begins with UID");
+  let at = start + 4;
+  while (isDigit(bytes[at])) at++;
   return at;
+}
+
+function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= 0x30 && byte <= 0x39;
 }
 
 /** Index behind ` FLAGS (…)` at `from`, -1 when it is not there. */

@@ -15,7 +15,7 @@ const copyBytesMax = 16 * 1024;
 const smallBlock = 2 * 1024;
 const largeBlock = 64 * 1024;
 /** Up to this size a loop is faster than a copy by the runtime. */
-const shortBytesMax = 96;
+const shortBytesMax = 48;
 const none = Buffer.alloc(0);
 const fetchWord = Buffer.from(" FETCH (");
 const uidFetchWord = Buffer.from(" UIDFETCH (");

@@ -4,6 +4,7 @@ import { enableCondstore } from "./condstore.ts";
 import { writeMailbox } from "./names.ts";
 import type { Session } from "./session.ts";
 import type { Cursor } from "./syntax/cursor.ts";
+import { asBuffer } from "../../lib/bytes.ts";
 import { uidSetFromSorted } from "../../mail/uid-set.ts";
 import type { MailboxInfo } from "../../mail/mail-store.ts";
 
@@ -120,10 +121,11 @@ async function sizeOfDeleted(session: Session, info: MailboxInfo): Promise<numbe
     items: { size: true },
   };
   let total = 0;
-  for await (const { parts } of services.store.fetch(principal, request, signal)) {
-    for (const { bytes } of parts) {
-      const size = /RFC822\.SIZE (\d+)/.exec(Buffer.from(bytes).toString("latin1"));
-      total += Number(size?.[1] ?? 0);
+  for await (const { bytes } of services.store.fetch(principal, request, signal)) {
+    for (const [, size] of asBuffer(bytes)
+      .toString("latin1")
+      .matchAll(/RFC822\.SIZE (\d+)/g)) {
+      total += Number(size);
     }
   }
   return total;

@@ -6,6 +6,7 @@ import { assert } from "../../lib/assert.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { MailError, isMailError } from "../../mail/errors.ts";
 import type { MailFailure } from "../../mail/errors.ts";
+import { partsOf } from "../../mail/fetch-parts.ts";
 import type { MailboxId, OpId, Uid } from "../../mail/ids.ts";
 import type { MaildropState, Principal } from "../../mail/mail-store.ts";
 import { allUids } from "../../mail/uid-set.ts";
@@ -282,8 +283,8 @@ async function readMailbox(
   const request = { mailbox: open.info.id, uids: allUids, items: { size: true } };
   const sizeOf = new Map<number, number>();
   if (open.uids.length > 0) {
-    for await (const { parts } of store.fetch(who, request, signal)) {
-      for (const { uid, bytes } of parts) sizeOf.set(uid, sizeIn(bytes));
+    for await (const chunk of store.fetch(who, request, signal)) {
+      for (const { uid, bytes } of partsOf(chunk)) sizeOf.set(uid, sizeIn(bytes));
     }
   }
   const uids = open.uids.filter((uid) => sizeOf.has(uid)); // The others went meanwhile.

@@ -3,6 +3,7 @@
 
 import { setMaxListeners } from "node:events";
 import { isMailError } from "../../../src/mail/errors.ts";
+import { partsOf } from "../../../src/mail/fetch-parts.ts";
 import { deliveryId, opId } from "../../../src/mail/ids.ts";
 import { indexMessage } from "../../../src/mail/mime/indexer.ts";
 import type { Change, FetchItems, MailStore } from "../../../src/mail/mail-store.ts";
@@ -226,8 +227,8 @@ export class StoreClient implements Client {
       );
       const texts = new Map<number, string>();
       const request = { mailbox: info.id, uids: everyUid, items };
-      for await (const { parts } of this.#store.fetch(who, request, never)) {
-        for (const { uid, bytes } of parts) {
+      for await (const chunk of this.#store.fetch(who, request, never)) {
+        for (const { uid, bytes } of partsOf(chunk)) {
           const text = Buffer.from(bytes).toString("latin1");
           texts.set(uid, (texts.get(uid) ?? "") + text);
         }

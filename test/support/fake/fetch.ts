@@ -1,6 +1,7 @@
 // FETCH answers of the fake, rendered as IMAP text.
 
 import { MailError } from "../../../src/mail/errors.ts";
+import { chunkOf } from "../../../src/mail/fetch-parts.ts";
 import { uidSetHas } from "../../../src/mail/uid-set.ts";
 import type {
   FetchChunk,
@@ -36,7 +37,7 @@ export function* fetchChunks(mailbox: FakeMailbox, request: FetchRequest): Gener
       const piece = bytes.subarray(at, at + pieceBytesMax);
       const more = at + pieceBytesMax < bytes.length;
       const part = { uid: message.uid, bytes: piece, more };
-      yield { parts: [at === 0 && more ? { ...part, sectionsAt } : part] };
+      yield chunkOf([at === 0 && more ? { ...part, sectionsAt } : part]);
     }
   }
   if (unknownEncoding) throw new MailError({ code: "UNKNOWN_ENCODING" });

@@ -4,6 +4,7 @@
 import { expect } from "vitest";
 import type { GatewayServices } from "../../../src/gateway/services.ts";
 import { isMailError } from "../../../src/mail/errors.ts";
+import { partsOf } from "../../../src/mail/fetch-parts.ts";
 import type { Principal } from "../../../src/mail/mail-store.ts";
 import { allUids } from "../../../src/mail/uid-set.ts";
 import { ModelClient, sortedFlags } from "./model-client.ts";
@@ -88,8 +89,8 @@ async function storedMessages(
   const { id } = await store.mailboxStatus(who, "INBOX", signal);
   const found: string[] = [];
   const request = { mailbox: id, uids: allUids, items: { flags: true } };
-  for await (const { parts } of store.fetch(who, request, signal)) {
-    for (const { uid, bytes } of parts) {
+  for await (const chunk of store.fetch(who, request, signal)) {
+    for (const { uid, bytes } of partsOf(chunk)) {
       const flags = /FLAGS \(([^)]*)\)/.exec(Buffer.from(bytes).toString("latin1"));
       found.push(`${uid} ${sortedFlags(flags?.[1] ?? "")}`);
     }

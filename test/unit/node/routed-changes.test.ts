@@ -187,8 +187,8 @@ describe("an answer that is longer than a frame", () => {
     peer.itemsUntilBreak = 1;
     const request = { mailbox: inbox, uids: [4, 4], items: { flags: true, sections } };
     let text = "";
-    for await (const { parts } of routed.fetch(who, request, never)) {
-      for (const { bytes } of parts) text += Buffer.from(bytes).toString();
+    for await (const { bytes } of routed.fetch(who, request, never)) {
+      text += Buffer.from(bytes).toString();
     }
     const literal = `{${large.length}}\r\n${Buffer.from(large).toString()}`;
     expect(text).toBe(`UID 4 FLAGS () BODY[] ${literal} RFC822 ${literal}`);

@@ -3,6 +3,7 @@
 
 import { setMaxListeners } from "node:events";
 import { afterEach, describe, expect, test } from "vitest";
+import { chunkOf, partsOf } from "../../../src/mail/fetch-parts.ts";
 import { shardId, uid } from "../../../src/mail/ids.ts";
 import type { MailboxId } from "../../../src/mail/ids.ts";
 import type {
@@ -32,7 +33,8 @@ function storeOf(messages: readonly string[], pieceBytes: number): MailStore {
       if (!uidSetHas(request.uids, at + 1)) continue;
       for (let from = 0; from < text.length; from += pieceBytes) {
         const bytes = Buffer.from(text.slice(from, from + pieceBytes));
-        yield { parts: [{ uid: uid(at + 1), bytes, more: from + pieceBytes < text.length }] };
+        const more = from + pieceBytes < text.length;
+        yield chunkOf([{ uid: uid(at + 1), bytes, more }]);
       }
     }
   }
@@ -44,8 +46,8 @@ const somebody = { account: 1 as never, shard: shardId(1), credVersion: 1 };
 
 async function textOf(chunks: AsyncIterable<FetchChunk> | Iterable<FetchChunk>): Promise<string> {
   let text = "";
-  for await (const { parts } of chunks) {
-    for (const part of parts)
+  for await (const chunk of chunks) {
+    for (const part of partsOf(chunk))
       text += `${Buffer.from(part.bytes).toString()}${part.more ? "" : "|"}`;
   }
   return text;
@@ -141,8 +143,8 @@ describe("FETCH over a link that breaks", () => {
     const chunks = routed.fetch(somebody, fetchAll, never);
     await expect(
       (async () => {
-        for await (const { parts } of chunks) {
-          if (parts[0]?.uid === 2) changing[1] = "UID 2 (other flags) two";
+        for await (const { uids } of chunks) {
+          if (uids[0] === 2) changing[1] = "UID 2 (other flags) two";
         }
       })(),
     ).rejects.toMatchObject({ code: "INVALID" });
@@ -155,7 +157,7 @@ describe("FETCH over a link that breaks", () => {
     const chunks = routed.fetch(somebody, fetchAll, never);
     await expect(
       (async () => {
-        for await (const { parts } of chunks) if (parts[0]?.uid === 2) changing[1] = "";
+        for await (const { uids } of chunks) if (uids[0] === 2) changing[1] = "";
       })(),
     ).rejects.toMatchObject({ code: "INVALID" });
   });
@@ -248,8 +250,8 @@ describe("FETCH over a link that breaks", () => {
     const { peer, routed } = await world(150, storeOf(messages, 5));
     peer.itemsUntilBreak = 5;
     const text: string[] = [];
-    for await (const { parts } of routed.fetch(somebody, fetchAll, never)) {
-      text.push(...parts.map(({ bytes }) => Buffer.from(bytes).toString()));
+    for await (const { bytes } of routed.fetch(somebody, fetchAll, never)) {
+      text.push(Buffer.from(bytes).toString());
       if (text.length === 5) {
         await passed(200); // A slow client.
         peer.setUp(false);

@@ -2,7 +2,12 @@
 
 import { describe, expect, test } from "vitest";
 import fc from "fast-check";
-import { decodeChunk, encodeChunk, itemBytesMax } from "../../../src/cluster/node/codec-fetch.ts";
+import {
+  chunkForm,
+  decodeChunk,
+  encodeChunk,
+  itemBytesMax,
+} from "../../../src/cluster/node/codec-fetch.ts";
 import { decodeSearchKey, encodeSearchKey } from "../../../src/cluster/node/codec-search.ts";
 import {
   decodeUidSet,
@@ -29,7 +34,8 @@ import {
   storeId,
   uid,
 } from "../../../src/mail/ids.ts";
-import type { FetchChunk } from "../../../src/mail/mail-store.ts";
+import type { FetchPart } from "../../../src/mail/fetch-parts.ts";
+import { chunkOf, joinedChunks, partsOf } from "../../../src/mail/fetch-parts.ts";
 import { uidSetFromSorted } from "../../../src/mail/uid-set.ts";
 import type { SearchKey } from "../../../src/mail/search-key.ts";
 
@@ -161,29 +167,61 @@ describe("values", () => {
 });
 
 describe("fetch chunks", () => {
-  test("come back as the same bytes per message, in items below the limit", () => {
-    const lengths = fc.array(fc.integer({ min: 0, max: 700_000 }), { maxLength: 6 });
-    fc.assert(
-      fc.property(lengths, (sizes) => {
-        const parts = sizes.map((size, at) => ({
-          uid: uid(at + 1),
-          bytes: Buffer.alloc(size, at),
-          more: false,
-        }));
-        const back: FetchChunk["parts"][number][] = [];
-        for (const item of encodeChunk({ parts })) {
-          expect(item.body?.byteLength ?? 0).toBeLessThanOrEqual(itemBytesMax);
-          back.push(...decodeChunk(item).parts);
-        }
-        const whole = parts.map(({ uid: of }) => back.filter((part) => part.uid === of));
-        whole.forEach((pieces, at) => {
-          expect(pieces.map(({ more }) => more).indexOf(false)).toBe(pieces.length - 1);
-          const bytes = Buffer.concat(pieces.map((piece) => piece.bytes));
-          expect(bytes.equals(parts[at]?.bytes ?? Buffer.alloc(0))).toBe(true);
-        });
-      }),
-      { numRuns: 30 },
-    );
+  const forms = Object.entries(chunkForm);
+
+  test.each(forms)(
+    "come back as the same bytes per message, in items below the limit: %s",
+    (_, form) => {
+      const lengths = fc.array(fc.integer({ min: 0, max: 700_000 }), { maxLength: 6 });
+      fc.assert(
+        fc.property(lengths, (sizes) => {
+          const parts = sizes.map((size, at) => ({
+            uid: uid(at + 1),
+            bytes: Buffer.alloc(size, at),
+            more: false,
+          }));
+          const back: FetchPart[] = [];
+          for (const item of encodeChunk(chunkOf(parts), form)) {
+            expect(item.body?.byteLength ?? 0).toBeLessThanOrEqual(itemBytesMax);
+            back.push(...partsOf(decodeChunk(item)));
+          }
+          const whole = parts.map(({ uid: of }) => back.filter((part) => part.uid === of));
+          whole.forEach((pieces, at) => {
+            expect(pieces.map(({ more }) => more).indexOf(false)).toBe(pieces.length - 1);
+            const bytes = Buffer.concat(pieces.map((piece) => piece.bytes));
+            expect(bytes.equals(parts[at]?.bytes ?? Buffer.alloc(0))).toBe(true);
+          });
+        }),
+        { numRuns: 30 },
+      );
+    },
+  );
+
+  test.each(forms)("say that a message goes on, and where its sections begin: %s", (_, form) => {
+    const first = { uid: uid(3), bytes: Buffer.from("UID 3"), more: false };
+    const cut = { uid: uid(9), bytes: Buffer.from("UID 9 BODY[] {9}"), more: true, sectionsAt: 5 };
+    const chunk = chunkOf([first, cut]);
+    const [item, ...others] = [...encodeChunk(chunk, form)];
+    expect(others).toEqual([]);
+    expect(decodeChunk(item ?? { head: null })).toEqual(chunk);
+    expect(partsOf(chunk)).toEqual([first, cut]);
+  });
+
+  test("that follow one another are one, each message once", () => {
+    const parts = ["UID 4 a", "UID 5 BODY[] {6}", "abc", "def", "UID 7"];
+    const uids = [4, 5, 5, 5, 7];
+    const chunks = parts.map((text, at) => {
+      const more = at === 1 || at === 2;
+      const part = { uid: uid(uids[at] ?? 0), bytes: Buffer.from(text), more };
+      return chunkOf([at === 1 ? { ...part, sectionsAt: 5 } : part]);
+    });
+    const whole = joinedChunks(chunks);
+    expect([...whole.uids]).toEqual([4, 5, 7]);
+    const texts = partsOf(whole).map(({ bytes }) => Buffer.from(bytes).toString());
+    expect(texts).toEqual(["UID 4 a", "UID 5 BODY[] {6}abcdef", "UID 7"]);
+    expect(partsOf(whole).some(({ more }) => more)).toBe(false);
+    const cut = joinedChunks(chunks.slice(0, 3));
+    expect(cut).toMatchObject({ more: true, sectionsAt: 5 });
   });
 });
 

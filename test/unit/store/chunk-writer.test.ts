@@ -3,6 +3,7 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { partsOf } from "../../../src/mail/fetch-parts.ts";
 import type { FetchChunk } from "../../../src/mail/mail-store.ts";
 import { ChunkWriter } from "../../../src/store/chunk-writer.ts";
 
@@ -58,7 +59,7 @@ test("parts join to what was written, with whole heads and the place where secti
         head: " H".padEnd(head + 2, "h"),
         body: body === undefined ? undefined : "b".repeat(body),
       }));
-      const parts = write(messages, firstBytes).flatMap((chunk) => chunk.parts);
+      const parts = write(messages, firstBytes).flatMap(partsOf);
       const joined: string[] = [];
       let isFirst = true;
       for (const { uid, bytes, more, sectionsAt } of parts) {
@@ -79,7 +80,7 @@ test("parts join to what was written, with whole heads and the place where secti
 
 test("a listing of many messages divides none of them", () => {
   const messages = Array.from({ length: 20_000 }, () => ({ head: " FLAGS ()", body: undefined }));
-  const parts = write(messages, undefined).flatMap((chunk) => chunk.parts);
+  const parts = write(messages, undefined).flatMap(partsOf);
   expect(parts).toHaveLength(20_000);
   expect(parts.every(({ more }) => !more)).toBe(true);
 });

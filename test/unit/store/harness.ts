@@ -6,6 +6,7 @@ import { MemoryLevel } from "memory-level";
 import { SeededRandom } from "../../../src/lib/random.ts";
 import type { Clock } from "../../../src/lib/clock.ts";
 import { MailError } from "../../../src/mail/errors.ts";
+import { partsOf } from "../../../src/mail/fetch-parts.ts";
 import { deliveryId, epoch, lsn, makeAccountId, opId, shardId } from "../../../src/mail/ids.ts";
 import type { AccountId, Lsn, OpId, ShardId } from "../../../src/mail/ids.ts";
 import type {
@@ -226,8 +227,8 @@ export function delivery(who: readonly Principal[], bytes: Uint8Array): DeliverR
 /** All parts of a FETCH joined per message, as text. */
 export async function fetched(chunks: AsyncIterable<FetchChunk>): Promise<Map<number, string>> {
   const texts = new Map<number, Buffer[]>();
-  for await (const { parts } of chunks) {
-    for (const { uid, bytes } of parts) {
+  for await (const chunk of chunks) {
+    for (const { uid, bytes } of partsOf(chunk)) {
       const list = texts.get(uid) ?? [];
       list.push(Buffer.from(bytes));
       texts.set(uid, list);

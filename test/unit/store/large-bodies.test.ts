@@ -52,7 +52,7 @@ async function stored(opened: OpenedStore, who: Principal): Promise<boolean> {
   const request = { mailbox: mailboxId(1), uids: allUids };
   const items = { sections: [{ path: [], kind: "body" as const, label: "BODY[]" }] };
   for await (const chunk of opened.store.fetch(who, { ...request, items }, never)) {
-    for (const part of chunk.parts) parts.push(Uint8Array.from(part.bytes));
+    parts.push(Uint8Array.from(chunk.bytes));
   }
   return Buffer.concat(parts).indexOf(bytes) > 0;
 }
