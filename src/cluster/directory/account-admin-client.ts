@@ -7,7 +7,7 @@ import type { DirectoryRow } from "../../mail/account.ts";
 import { isMailError, MailError } from "../../mail/errors.ts";
 import type { AccountId, OpId, ShardId } from "../../mail/ids.ts";
 import type { Links } from "../link/rpc.ts";
-import { asOptional } from "../node/decode.ts";
+import { asArray, asCount, asListOf, asOptional } from "../node/decode.ts";
 import { accountName, aliasNames } from "./account-names.ts";
 import type { AccountAdmin, AccountDetails, AccountPatch, NewAccount } from "./account-admin.ts";
 import { appPasswordOf, appPasswordsMax, isAppLabel, makeAppPassword } from "./app-password.ts";
@@ -23,6 +23,7 @@ import type { Placement } from "./placement.ts";
 import type { RegistrationPatch } from "./registration-patch.ts";
 import {
   accountField,
+  asShard,
   decodeQuota,
   decodeRegistration,
   decodeRow,
@@ -60,6 +61,11 @@ export class AccountAdminClient implements AccountAdmin {
   }
 
   async create(account: NewAccount, signal: AbortSignal): Promise<DirectoryRow> {
+    return decodeRow(await this.#create(account, {}, signal));
+  }
+
+  /** Orders it; `more` goes with the order. */
+  async #create(account: NewAccount, more: object, signal: AbortSignal): Promise<unknown> {
     const { domains, shardCount, nextOpId, placement } = this.#options;
     const name = accountName(account.name, domains);
     const aliases = aliasNames(account.aliases ?? [], name, domains);
@@ -79,16 +85,10 @@ export class AccountAdminClient implements AccountAdmin {
         quotaBytes: account.quotaBytes ?? 0,
         quotaMessages: account.quotaMessages ?? 0,
         profile: account.profile ?? {},
+        ...more,
       };
-      return decodeRow(
-        await orderPrimary(
-          this.#options,
-          claimShard(name, shardCount),
-          method.create,
-          head,
-          signal,
-        ),
-      );
+      const home = claimShard(name, shardCount);
+      return await orderPrimary(this.#options, home, method.create, head, signal);
     } finally {
       placed.done();
     }
@@ -102,6 +102,7 @@ export class AccountAdminClient implements AccountAdmin {
       throw new MailError({ code: "LIMIT", limit: "accounts in an import", most: importMax });
     }
     const results: { name: string; error?: string }[] = accounts.map(({ name }) => ({ name }));
+    const touched = new Map<ShardId, number>();
     let next = 0;
     const worker = async (): Promise<void> => {
       while (next < accounts.length) {
@@ -110,7 +111,8 @@ export class AccountAdminClient implements AccountAdmin {
         const result = results[index];
         if (account === undefined || result === undefined) return;
         try {
-          await this.create(account, signal);
+          for (const [shard, at] of touchedIn(await this.#create(account, { later: true }, signal)))
+            touched.set(shard, Math.max(at, touched.get(shard) ?? 0));
         } catch (error) {
           if (!isMailError(error)) throw error;
           result.error = wordsOf(error);
@@ -119,7 +121,26 @@ export class AccountAdminClient implements AccountAdmin {
     };
     const workers = Math.min(importAtOnce, accounts.length);
     await Promise.all(Array.from({ length: workers }, worker));
+    await this.#settle(touched, results, signal);
     return results;
+  }
+
+  /** Waits once for all that was made: until every gateway knows it. */
+  async #settle(
+    touched: ReadonlyMap<ShardId, number>,
+    results: readonly { error?: string }[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    try {
+      await Promise.all(
+        Array.from(touched, ([shard, lsn]) =>
+          orderPrimary(this.#options, shard, method.settled, { shard, lsn }, signal),
+        ),
+      );
+    } catch (error) {
+      if (!isMailError(error)) throw error;
+      for (const result of results) result.error ??= `made, but ${wordsOf(error)}`;
+    }
   }
 
   async update(name: string, patch: AccountPatch, signal: AbortSignal): Promise<DirectoryRow> {
@@ -282,6 +303,14 @@ export class AccountAdminClient implements AccountAdmin {
     }
     return this.#hashes.run(() => makeCredentials(password, this.#options.hash), signal);
   }
+}
+
+/** The shards that must be settled behind an order, and up to where. */
+function touchedIn(answer: unknown): readonly (readonly [ShardId, number])[] {
+  return asListOf(fieldsOf(answer, "account").get("touched"), "shards", (one) => {
+    const [shard, lsn] = asArray(one, "shard");
+    return [asShard(shard, "shard"), asCount(lsn, "lsn")] as const;
+  });
 }
 
 function wordsOf(error: MailError): string {

@@ -50,6 +50,11 @@ interface Begun {
   readonly outcome: Promise<SagaOutcome>;
 }
 
+interface Created {
+  readonly row: unknown;
+  readonly touched: ReadonlyMap<ShardId, Lsn>;
+}
+
 /** One question; sagas repeat theirs. */
 export const questionMs = 5000;
 /** How long an author's change may wait for shards to tell the gateways. */
@@ -62,8 +67,18 @@ export class AuthorOrders {
     this.#options = options;
   }
 
-  /** The new account's row. @throws MailError NAME_TAKEN */
+  /**
+   * The new account's row. Asked to leave the wait to the author (`later`), who makes many: with the
+   * shards that have to be settled. @throws MailError NAME_TAKEN
+   */
   async create(fields: Fields, signal: AbortSignal): Promise<unknown> {
+    const { row, touched } = await this.#create(fields, signal);
+    if (fields.get("later") === true) return { row, touched: [...touched] };
+    await this.everywhere(touched, signal);
+    return row;
+  }
+
+  async #create(fields: Fields, signal: AbortSignal): Promise<Created> {
     const id = opIdField(fields);
     const name = nameField(fields);
     const target = shardField(fields);
@@ -97,13 +112,10 @@ export class AuthorOrders {
         return { outcome: this.#options.runner.begin(home, epoch, saga, floor) };
       },
     );
-    if ("row" in begun) {
-      await this.everywhere(new Map([[home, everythingSoFar]]), signal);
-      return begun.row;
-    }
-    const { row } = await this.#ended(begun, signal);
+    if ("row" in begun) return { row: begun.row, touched: new Map([[home, everythingSoFar]]) };
+    const { row, touched } = await this.#done(begun, signal);
     if (row === undefined) throw new MailError({ code: "UNAVAILABLE", why: "outcome not known" });
-    return encodeRow(row);
+    return { row: encodeRow(row), touched };
   }
 
   /** A create whose name is held: by this very operation, tried before, or by someone else. */
@@ -196,9 +208,14 @@ export class AuthorOrders {
   }
 
   async #ended(begun: Begun, signal: AbortSignal): Promise<SagaOutcome> {
+    const outcome = await this.#done(begun, signal);
+    await this.everywhere(outcome.touched, signal);
+    return outcome;
+  }
+
+  async #done(begun: Begun, signal: AbortSignal): Promise<SagaOutcome> {
     const outcome = await orAborted(begun.outcome, signal);
     if (outcome.failure !== undefined) throw new MailError(outcome.failure);
-    await this.everywhere(outcome.touched, signal);
     return outcome;
   }
 

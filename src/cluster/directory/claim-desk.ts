@@ -1,5 +1,6 @@
 // Changes of claims in the shards that this node serves, one at a time per name: read what is
-// applied, decide, log. After an unknown outcome a name stays shut until the log has settled it.
+// applied, decide, log. What comes while an entry of the shard is being logged goes into the next one
+// together. After an unknown outcome a name stays shut until the log has settled it.
 // Leaves the order of steps across shards to saga.ts, and who may ask to directory-service.ts.
 
 import { MailError } from "../../mail/errors.ts";
@@ -19,6 +20,28 @@ interface Counter {
   next: number;
 }
 
+/** Claims that go into one entry. */
+interface Batch {
+  readonly epoch: Epoch;
+  readonly claims: Claim[];
+  bytes: number;
+  counter: number;
+  /** Once it is proposed. */
+  lsn: Lsn | undefined;
+  logged: Promise<Lsn>;
+}
+
+/** A shard's batches, one after the other. */
+interface Lane {
+  /** Takes more claims until it is proposed. */
+  gathering: Batch | undefined;
+  /** Resolves when the last batch is committed, or is not going to be. */
+  last: Promise<unknown>;
+}
+
+const batchClaims = 64;
+const batchBytes = 128 * 1024;
+
 /** What a turn may do with its name; valid until the turn ends. */
 export interface ClaimTurn {
   readonly epoch: Epoch;
@@ -35,6 +58,7 @@ export class ClaimDesk {
   readonly #queues = new Map<string, Promise<unknown>>();
   readonly #stuck = new Map<string, Stuck>();
   readonly #counters = new Map<ShardId, Counter>();
+  readonly #lanes = new Map<ShardId, Lane>();
   readonly #waitingMax: number;
   #waiting = 0;
 
@@ -120,16 +144,45 @@ export class ClaimDesk {
     claim: Claim,
     accountCounter: number,
   ): Promise<Lsn> {
-    // What was read is only right in the epoch in which it was read.
-    if (this.#store.serving(shard) !== epoch) throw new MailError({ code: "WRONG_NODE", shard });
-    const write: ClaimWrite = { claims: [claim], accountCounter };
-    const { lsn, committed } = this.#store.writeClaims(shard, this.#nextOpId(), write);
+    const batch = this.#batch(shard, epoch);
+    batch.claims.push(claim);
+    batch.bytes += claim.task?.byteLength ?? 0;
+    batch.counter = Math.max(batch.counter, accountCounter);
     try {
-      await committed;
+      return await batch.logged;
     } catch (error) {
-      this.#stuck.set(key, { epoch, lsn });
+      if (batch.lsn !== undefined) this.#stuck.set(key, { epoch, lsn: batch.lsn });
       throw error;
     }
+  }
+
+  /** The one that gathers now, or a new one behind those before. */
+  #batch(shard: ShardId, epoch: Epoch): Batch {
+    let lane = this.#lanes.get(shard);
+    if (lane === undefined) {
+      lane = { gathering: undefined, last: Promise.resolve() };
+      this.#lanes.set(shard, lane);
+    }
+    const held = lane;
+    const open = held.gathering;
+    const fits = open !== undefined && open.claims.length < batchClaims && open.bytes < batchBytes;
+    if (fits && open.epoch === epoch) return open;
+    const begun = { epoch, claims: [], bytes: 0, counter: 0, lsn: undefined };
+    const batch: Batch = { ...begun, logged: held.last.then(() => this.#log(shard, held, batch)) };
+    held.gathering = batch;
+    held.last = batch.logged.catch(() => undefined); // Told to those whose claims are in it.
+    return batch;
+  }
+
+  async #log(shard: ShardId, lane: Lane, batch: Batch): Promise<Lsn> {
+    if (lane.gathering === batch) lane.gathering = undefined;
+    const { epoch, claims, counter: accountCounter } = batch;
+    // What was read is only right in the epoch in which it was read.
+    if (this.#store.serving(shard) !== epoch) throw new MailError({ code: "WRONG_NODE", shard });
+    const write: ClaimWrite = { claims, accountCounter };
+    const { lsn, committed } = this.#store.writeClaims(shard, this.#nextOpId(), write);
+    batch.lsn = lsn;
+    await committed;
     return lsn;
   }
 }

@@ -264,7 +264,8 @@ export class DirectoryService {
     switch (work.kind) {
       case "create": {
         await store.createAccount(shard, id, work.registration, floor);
-        const row = encodeRow(await this.#rowOf(shard, work.registration));
+        // It has no mail yet.
+        const row = encodeRow(directoryRow(work.registration, shard, false));
         return { lsn: store.appliedLsn(shard), floor: 0, row };
       }
       case "change": {

@@ -51,6 +51,8 @@ interface Waiter {
 /** In place of an lsn that nobody remembers. */
 export const everythingSoFar = lsn(Number.MAX_SAFE_INTEGER);
 
+/** About a kilobyte each, in each shard of which a node has a copy. */
+const ringMost = 2000;
 const pieceRows = 200;
 const pieceBytes = 128 * 1024;
 const markEveryMs = 200;
@@ -73,7 +75,7 @@ export class RowStream {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#windowMs = options.freshnessMs * drift;
-    this.#ringMax = options.ringMax ?? 10_000;
+    this.#ringMax = options.ringMax ?? ringMost;
     this.#sessionsMax = options.sessionsMax ?? 200;
     for (const shard of this.#store.shards()) this.#ring(shard);
     this.#store.onChange((change) => this.#pushed(change));
@@ -285,7 +287,9 @@ export class RowStream {
   }
 
   #pushed(change: DirectoryChange): void {
-    this.#ring(change.shard).push(change);
+    // Without the sagas in them, which are a registration each and nothing to gateways.
+    const claims = change.claims.map(({ task: _saga, ...claim }) => claim);
+    this.#ring(change.shard).push({ ...change, claims });
     for (const session of this.#sessions.values()) {
       if (!session.open) continue;
       session.dirty.add(change.shard);

@@ -88,9 +88,7 @@ describe("accounts on a node", () => {
     expect(quota).toMatchObject({ credVersion: 2, userVersion: 3 });
     await store.deliver(delivery([who], message("m")), never);
     expect(events.at(-1)).toMatchObject({ overQuota: true });
-    expect(engine.feed.after(shard, 0)?.map(({ lsn }) => lsn)).toEqual([1, 2, 3, 4]);
-    expect(engine.feed.after(shardId(8), 0)).toBeUndefined();
-    expect(engine.feed.after(shard, events.at(-2)?.lsn ?? 0)).toEqual(events.slice(-1));
+    expect(events.map(({ lsn }) => lsn)).toEqual([2, 3, 4]);
   });
 
   it("keeps a tombstone of a deleted account and nothing else of it", async () => {
