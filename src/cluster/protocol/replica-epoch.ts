@@ -52,11 +52,19 @@ export function holdOf(state: Readonly<ReplicaState>): Hold | undefined {
   return { epoch: config.epoch, secondaries: config.secondaries.map((copy) => copy.node) };
 }
 
-/** A copy that becomes primary: when may it serve? `before` is what it was until now in this process. */
+/** What a copy was until now in this process. */
+export interface Before {
+  readonly active: boolean;
+  readonly role: ReplicaState["role"];
+  readonly epoch: number;
+  readonly full: boolean;
+}
+
+/** A copy that becomes primary: when may it serve? */
 export function startWaiting<R>(
   state: ReplicaState,
   config: ShardConfig,
-  before: { readonly active: boolean; readonly role: ReplicaState["role"]; readonly epoch: number },
+  before: Before,
   nowMs: number,
   out: ReplicaEffect<R>[],
 ): void {
@@ -71,8 +79,9 @@ export function startWaiting<R>(
   if (!before.active) return;
   // The one we granted leases to has ended its epoch, and had waited for those of its predecessors.
   if (before.role === "secondary" && config.endedEpoch === before.epoch) return;
-  if (before.role !== "secondary" || before.epoch !== config.epoch - 1) {
-    // Others granted the last leases; they were sealed before this config was committed.
+  if (before.role !== "secondary" || before.epoch !== config.epoch - 1 || !before.full) {
+    // Others granted the last leases; they were sealed before this config was committed. One that was
+    // not full may have followed a primary that was still waiting for those of the epoch before.
     state.waitUntilMs = Math.max(state.waitUntilMs, nowMs + state.limits.graceMs);
     return;
   }

@@ -224,7 +224,7 @@ function onConfig<R>(
     return;
   }
   if (config.epoch === held && active) return;
-  const before = { active, role: state.role, epoch: held };
+  const before = { active, role: state.role, epoch: held, full: isFull(state) };
   const role = roleOf(config, state.me);
   if (config.epoch > held) {
     state.config = config;

@@ -8,6 +8,7 @@ import { positionOf, sealAnswerOf } from "../../../src/cluster/protocol/replica-
 import type { ReplicaEffect } from "../../../src/cluster/protocol/replica-types.ts";
 import type { Member } from "./replica-member.ts";
 import { config, World } from "./replica-world.ts";
+import { tailFirst } from "./tail-support.ts";
 
 const limits = { graceMs: 750 };
 
@@ -230,6 +231,27 @@ describe("becoming primary", () => {
     expect(world.member("n2").serves).toBe(false);
     world.nowMs = 10_749;
     expect(world.member("n2").serves).toBe(true);
+  });
+
+  test("one that the table did not call full waits GRACE from now: its predecessor may not have waited", () => {
+    const world = new World(["n1", "n2", "n3"], limits);
+    world.config = config(1, ["n1", "n2"]);
+    world.start();
+    world.settle(2);
+    // n2 had given leases of epoch 1 to n1, and dies before they have run out.
+    tailFirst(world, "n2", "n3");
+    world.settle(3);
+    world.nowMs = 10_000;
+    const next = world.member("n3");
+    next.lastGrantedMs = 9_300;
+    world.config = config(3, ["n3", "n1"]);
+    join(world, "n3", "n1");
+    world.settle(3);
+    expect(next.committed).toBe(next.log.length);
+    world.nowMs = 10_740;
+    expect(next.serves).toBe(false);
+    world.nowMs = 10_750;
+    expect(next.serves).toBe(true);
   });
 
   test("after a restart it waits GRACE, as it may have granted leases before", () => {
