@@ -8,6 +8,7 @@ import type { MessageIndex } from "./message-index.ts";
 import type { MailboxAnnotations } from "./annotation.ts";
 import type { BlobRef, DeliverOutcome, DeliverRequest, MessageSource } from "./delivery.ts";
 import type { FetchChunk, FetchRequest } from "./fetch.ts";
+import type { FlagColumns, FlagsRequest } from "./flag-columns.ts";
 import type { Quota } from "./quota.ts";
 import type { SearchOutcome, SearchRequest } from "./search.ts";
 import type { SpoolRequest } from "./spool.ts";
@@ -104,6 +105,7 @@ export interface MailboxChanges {
 }
 
 export type { FetchChunk, FetchItems, FetchRequest, FetchSection } from "./fetch.ts";
+export type { FlagColumns, FlagsRequest } from "./flag-columns.ts";
 
 export interface StoreRequest extends Change {
   readonly mailbox: MailboxId;
@@ -297,6 +299,8 @@ export interface MailStore {
 
   /** Ascending by UID. A consumer that stops reading stops the disk. UIDs that are gone are left out. */
   fetch(who: Principal, request: FetchRequest, signal: AbortSignal): AsyncIterable<FetchChunk>;
+  /** FLAGS and MODSEQ alone, as `fetch` would give them, all of one moment. */
+  flags(who: Principal, request: FlagsRequest, signal: AbortSignal): Promise<FlagColumns>;
   /**
    * The stored bytes of one message from `offset` on, in pieces; from an offset above 0 also when it
    * was expunged lately. @throws NO_SUCH_MAILBOX, INVALID when gone

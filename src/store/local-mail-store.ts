@@ -15,6 +15,8 @@ import type {
   ExpungeOutcome,
   FetchChunk,
   FetchRequest,
+  FlagColumns,
+  FlagsRequest,
   MailboxAnnotations,
   MailboxChanges,
   MailboxEvent,
@@ -47,6 +49,7 @@ import type { Engine } from "./engine.ts";
 import { expunge } from "./expunge.ts";
 import type { ExpungeRequest } from "./expunge.ts";
 import { fetchMessages } from "./fetch.ts";
+import { flagColumns } from "./flag-columns.ts";
 import { infoOf, listingOf, mailboxNamed } from "./list.ts";
 import { createMailbox, deleteMailbox, renameMailbox, setSubscribed } from "./manage-mailboxes.ts";
 import { lockMaildrop } from "./maildrop.ts";
@@ -155,6 +158,10 @@ export class LocalMailStore implements MailStore, MemberStates {
 
   fetch(who: Principal, request: FetchRequest, signal: AbortSignal): AsyncIterable<FetchChunk> {
     return fetchMessages(this.engine, who, request, signal);
+  }
+
+  flags(who: Principal, request: FlagsRequest): Promise<FlagColumns> {
+    return flagColumns(this.engine, who, request);
   }
 
   readMessage(

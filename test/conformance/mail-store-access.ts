@@ -35,6 +35,7 @@ const byId: Readonly<Record<string, Call>> = {
     store.changes(who, { mailbox, sinceModSeq: modSeq(1), knownUidNext: 1 }, never),
   fetch: (store, who, mailbox) =>
     store.fetch(who, { mailbox, ...uids, items: { flags: true } }, never),
+  flags: (store, who, mailbox) => store.flags(who, { mailbox, ...uids, wantModSeqs: true }, never),
   readMessage: (store, who, mailbox) =>
     store.readMessage(who, { mailbox, uid: uid(1), offset: 0 }, never),
   search: (store, who, mailbox) => store.search(who, { mailbox, key: { kind: "all" } }, never),

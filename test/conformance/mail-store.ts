@@ -6,6 +6,7 @@ import { accessTests } from "./mail-store-access.ts";
 import { annotationTests } from "./mail-store-annotations.ts";
 import { changesTests } from "./mail-store-changes.ts";
 import { fetchTests } from "./mail-store-fetch.ts";
+import { flagsTests } from "./mail-store-flags.ts";
 import type { MailStoreFixture } from "./mail-store-kit.ts";
 import { mailboxTests } from "./mail-store-mailboxes.ts";
 import { messageTests } from "./mail-store-messages.ts";
@@ -48,6 +49,7 @@ export function mailStoreConformance(
     spoolTests(use);
     changesTests(use);
     fetchTests(use);
+    flagsTests(use);
     transferTests(use);
     searchTests(use);
     sortTests(use);

@@ -16,7 +16,7 @@ import { ulidMs } from "../../src/lib/id-maker.ts";
 import { appendMessages } from "./fake/append.ts";
 import { FakeBlobs } from "./fake/blobs.ts";
 import { EventQueue } from "./fake/event-queue.ts";
-import { fetchChunks } from "./fake/fetch.ts";
+import { fetchChunks, flagsOf } from "./fake/fetch.ts";
 import { holdMaildrop } from "./fake/maildrop.ts";
 import * as tree from "./fake/mailbox-tree.ts";
 import { applyFlags, copyMessages, deliverTo, moveMessages } from "./fake/messages.ts";
@@ -213,6 +213,11 @@ export class FakeMailStore extends FakeAccounts implements Mail.MailStore {
       yield chunk;
       signal.throwIfAborted();
     }
+  }
+
+  async flags(...[who, request, signal]: Parameters<Mail.MailStore["flags"]>) {
+    await turn(signal);
+    return flagsOf(tree.mailboxById(this.accountOf(who), request.mailbox), request);
   }
 
   async *readMessage(

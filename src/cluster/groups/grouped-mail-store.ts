@@ -18,6 +18,7 @@ import type { MemberViews } from "./member-views.ts";
 import {
   changesOf,
   firstUnseenOf,
+  flagsOfView,
   flagStateAt,
   highestOf,
   infoOf,
@@ -196,7 +197,13 @@ export class GroupedMailStore implements mail.MailStore {
     signal: AbortSignal,
   ): AsyncIterable<mail.FetchChunk> {
     if (!isView(request.mailbox)) return this.#store.fetch(who, request, signal);
-    return this.#fetch(who, request, signal);
+    const view = () => this.#views.of(who, request.mailbox, signal);
+    return fetchInView(this.#options.texts, view, request, signal);
+  }
+
+  async flags(who: mail.Principal, request: mail.FlagsRequest, signal: AbortSignal) {
+    if (!isView(request.mailbox)) return this.#store.flags(who, request, signal);
+    return flagsOfView(await this.#views.of(who, request.mailbox, signal), request);
   }
 
   readMessage(
@@ -302,15 +309,6 @@ export class GroupedMailStore implements mail.MailStore {
   ): Promise<void> {
     await this.#mustBeOwn(who, request.mailbox, "a group's folder has no annotations", signal);
     return this.#store.annotate(who, request, signal);
-  }
-
-  async *#fetch(
-    who: mail.Principal,
-    request: mail.FetchRequest,
-    signal: AbortSignal,
-  ): AsyncGenerator<mail.FetchChunk, void, undefined> {
-    const view = await this.#views.of(who, request.mailbox, signal);
-    yield* fetchInView(this.#options.texts, view, request, signal);
   }
 
   async *#readMessage(

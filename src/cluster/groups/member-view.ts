@@ -6,7 +6,14 @@ import { MailError } from "../../mail/errors.ts";
 import { allHistory, joinViewModSeq, splitViewModSeq } from "../../mail/group.ts";
 import { modSeq, uid as asUid } from "../../mail/ids.ts";
 import type { MailboxId, ModSeq } from "../../mail/ids.ts";
-import type { FlagState, MailboxChanges, MailboxInfo } from "../../mail/mail-store.ts";
+import { FlagColumnsBuilder } from "../../mail/flag-columns.ts";
+import type {
+  FlagColumns,
+  FlagsRequest,
+  FlagState,
+  MailboxChanges,
+  MailboxInfo,
+} from "../../mail/mail-store.ts";
 import { changedSince, flagsOf, lastChangeOf, withFlag } from "../../mail/read-state.ts";
 import type { ReadState } from "../../mail/read-state.ts";
 import { noUids, uidSetFromSorted, uidSetHas } from "../../mail/uid-set.ts";
@@ -112,6 +119,21 @@ export function flagStateAt({ index, state }: MemberView, at: number): FlagState
     modSeq: modSeq(modSeqAt(index, state, at, uid)),
     flags: flagsOf(state, uid),
   };
+}
+
+/** FLAGS and MODSEQ of messages. @see MailStore.flags */
+export function flagsOfView(view: MemberView, request: FlagsRequest): FlagColumns {
+  const { uids, changedSince } = request;
+  const isWanted = changedSince === undefined ? () => true : changedAfter(view, changedSince);
+  const out = new FlagColumnsBuilder(view.places.length, request);
+  for (const at of view.places) {
+    const uid = view.index.uids[at] ?? 0;
+    if (!uidSetHas(uids, uid) || !isWanted(at)) continue;
+    const { flags, modSeq: changedAt } = flagStateAt(view, at);
+    const list = out.list(flags.join(" "), () => flags);
+    out.add(uid, list, changedAt);
+  }
+  return out.done();
 }
 
 function modSeqAt(index: GroupIndex, state: ReadState, at: number, uid: number): number {

@@ -13,10 +13,11 @@ import type { MemberView } from "./member-view.ts";
 /** @see MailStore.fetch */
 export async function* fetchInView(
   texts: GroupTexts,
-  view: MemberView,
+  find: () => Promise<MemberView>,
   request: FetchRequest,
   signal: AbortSignal,
 ): AsyncGenerator<FetchChunk, void, undefined> {
+  const view = await find();
   const { index, places } = view;
   const { changedSince, items } = request;
   const isWanted = changedSince === undefined ? () => true : changedAfter(view, changedSince);

@@ -29,6 +29,7 @@ import {
   subscribeMethod,
 } from "./methods-mailbox.ts";
 import { copyMethod, expungeMethod, moveMethod, storeMethod } from "./methods-message.ts";
+import { flagsMethod } from "./method-flags.ts";
 import { searchMethod } from "./method-search.ts";
 import { annotateMethod, annotationsMethod } from "./methods-annotations.ts";
 import { changeReadStateMethod, readGroupsMethod } from "./methods-group.ts";
@@ -101,6 +102,7 @@ export class MailService {
     this.#add(registry, changesMethod, (who, request, signal) =>
       store.changes(who, request, signal),
     );
+    this.#add(registry, flagsMethod, (who, request, signal) => store.flags(who, request, signal));
     this.#add(registry, annotationsMethod, (who, request, signal) =>
       store.annotations(who, request, signal),
     );

@@ -17,6 +17,8 @@ import type {
   ExpungeOutcome,
   FetchChunk,
   FetchRequest,
+  FlagColumns,
+  FlagsRequest,
   MailboxAnnotations,
   MailboxChanges,
   MailboxEvent,
@@ -46,6 +48,7 @@ import { annotateMethod, annotationsMethod } from "./methods-annotations.ts";
 import { appendMethod, deliverMethod } from "./methods-delivery.ts";
 import { changeReadStateMethod, readGroupsMethod } from "./methods-group.ts";
 import * as mailbox from "./methods-mailbox.ts";
+import { flagsMethod } from "./method-flags.ts";
 import { searchMethod } from "./method-search.ts";
 import * as message from "./methods-message.ts";
 import { RepeatableChunks } from "./repeatable-chunks.ts";
@@ -201,6 +204,10 @@ export class RoutedMailStore implements MailStore, MemberStates {
 
   fetch(who: Principal, request: FetchRequest, signal: AbortSignal): AsyncIterable<FetchChunk> {
     return routedFetch(this.#caller, who, request, signal);
+  }
+
+  flags(who: Principal, request: FlagsRequest, signal: AbortSignal): Promise<FlagColumns> {
+    return this.#ask(flagsMethod, who, request, signal);
   }
 
   readMessage(

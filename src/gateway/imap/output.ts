@@ -19,7 +19,8 @@ const shortBytesMax = 48;
 const none = Buffer.alloc(0);
 const fetchWord = Buffer.from(" FETCH (");
 const uidFetchWord = Buffer.from(" UIDFETCH (");
-const fetchStartMax = 32;
+const uidWord = Buffer.from("UID ");
+const fetchStartMax = 48;
 const numberDigitsMax = 10;
 
 export class Output {
@@ -56,8 +57,9 @@ export class Output {
   /**
    * `* n FETCH (`: the start of every answer of a listing, in one piece.
    * @param byUid `number` is a UID, and the response is UIDFETCH. RFC 9586 §3.3
+   * @param uid Above 0: with `UID u` behind it.
    */
-  fetchStart(number: number, byUid = false): this {
+  fetchStart(number: number, byUid = false, uid = 0): this {
     const block = this.#room(fetchStartMax);
     let at = this.#used;
     block[at++] = 0x2a;
@@ -65,6 +67,10 @@ export class Output {
     at = writeDecimal(block, at, number);
     const word = byUid ? uidFetchWord : fetchWord;
     for (let i = 0; i < word.length; i++) block[at++] = word[i] ?? 0;
+    if (uid > 0) {
+      for (let i = 0; i < uidWord.length; i++) block[at++] = uidWord[i] ?? 0;
+      at = writeDecimal(block, at, uid);
+    }
     this.#used = at;
     return this;
   }

@@ -8,6 +8,8 @@ import type {
   FetchItems,
   FetchRequest,
   FetchSection,
+  FlagColumns,
+  FlagsRequest,
 } from "../../../src/mail/mail-store.ts";
 import type { PartIndex } from "../../../src/mail/message-index.ts";
 import { decodedPartText } from "../../../src/mail/mime/text.ts";
@@ -41,6 +43,20 @@ export function* fetchChunks(mailbox: FakeMailbox, request: FetchRequest): Gener
     }
   }
   if (unknownEncoding) throw new MailError({ code: "UNKNOWN_ENCODING" });
+}
+
+export function flagsOf(mailbox: FakeMailbox, request: FlagsRequest): FlagColumns {
+  const { uids, changedSince = 0, wantModSeqs } = request;
+  const wanted = mailbox.messages.filter(
+    ({ uid, modSeq }) => uidSetHas(uids, uid) && modSeq > changedSince,
+  );
+  const texts = [...new Set(wanted.map(({ flags }) => flags.join(" ")))];
+  return {
+    uids: Uint32Array.from(wanted, ({ uid }) => uid),
+    lists: texts.map((text) => (text === "" ? [] : text.split(" "))),
+    which: Uint32Array.from(wanted, ({ flags }) => texts.indexOf(flags.join(" "))),
+    modSeqs: Float64Array.from(wantModSeqs ? wanted : [], ({ modSeq }) => modSeq),
+  };
 }
 
 function withGone(mailbox: FakeMailbox): readonly FakeMessage[] {

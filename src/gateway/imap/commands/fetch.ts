@@ -4,6 +4,7 @@ import { enableCondstore } from "../condstore.ts";
 import { command, onlySelected, selectedOf } from "../command.ts";
 import type { Command } from "../command.ts";
 import { FetchAnswer } from "../fetch-answer.ts";
+import { answerFlags, isOfFlags } from "../flags-answer.ts";
 import { writeVanishedEarlier } from "../qresync.ts";
 import { bad, ok } from "../reply.ts";
 import type { Reply } from "../reply.ts";
@@ -44,6 +45,10 @@ function fetching(name: string, byUid: boolean): Command {
       const wanted =
         plan.partial === undefined ? uids : partOfSet(selected.view, uids, plan.partial);
       if (wanted.length === 0) return ok(`${name} completed`);
+      if (isOfFlags(plan.items)) {
+        await answerFlags(session, selected, wanted, plan);
+        return ok(`${name} completed`);
+      }
       const unseen = await answerFetch(session, selected, wanted, plan);
       if (unseen.length > 0) await setSeen(session, selected, unseen, byUid);
       return ok(`${name} completed`);
