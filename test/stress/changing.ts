@@ -127,7 +127,14 @@ function judgeStored(
   if (!isTold && (!silent || session.can.condstore)) message.passedOver = doing.kind;
   if (silent) silently(view, uid, mode, flags, doing.firstTold.has(uid));
   const told = doing.firstTold.get(uid);
-  if (!silent && told !== undefined && !shows(told, gives, takes))
+  const undisputed = (names: readonly string[], present: boolean): readonly string[] =>
+    names.filter((flag) => truth.undisputed(message, flag, present, began));
+  // A message that the change left as it was is told as it is now: others may have changed it since.
+  if (
+    !silent &&
+    told !== undefined &&
+    !shows(told, undisputed(gives, true), undisputed(takes, false))
+  )
     session.violate(`UID ${uid} has (${told}) behind ${mode} ${flags.join(" ")}`);
   // Without an answer of its own, the message may have been gone.
   if (isTold) truth.acknowledged(uid, gives, takes, began);

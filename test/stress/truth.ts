@@ -245,9 +245,13 @@ export class MailboxTruth {
   }
 
   #makeSure(message: Message, flag: string, present: boolean, began: number, since: number): void {
+    if (this.undisputed(message, flag, present, began)) message.sure.set(flag, { present, since });
+  }
+
+  /** Nobody has changed the flag to the contrary since `began`, or does so now. */
+  undisputed(message: Message, flag: string, present: boolean, began: number): boolean {
     const against = this.#changesOf(message, `${present ? "-" : "+"}${flag}`);
-    if (against.underWay === 0 && against.endedAt < began)
-      message.sure.set(flag, { present, since });
+    return against.underWay === 0 && against.endedAt < began;
   }
 
   /** @param name The flag behind `+` or `-`. */
