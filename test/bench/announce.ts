@@ -1,14 +1,23 @@
-// Announcements: what one post costs with more and more members, and, with peers, an alias of Postfix
-// that expands to as many users of Dovecot. Members are registered users, by import; none is simulated.
+// Announcements: what one post costs with more and more members, what idle members and deliveries feel
+// of one, and, with peers, an alias of Postfix that expands to as many users of Dovecot and of Cyrus.
+// Members are registered users, by import; none is simulated.
 
 import { setTimeout as wait } from "node:timers/promises";
 import { makeCredentials } from "../../src/cluster/directory/make-credentials.ts";
-import { defaultHashParameters } from "../../src/cluster/directory/password.ts";
-import { settled, totalCpuMs, writtenBytes } from "./cpu.ts";
-import { ImapClient } from "./imap-client.ts";
+import { tellIdle } from "./announce-idle.ts";
+import {
+  everyone,
+  expectMessages,
+  importMembers,
+  memberName,
+  post,
+  removeGroup,
+} from "./announce-target.ts";
+import { residentBytes, settled, totalCpuMs, writtenBytes } from "./cpu.ts";
+import { startCyrus } from "./peer-cyrus.ts";
 import { startPeers } from "./peers.ts";
 import { type Figure, markdownTable, quantile } from "./report.ts";
-import { messageBody, runSmtpLoad } from "./smtp-load.ts";
+import { runSmtpLoad } from "./smtp-load.ts";
 import { startPabal, type Target } from "./target.ts";
 
 export interface GroupBenchOptions {
@@ -18,45 +27,80 @@ export interface GroupBenchOptions {
   readonly million: boolean;
 }
 
-const firstUsers = 100;
-const domain = "pabal.test";
-const importBatch = 100;
-const importLanes = 4;
-const allThereWithinMs = 600_000;
-
-/** Runs it all. @returns the table as Markdown. */
-export async function benchGroups(options: GroupBenchOptions): Promise<string> {
-  const sizes = [firstUsers, ...(options.brief ? [300] : [10_000, 20_000])];
-  if (options.million) sizes.push(1_000_000);
-  const peerMembers = options.brief ? 300 : 20_000;
-  const columns = [await measured(await startOne(), (target) => growing(target, sizes, options))];
-  if (options.peers) {
-    const members = Array.from({ length: peerMembers }, (_, index) => memberName(index));
-    const aliases = new Map([[`everyone@${domain}`, members]]);
-    const [dovecot, postfix] = await startPeers(aliases);
-    if (dovecot === undefined || postfix === undefined) throw new Error("a peer is missing");
-    try {
-      columns.push(await measured(postfix, (target) => expanded(target, dovecot, members)));
-    } finally {
-      await dovecot.stop();
-    }
-  }
-  return markdownTable(columns);
+interface Size {
+  readonly members: readonly number[];
+  readonly idle: number;
+  readonly peerMembers: number;
+  /** Posts before the first size, and before each. */
+  readonly firstPosts: number;
+  readonly warmPosts: number;
+  readonly rounds: number;
+  readonly roundPosts: number;
 }
 
-function startOne(): Promise<Target> {
-  return startPabal({
-    gateways: 1,
-    nodes: 2,
-    users: firstUsers,
-    set: ['cluster.link={"plaintext":true}'],
-  });
+const firstUsers = 100;
+const allThereWithinMs = 900_000;
+const mebibyte = 2 ** 20;
+/** Nothing of this measures logins: 10,000 members log in, each for the first time. */
+const cheapHash = { memoryBytes: 64 * 1024, passes: 1 };
+
+function sizeOf({ brief, million }: GroupBenchOptions): Size {
+  if (brief) {
+    const posts = { firstPosts: 5, warmPosts: 5, rounds: 10, roundPosts: 3 };
+    return { members: [firstUsers, 300], idle: 100, peerMembers: 300, ...posts };
+  }
+  const members = [firstUsers, 10_000, 20_000, ...(million ? [1_000_000] : [])];
+  const posts = { firstPosts: 1000, warmPosts: 100, rounds: 10, roundPosts: 50 };
+  return { members, idle: 10_000, peerMembers: 20_000, ...posts };
+}
+
+/** Runs it all. @returns the table as Markdown, and below it how the sizes compare. */
+export async function benchGroups(options: GroupBenchOptions): Promise<string> {
+  const size = sizeOf(options);
+  const set = [
+    'cluster.link={"plaintext":true}',
+    `auth.hashMemory=${cheapHash.memoryBytes / 1024}KiB`,
+    `auth.hashPasses=${cheapHash.passes}`,
+    'auth.mechanisms=["PLAIN"]',
+  ];
+  const pabal = await startPabal({ gateways: 1, nodes: 2, users: firstUsers, set });
+  const compared: string[] = [];
+  const columns = [
+    await measured(pabal, async (target) => {
+      const { figures, ratios } = await growing(target, size);
+      compared.push(ratios);
+      return figures;
+    }),
+  ];
+  if (options.peers) columns.push(...(await peers(size.peerMembers)));
+  return `${markdownTable(columns)}\n\n${compared.join("\n")}`;
+}
+
+async function peers(count: number): Promise<Column[]> {
+  const members = Array.from({ length: count }, (_, index) => memberName(index));
+  const aliases = new Map([[everyone, members]]);
+  const columns: Column[] = [];
+  for (const start of [() => startPeers(aliases), () => startCyrus(aliases)]) {
+    const [store, postfix] = await start();
+    if (store === undefined || postfix === undefined) throw new Error("a peer is missing");
+    try {
+      columns.push(await measured(postfix, (target) => expanded(target, store, members)));
+    } finally {
+      await store.stop();
+    }
+  }
+  return columns;
+}
+
+interface Column {
+  readonly name: string;
+  readonly figures: readonly Figure[];
 }
 
 async function measured(
   target: Target,
   run: (target: Target) => Promise<readonly Figure[]>,
-): Promise<{ name: string; figures: readonly Figure[] }> {
+): Promise<Column> {
   process.stdout.write(`\n${target.name}\n`);
   try {
     return { name: target.name, figures: await run(target) };
@@ -65,80 +109,160 @@ async function measured(
   }
 }
 
-/** The same posts to `all`, with more members each time. */
-async function growing(
-  target: Target,
-  sizes: readonly number[],
-  { brief }: GroupBenchOptions,
-): Promise<readonly Figure[]> {
-  const hash = await makeCredentials(target.password, {
-    ...defaultHashParameters,
-    scramIterations: 10_000,
-  });
-  const figures: Figure[] = [];
-  let [members, posted] = [firstUsers, 0];
-  // Compiled code and a first announcement, which makes the group, are nobody's cost.
-  for (let left = brief ? 5 : 200; left > 0; left--, posted++) await post(target);
-  for (const size of sizes) {
-    const started = performance.now();
-    await importMembers(target, members, size, hash);
-    if (size > members) {
-      const seconds = (performance.now() - started) / 1000;
-      process.stdout.write(`  ${size - members} users made in ${seconds.toFixed(1)} s\n`);
-    }
-    members = size;
-    await settled(target);
-    const count = brief ? 20 : 300;
-    const figure = await posts(target, members, count);
-    posted += count;
-    const first = target.users[0] ?? "";
-    for (const user of [first, size > firstUsers ? memberName(size - 1) : first]) {
-      await expectMessages(target, user, posted);
-    }
-    process.stdout.write(
-      `  ${figure.scenario}: ${figure.value.toFixed(2)} ms, ${figure.cpuMsPerOp?.toFixed(2)} ms CPU (${figure.note})\n`,
-    );
-    figures.push(figure);
-  }
-  return figures;
+function tell(figure: Figure): Figure {
+  const { scenario, value, unit, cpuMsPerOp, note } = figure;
+  const cpu = cpuMsPerOp === undefined ? "" : `, ${cpuMsPerOp.toFixed(2)} ms CPU`;
+  process.stdout.write(`  ${scenario}: ${value.toFixed(2)} ${unit}${cpu} (${note ?? ""})\n`);
+  return figure;
 }
 
-async function posts(target: Target, members: number, count: number): Promise<Figure> {
-  const [cpu, bytes] = [totalCpuMs(target), writtenBytes(target)];
-  const times = new Float64Array(count);
-  for (let at = 0; at < count; at++) {
-    const from = performance.now();
-    await post(target);
-    times[at] = performance.now() - from;
+/** What one post costs. */
+interface Cost {
+  readonly members: number;
+  readonly ms: number;
+  readonly cpuMs: number;
+  readonly bytes: number;
+}
+
+/** The same posts to a new group `all`, with more members each time. */
+async function growing(
+  target: Target,
+  size: Size,
+): Promise<{ readonly figures: readonly Figure[]; readonly ratios: string }> {
+  const hash = await makeCredentials(target.password, { ...cheapHash, scramIterations: 0 });
+  const figures: Figure[] = [];
+  const costs: Cost[] = [];
+  let members = firstUsers;
+  // Compiled code is nobody's cost.
+  for (let left = size.firstPosts; left > 0; left--) await post(target);
+  for (const wanted of size.members) {
+    if (wanted > members) figures.push(tell(await imported(target, members, wanted, hash)));
+    members = wanted;
+    await removeGroup(target);
+    for (let left = size.warmPosts; left > 0; left--) await post(target);
+    // Behind a large import LevelDB tidies for a while.
+    await settled(target, 120_000);
+    const { cost, figure } = await posts(target, members, size);
+    costs.push(cost);
+    figures.push(tell(figure));
+    const first = target.users[0] ?? "";
+    const posted = size.warmPosts + size.rounds * size.roundPosts;
+    for (const user of [first, wanted > firstUsers ? memberName(wanted - 1) : first]) {
+      await expectMessages(target, user, "Announcements/all", posted);
+    }
+    if (wanted === size.peerMembers) {
+      const idle = Array.from({ length: size.idle }, (_, at) => memberName(firstUsers + at));
+      for (const each of await tellIdle(target, idle)) figures.push(tell(each));
+    }
   }
-  const kib = (writtenBytes(target) - bytes) / 1024 / count;
-  times.sort();
+  return { figures, ratios: ratiosOf(costs) };
+}
+
+async function imported(target: Target, from: number, to: number, hash: string): Promise<Figure> {
+  const [cpu, started] = [totalCpuMs(target), performance.now()];
+  await importMembers(target, from, to, hash);
+  const seconds = (performance.now() - started) / 1000;
+  const rss = (prefix: string): string =>
+    `${(residentBytes(target, prefix) / mebibyte).toFixed(0)} MiB`;
   return {
-    scenario: announcementTo(members),
-    unit: "ms",
-    value: quantile(times, 0.5),
-    cpuMsPerOp: (totalCpuMs(target) - cpu) / count,
-    note: `p99 ${quantile(times, 0.99).toFixed(1)} ms, ${kib.toFixed(1)} KiB written, of ${count}`,
+    scenario: `users registered by import, up to ${to}`,
+    unit: "/s",
+    value: (to - from) / seconds,
+    cpuMsPerOp: (totalCpuMs(target) - cpu) / (to - from),
+    note: `then in memory: gateway ${rss("g")}, nodes ${rss("n1")} and ${rss("n2")}`,
   };
 }
 
-/** One message to the alias, until Postfix has nothing left to deliver. */
+/** Medians over rounds: what else the machine does in one of them doesn't count. */
+async function posts(
+  target: Target,
+  members: number,
+  { rounds, roundPosts }: Size,
+): Promise<{ readonly cost: Cost; readonly figure: Figure }> {
+  const times = new Float64Array(rounds * roundPosts);
+  const perRound = { ms: [] as number[], cpuMs: [] as number[], bytes: [] as number[] };
+  for (let round = 0; round < rounds; round++) {
+    const [cpu, bytes, started] = [totalCpuMs(target), writtenBytes(target), performance.now()];
+    for (let at = 0; at < roundPosts; at++) {
+      const from = performance.now();
+      await post(target);
+      times[round * roundPosts + at] = performance.now() - from;
+    }
+    perRound.ms.push((performance.now() - started) / roundPosts);
+    // Rows are written up to 50 ms later.
+    await wait(200);
+    perRound.cpuMs.push((totalCpuMs(target) - cpu) / roundPosts);
+    perRound.bytes.push((writtenBytes(target) - bytes) / roundPosts);
+  }
+  times.sort();
+  const [ms, cpuMs, bytes] = [perRound.ms, perRound.cpuMs, perRound.bytes].map(median);
+  const cost = { members, ms: ms ?? 0, cpuMs: cpuMs ?? 0, bytes: bytes ?? 0 };
+  const p99 = quantile(times, 0.99).toFixed(1);
+  const written = `${(cost.bytes / 1024).toFixed(1)} KiB written`;
+  const figure = {
+    scenario: announcementTo(members),
+    unit: "ms",
+    value: cost.ms,
+    cpuMsPerOp: cost.cpuMs,
+    note: `p99 ${p99} ms, ${written}, medians of ${rounds} × ${roundPosts}`,
+  };
+  return { cost, figure };
+}
+
+function median(values: readonly number[]): number {
+  const sorted = Float64Array.from(values).sort();
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? 0;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? 0) + upper) / 2;
+}
+
+/** Each size against the smallest. */
+function ratiosOf(costs: readonly Cost[]): string {
+  const [base, ...others] = costs;
+  if (base === undefined) return "";
+  return others
+    .map(({ members, ms, cpuMs, bytes }) => {
+      const [wall, cpu, written] = [ms / base.ms, cpuMs / base.cpuMs, bytes / base.bytes].map(
+        (ratio) => ratio.toFixed(2),
+      );
+      return `- ${members} members against ${base.members}: wall time × ${wall}, CPU × ${cpu}, bytes × ${written}`;
+    })
+    .join("\n");
+}
+
+/** One message to the alias, until Postfix has nothing left to deliver. The first one makes the mailboxes. */
 async function expanded(
   target: Target,
-  dovecot: Target,
+  store: Target,
   members: readonly string[],
 ): Promise<readonly Figure[]> {
-  const { queued } = target;
-  if (queued === undefined) throw new Error("this peer queues nothing");
+  await sendAndWait(target);
   await settled(target);
   const [cpu, bytes, from] = [totalCpuMs(target), writtenBytes(target), performance.now()];
+  const accepted = await sendAndWait(target);
+  const ms = performance.now() - from;
+  const mib = (writtenBytes(target) - bytes) / mebibyte;
+  const cpuMsPerOp = totalCpuMs(target) - cpu;
+  for (const at of [0, Math.floor(members.length / 2), members.length - 1]) {
+    await expectMessages(store, members[at] ?? "", "INBOX", 2);
+  }
+  const note = `250 after ${accepted.toFixed(0)} ms, ${mib.toFixed(1)} MiB written, one, behind one that made the mailboxes`;
+  const scenario = announcementTo(members.length);
+  return [tell({ scenario, unit: "ms", value: ms, cpuMsPerOp, note })];
+}
+
+/** @returns when it was accepted, ms. */
+async function sendAndWait(target: Target): Promise<number> {
+  const { queued } = target;
+  if (queued === undefined) throw new Error("this peer queues nothing");
+  const from = performance.now();
   await runSmtpLoad({
     port: target.smtp ?? 0,
     lmtp: false,
     connections: 1,
     messageBytes: 4096,
     reconnect: false,
-    users: [`everyone@${domain}`],
+    users: [everyone],
     seconds: 0,
     messages: 1,
   });
@@ -147,108 +271,9 @@ async function expanded(
     if (performance.now() - from > allThereWithinMs) throw new Error("the alias is not expanded");
     await wait(20);
   }
-  const ms = performance.now() - from;
-  const mib = (writtenBytes(target) - bytes) / 2 ** 20;
-  const cpuMsPerOp = totalCpuMs(target) - cpu;
-  for (const at of [0, Math.floor(members.length / 2), members.length - 1]) {
-    const { count } = await messagesOf(dovecot, members[at] ?? "", "INBOX");
-    if (count !== 1) throw new Error(`${members[at]} has ${count} messages`);
-  }
-  const note = `250 after ${accepted.toFixed(0)} ms, ${mib.toFixed(1)} MiB written, of 1`;
-  const figure = {
-    scenario: announcementTo(members.length),
-    unit: "ms",
-    value: ms,
-    cpuMsPerOp,
-    note,
-  };
-  process.stdout.write(
-    `  ${figure.scenario}: ${ms.toFixed(0)} ms, ${cpuMsPerOp} ms CPU (${note})\n`,
-  );
-  return [figure];
+  return accepted;
 }
 
 function announcementTo(members: number): string {
   return `announcement of 4 KiB to ${members} members, in the last mailbox after`;
-}
-
-function memberName(index: number): string {
-  return `m${index + 1}@${domain}`;
-}
-
-/** Makes registered users until there are `to` of them. */
-async function importMembers(
-  target: Target,
-  from: number,
-  to: number,
-  hash: string,
-): Promise<void> {
-  let next = from;
-  await Promise.all(
-    Array.from({ length: importLanes }, async () => {
-      while (next < to) {
-        const first = next;
-        next = Math.min(next + importBatch, to);
-        const users = Array.from({ length: next - first }, (_, index) => ({
-          name: memberName(first + index),
-          hash,
-        }));
-        const text = await admin(target, "/admin/v1/users/import", JSON.stringify({ users }));
-        if (text.includes('"error"')) throw new Error(`users were refused: ${text.slice(0, 500)}`);
-      }
-    }),
-  );
-}
-
-const body = Uint8Array.from(
-  Buffer.concat([Buffer.from("Subject: to all\r\n"), messageBody(4096)]),
-);
-
-async function post(target: Target): Promise<void> {
-  await admin(target, "/admin/v1/groups/all/announcements", body, "message/rfc822");
-}
-
-/** @throws Error when it was refused. */
-async function admin(
-  target: Target,
-  path: string,
-  bytes: string | Uint8Array<ArrayBuffer>,
-  type = "application/json",
-): Promise<string> {
-  if (target.admin === undefined) throw new Error("this target has no admin API");
-  const response = await fetch(new URL(path, target.admin.url), {
-    method: "POST",
-    headers: {
-      authorization: `Bearer ${target.admin.token}`,
-      "content-type": type,
-    },
-    body: bytes,
-    signal: AbortSignal.timeout(60_000),
-  });
-  const text = await response.text();
-  if (!response.ok) throw new Error(`${path}: ${response.status} ${text}`);
-  return text;
-}
-
-/** What was answered is in the member's mailbox: nothing comes later. */
-async function expectMessages(target: Target, user: string, count: number): Promise<void> {
-  const found = await messagesOf(target, user, "Announcements/all");
-  if (found.count !== count)
-    throw new Error(`${user} has ${found.count} of ${count}: ${found.tail}`);
-}
-
-async function messagesOf(
-  target: Target,
-  user: string,
-  mailbox: string,
-): Promise<{ count: number; tail: string }> {
-  const client = await ImapClient.open(target.imap ?? 0);
-  try {
-    const login = await client.command(`LOGIN ${user} ${target.password}`);
-    if (!login.ok) throw new Error(`${user} can't log in: ${login.tail}`);
-    const { tail } = await client.command(`STATUS ${mailbox} (MESSAGES)`);
-    return { count: Number(/MESSAGES (\d+)/.exec(tail)?.[1]), tail };
-  } finally {
-    client.close();
-  }
 }

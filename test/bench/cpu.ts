@@ -33,9 +33,9 @@ export function writtenBytes(target: Target): number {
     );
 }
 
-/** Waits until the target does next to nothing, so that no scenario pays for the one before; at most 10 s. */
-export async function settled(target: Target): Promise<void> {
-  for (let tries = 0, before = totalCpuMs(target); tries < 20; tries++) {
+/** Waits until the target does next to nothing, so that no scenario pays for the one before. */
+export async function settled(target: Target, mostMs = 10_000): Promise<void> {
+  for (let waitedMs = 0, before = totalCpuMs(target); waitedMs < mostMs; waitedMs += 500) {
     await wait(500);
     const now = totalCpuMs(target);
     if (now - before <= quietMs) return;

@@ -19,7 +19,8 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Target } from "./target.ts";
 
-const packages = ["dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd", "postfix", "postfix-lmdb"];
+export const postfixPackages = ["postfix", "postfix-lmdb"];
+const packages = ["dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd", ...postfixPackages];
 const userCount = 100;
 const commandWithinMs = 30_000;
 const domain = "pabal.test";
@@ -32,7 +33,7 @@ const mailUser = 8; // Debian's `mail`.
 export async function startPeers(
   aliases: ReadonlyMap<string, readonly string[]> = new Map(),
 ): Promise<readonly Target[]> {
-  install();
+  install(packages);
   const folder = mkdtempSync(join(tmpdir(), "pabal-peers-"));
   chmodSync(folder, 0o755);
   const [imap, pop3, lmtp, smtp] = [
@@ -43,6 +44,32 @@ export async function startPeers(
   ];
   const dovecot = await startDovecot(folder, { imap, pop3, lmtp });
   const postfix = await startPostfix(folder, smtp, lmtp, aliases);
+  const name = `Dovecot ${version("dovecot", ["--version"])}`;
+  const stop = (): void => {
+    const options = { stdio: "ignore", timeout: commandWithinMs } as const;
+    spawnSync("doveadm", ["-c", join(folder, "dovecot.conf"), "stop"], options);
+  };
+  const store = { name, imap, pop3, lmtp, pid: dovecot, stop };
+  return behindPostfix(folder, store, { smtp, pid: postfix });
+}
+
+/** A peer that keeps mail, as it runs. */
+export interface PeerStore {
+  readonly name: string;
+  readonly imap: number;
+  readonly pop3?: number;
+  readonly lmtp: number;
+  /** Of its master. */
+  readonly pid: number;
+  readonly stop: () => void;
+}
+
+/** The peer alone, and with Postfix in front: the second one's end is the end of both. */
+export function behindPostfix(
+  folder: string,
+  { name, imap, pop3, lmtp, pid, stop }: PeerStore,
+  postfix: { readonly smtp: number; readonly pid: number },
+): readonly Target[] {
   const users = Array.from({ length: userCount }, (_, index) => `u${index + 1}@${domain}`);
   const common = { users, password: "secret" };
   let running = 2;
@@ -52,31 +79,33 @@ export async function startPeers(
   return [
     {
       ...common,
-      name: `Dovecot ${version("dovecot", ["--version"])}`,
+      name,
       imap,
-      pop3,
+      ...(pop3 === undefined ? {} : { pop3 }),
       lmtp,
-      processes: () => tree(dovecot).map((pid) => ({ part: "dovecot", pid })),
+      processes: () => tree(pid).map((each) => ({ part: "peer", pid: each })),
       stop: async () => stopped(),
     },
     {
       ...common,
-      name: "Postfix + Dovecot",
-      smtp,
+      name: `Postfix + ${name.split(" ")[0] ?? ""}`,
+      smtp: postfix.smtp,
       queued: () => queuedIn(join(folder, "queue")),
-      processes: () => [...tree(dovecot), ...tree(postfix)].map((pid) => ({ part: "all", pid })),
+      processes: () =>
+        [...tree(pid), ...tree(postfix.pid)].map((each) => ({ part: "all", pid: each })),
       stop: async () => {
         const options = { stdio: "ignore", timeout: commandWithinMs } as const;
         spawnSync("postfix", ["-c", join(folder, "postfix"), "stop"], options);
-        spawnSync("doveadm", ["-c", join(folder, "dovecot.conf"), "stop"], options);
+        stop();
         stopped();
       },
     },
   ];
 }
 
-function install(): void {
-  const missing = packages.filter((name) => spawnSync("dpkg", ["-s", name]).status !== 0);
+/** Installs Debian's packages that are missing, and keeps their services from starting. */
+export function install(wanted: readonly string[]): void {
+  const missing = wanted.filter((name) => spawnSync("dpkg", ["-s", name]).status !== 0);
   if (missing.length === 0) return;
   if (process.getuid?.() !== 0)
     throw new Error(
@@ -174,7 +203,7 @@ service lmtp {
 }
 
 /** Stock Postfix delivering by LMTP. Returns the master's pid. */
-async function startPostfix(
+export async function startPostfix(
   folder: string,
   port: number,
   lmtp: number,
@@ -253,7 +282,7 @@ function version(command: string, args: readonly string[]): string {
   return spawnSync(command, [...args], { encoding: "utf8" }).stdout.split(/\s/)[0] ?? "";
 }
 
-async function until(done: () => boolean): Promise<void> {
+export async function until(done: () => boolean): Promise<void> {
   for (let tries = 0; tries < 200; tries++) {
     if (done()) return;
     await wait(50);
@@ -261,7 +290,7 @@ async function until(done: () => boolean): Promise<void> {
   throw new Error("a peer did not start");
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((done) => {
     server.listen(0, "127.0.0.1", done);
