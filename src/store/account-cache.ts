@@ -157,10 +157,19 @@ export class AccountCache {
    * Forgets a shard's accounts, in use or not: their rows are about to go. Once it resolves nobody who
    * still holds one writes rows for it. The shard must not be served.
    */
-  async dropShard(shard: ShardId): Promise<void> {
+  dropShard(shard: ShardId): Promise<void> {
+    return this.#dropAll((account) => account.shard === shard);
+  }
+
+  /** As `dropShard`, for one account whose rows are about to be replaced. */
+  dropAccount(id: AccountId): Promise<void> {
+    return this.#dropAll((account) => account.id === id);
+  }
+
+  async #dropAll(isMeant: (account: AccountState) => boolean): Promise<void> {
     await Promise.allSettled([...this.#loading.values()].map(({ promise }) => promise));
     for (const account of this.#accounts.values()) {
-      if (account.shard !== shard) continue;
+      if (!isMeant(account)) continue;
       for (const mailbox of account.mailboxes.values()) {
         mailbox.gone = true;
         mailbox.summary = undefined;

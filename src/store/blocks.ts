@@ -19,6 +19,7 @@ import { MailboxSummary } from "./mailbox-state.ts";
 import { beginRow, endRow, openRow } from "./row.ts";
 import { putFold, readChange, readKeywords } from "./rows.ts";
 import type { ChangeRow } from "./rows.ts";
+import type { RowReader } from "./row-reader.ts";
 import { readPageList } from "./static-page.ts";
 import type { WriteQueue } from "./write-queue.ts";
 
@@ -26,7 +27,7 @@ const messagesPerBlock = 1024;
 
 /** Reads a mailbox's summary: blocks, then everything above them in order of MODSEQ. */
 export async function loadSummary(
-  queue: WriteQueue,
+  queue: RowReader,
   account: AccountId,
   mailbox: MailboxId,
 ): Promise<MailboxSummary> {
@@ -181,7 +182,8 @@ function foldBlocks(
   summary.dirtyBlocks.clear();
 }
 
-function columnsOf(columns: Columns): readonly (Uint32Array | Float64Array | Int16Array)[] {
+/** The columns that are a mailbox's state, alike on all copies, in the order in which they lie in a block. */
+export function columnsOf(columns: Columns): readonly (Uint32Array | Float64Array | Int16Array)[] {
   const { uid, modSeq, flags, size, date, zone, saved, bodyTag, bodyLsn } = columns;
   return [uid, modSeq, flags, size, date, zone, saved, bodyTag, bodyLsn];
 }
@@ -205,7 +207,7 @@ function readBlock(columns: Columns, reader: ByteReader): void {
 }
 
 async function eachRow(
-  queue: WriteQueue,
+  queue: RowReader,
   prefix: Buffer,
   use: (key: Buffer, reader: ByteReader) => void,
   from = prefix,

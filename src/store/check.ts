@@ -6,6 +6,7 @@ import { accountId } from "../mail/ids.ts";
 import type { AccountId, ShardId } from "../mail/ids.ts";
 import type { AccountState } from "./account-state.ts";
 import { readBodies } from "./bodies.ts";
+import type { Columns } from "./columns.ts";
 import type { Engine } from "./engine.ts";
 import type { Counters } from "./entry-kind.ts";
 import { deletedBit, seenBit } from "./flags.ts";
@@ -107,17 +108,10 @@ async function* checkAccount(
   for (const mailbox of account.mailboxes.values()) {
     const summary = await engine.accounts.pinSummary(account, mailbox);
     try {
-      const counted = countersOf(mailbox, summary);
+      const counted = countersOf(mailbox.counters, summary.columns);
       bytes += counted.sizeBytes;
       messages += counted.messages;
-      for (const what of [
-        "messages",
-        "unseen",
-        "deleted",
-        "sizeBytes",
-        "uidNext",
-        "modSeq",
-      ] as const) {
+      for (const what of countedFields) {
         if (counted[what] !== mailbox.counters[what]) {
           yield { kind: "counters", account: account.id, mailbox: mailbox.name, what };
         }
@@ -132,14 +126,22 @@ async function* checkAccount(
   }
 }
 
+/** Counters that follow from the messages. */
+export const countedFields = [
+  "messages",
+  "unseen",
+  "deleted",
+  "sizeBytes",
+  "uidNext",
+  "modSeq",
+] as const satisfies readonly (keyof Counters)[];
+
 /** The counters as the messages have them; UIDNEXT and MODSEQ may be higher, but never lower. */
-function countersOf(mailbox: MailboxState, summary: MailboxSummary): Counters {
-  const { columns } = summary;
+export function countersOf(counters: Counters, columns: Columns): Counters {
   let unseen = 0;
   let deleted = 0;
   let sizeBytes = 0;
-  let uidNext = mailbox.counters.uidNext;
-  let modSeq = mailbox.counters.modSeq;
+  let { uidNext, modSeq } = counters;
   for (let at = 0; at < columns.count; at++) {
     const flags = columns.flags[at] ?? 0;
     if ((flags & seenBit) === 0) unseen++;
@@ -149,7 +151,7 @@ function countersOf(mailbox: MailboxState, summary: MailboxSummary): Counters {
     modSeq = Math.max(modSeq, columns.modSeq[at] ?? 0);
   }
   const messages = columns.count;
-  return { ...mailbox.counters, messages, unseen, deleted, sizeBytes, uidNext, modSeq };
+  return { ...counters, messages, unseen, deleted, sizeBytes, uidNext, modSeq };
 }
 
 async function* checkMessages(

@@ -63,7 +63,7 @@ export class RepairGiver {
 
   /** Undefined when the body is damaged here. @throws {MailError} UNAVAILABLE when it is not here. */
   async body(id: BodyId): Promise<GivenBody | undefined> {
-    this.#mustBeSound(id.shard);
+    soundCopy(this.#parts.log, id.shard);
     for (let tries = 1; ; tries++) {
       try {
         return await this.#read(id);
@@ -88,8 +88,8 @@ export class RepairGiver {
     signal: AbortSignal,
   ): Promise<GivenRows> {
     const { rows, log } = this.#parts;
-    this.#mustBeSound(shard);
-    await this.#applied(shard, atLeast, signal);
+    soundCopy(log, shard);
+    await appliedAtLeast(this.#parts, shard, atLeast, signal);
     const taken = await rows.snapshot(() => log.state(shard).applied);
     try {
       const found: [Buffer, Buffer][] = [];
@@ -125,24 +125,30 @@ export class RepairGiver {
     const whole = await this.#parts.log.read(place.location);
     return { kind: "bytes", bytes: whole.subarray(place.offset, place.offset + place.length) };
   }
+}
 
-  #mustBeSound(shard: ShardId): void {
-    const { damaged, lastLsn } = this.#parts.log.state(shard);
-    if (!damaged && lastLsn > 0) return;
-    throw new MailError({ code: "UNAVAILABLE", why: "this node has no sound copy of the shard" });
-  }
+/** @throws {MailError} UNAVAILABLE unless this node's copy of the shard is one */
+export function soundCopy(log: SegmentLog, shard: ShardId): void {
+  const { damaged, lastLsn } = log.state(shard);
+  if (!damaged && lastLsn > 0) return;
+  throw new MailError({ code: "UNAVAILABLE", why: "this node has no sound copy of the shard" });
+}
 
-  async #applied(shard: ShardId, atLeast: Lsn, signal: AbortSignal): Promise<void> {
-    const { log, clock } = this.#parts;
-    const untilMs = clock.monotonicMs() + waitMs;
-    while (log.state(shard).applied < atLeast) {
-      signal.throwIfAborted();
-      if (clock.monotonicMs() >= untilMs) {
-        throw new MailError({ code: "UNAVAILABLE", why: "this copy is behind" });
-      }
-      await new Promise<void>((resolve) => {
-        clock.after(lookEveryMs, resolve);
-      });
+/** Waits until this copy has applied an entry. @throws {MailError} UNAVAILABLE when that takes too long. */
+export async function appliedAtLeast(
+  { log, clock }: Pick<GiverParts, "log" | "clock">,
+  shard: ShardId,
+  atLeast: Lsn,
+  signal: AbortSignal,
+): Promise<void> {
+  const untilMs = clock.monotonicMs() + waitMs;
+  while (log.state(shard).applied < atLeast) {
+    signal.throwIfAborted();
+    if (clock.monotonicMs() >= untilMs) {
+      throw new MailError({ code: "UNAVAILABLE", why: "this copy is behind" });
     }
+    await new Promise<void>((resolve) => {
+      clock.after(lookEveryMs, resolve);
+    });
   }
 }

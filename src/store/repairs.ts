@@ -4,7 +4,7 @@
 
 import { MailError, isMailError } from "../mail/errors.ts";
 import { accountId, lsn as makeLsn, mailboxId, shardId } from "../mail/ids.ts";
-import type { Lsn, MailboxId, ShardId } from "../mail/ids.ts";
+import type { AccountId, Lsn, MailboxId, ShardId } from "../mail/ids.ts";
 import type { AccountState } from "./account-state.ts";
 import { fold } from "./blocks.ts";
 import type { Engine } from "./engine.ts";
@@ -28,6 +28,7 @@ import type { KeyRange, RepairSource } from "./repair-source.ts";
 import { openRow, rowIsSound } from "./row.ts";
 import { putPlace, readPlace, readRegistrationRow } from "./rows.ts";
 import type { BodyPlace } from "./rows.ts";
+import { accountPrefix } from "./shard-rows.ts";
 
 export type DamageKind = "row" | "body" | "blob" | "record";
 
@@ -99,6 +100,35 @@ export class Repairs {
   row(key: Buffer): Promise<Mended> {
     if (key[0] === space.body && key[11] === bodyTable.location) return this.body(bodyOf(key));
     return this.#once("row", key.toString("hex"), (source) => this.#mendRow(source, key));
+  }
+
+  /**
+   * All rows of an account but its messages' own, which are mended one by one: they do not add up, and
+   * the other member's do. Nothing of the shard may be served here.
+   */
+  account(shard: ShardId, id: AccountId): Promise<Mended> {
+    const { accounts, rows } = this.#parts.engine;
+    const list = shardAccountKey(shard, id);
+    const of = accountPrefix(space.account, id);
+    const at = (which: number): Buffer => Buffer.concat([of, Buffer.of(which)]);
+    const ranges = [
+      { gte: list, lt: Buffer.concat([list, Buffer.of(0)]) },
+      { gte: at(0), lt: at(table.static) },
+      { gte: at(table.block), lt: afterPrefix(of) },
+    ];
+    const version = async (): Promise<unknown> => {
+      // Whoever had it in RAM would write out again what they read.
+      await accounts.dropAccount(id);
+      const seen: string[] = [];
+      for (const which of [table.registration, table.quota, table.counters, table.annotation]) {
+        for await (const batch of rows.range(at(which), at(which + 1)))
+          for (const [key, value] of batch) seen.push(key.toString("hex"), value.toString("hex"));
+      }
+      return accounts.holds(id) ? Symbol("held") : seen.join(" ");
+    };
+    return this.#once("row", `account ${id}`, (source) =>
+      this.#replace(source, shard, ranges, version),
+    );
   }
 
   /** True when the error named a row and that row is good now: what failed may be tried again. */

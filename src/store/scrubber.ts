@@ -1,12 +1,15 @@
 // Reads everything that this node keeps once a week, slowly: rows of the index, bodies, blobs, records
 // of the log. What is damaged is replaced by another member's (repairs.ts), counted and told; so two
-// copies never rot unnoticed. Goes on after a restart where it was.
+// copies never rot unnoticed. Sound bytes are compared with the other copy's, if there is one to ask. Goes
+// on after a restart where it was.
 
 import { background } from "../lib/background.ts";
 import type { Clock, Timer } from "../lib/clock.ts";
 import type { Disk } from "../lib/disk.ts";
 import { isMailError } from "../mail/errors.ts";
 import { lsn as makeLsn, shardId } from "../mail/ids.ts";
+import { sumOf } from "./body-sums.ts";
+import type { BodySum } from "./body-sums.ts";
 import type { Engine } from "./engine.ts";
 import { bodyTable, space } from "./keyspace.ts";
 import type { BlobStore } from "./log/blob-store.ts";
@@ -39,6 +42,16 @@ export interface ScrubFigures {
   readonly finishedMs: number;
 }
 
+export type NamedSum = BodySum & { readonly id: BodyId };
+
+/** The other copies of this node's shards, as far as this node is the one to ask. */
+export interface CopyComparison {
+  /** Bodies as they lie here, of any shards. */
+  bodies(sums: readonly NamedSum[]): Promise<void>;
+  /** Everything else: accounts, names, messages. `pace` hears of bytes that were read, and waits. */
+  accounts(pace: (bytes: number) => Promise<void>, signal: AbortSignal): Promise<void>;
+}
+
 export interface ScrubberParts {
   readonly engine: Engine;
   readonly log: SegmentLog;
@@ -58,8 +71,11 @@ export class Scrubber {
   readonly #parts: ScrubberParts;
   readonly #limits: ScrubLimits;
   readonly #stopping = new AbortController();
+  #comparison: CopyComparison | undefined;
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
+  /** Of bodies that are to be compared. */
+  readonly #sums: NamedSum[] = [];
   #bytes = 0;
   #passes = 0;
   #state: ScrubState = { finishedMs: 0, cursor: allKeys.gte };
@@ -91,10 +107,16 @@ export class Scrubber {
     };
   }
 
+  /** Absent: there is no other copy, or nobody to ask. */
+  set comparison(comparison: CopyComparison) {
+    this.#comparison = comparison;
+  }
+
   /** A whole pass, now. */
   async pass(): Promise<void> {
     this.#bytes = 0;
     await this.#rowsAndBodies();
+    await this.#comparison?.accounts((bytes) => this.#pace(bytes), this.#stopping.signal);
     for await (const { segment, offset } of scrubSegments(
       this.#parts.disk,
       "log",
@@ -171,14 +193,15 @@ export class Scrubber {
         const { id: name, length: bytes, sha256 } = place;
         const whole = await blobs.isComplete({ name, bytes, sha256 }, (read) => this.#pace(read));
         if (!whole) await repairs.blob(name);
+        else this.#note(id, sumOf(place));
       }
     }
     const inLog = placed.flatMap(({ id, place }) =>
-      place.kind === "segment" ? [{ id, location: place.location }] : [],
+      place.kind === "segment" ? [{ id, place, location: place.location }] : [],
     );
-    if (inLog.length === 0) return;
     try {
-      await log.readMany(inLog.map(({ location }) => location));
+      const wholes = await log.readMany(inLog.map(({ location }) => location));
+      for (const [at, { id, place }] of inLog.entries()) this.#note(id, sumOf(place, wholes[at]));
     } catch (error) {
       if (!isBad(error)) throw error;
       for (const { id, location } of inLog) {
@@ -188,7 +211,13 @@ export class Scrubber {
         });
       }
     }
+    await this.#comparison?.bodies(this.#sums.splice(0));
     await this.#pace(inLog.reduce((sum, { location }) => sum + location.bodyBytes, 0));
+  }
+
+  /** A body that was read and is sound by itself. */
+  #note(id: BodyId, sum: BodySum | undefined): void {
+    if (this.#comparison !== undefined && sum !== undefined) this.#sums.push({ id, ...sum });
   }
 
   async #pace(bytes: number): Promise<void> {

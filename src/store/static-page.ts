@@ -5,6 +5,7 @@
 import type { AccountId, MailboxId } from "../mail/ids.ts";
 import { mailboxItemKey, mailboxKey, table } from "./keyspace.ts";
 import { beginRow, endRow, openRow, payloadOf, rowHeaderBytes } from "./row.ts";
+import type { RowReader } from "./row-reader.ts";
 import type { WriteQueue } from "./write-queue.ts";
 
 /** Bytes of static rows in a page of more than one message, at most. */
@@ -126,7 +127,7 @@ export function putPageList(
 
 /** The mailbox's pages, ascending. @throws MailError DAMAGED */
 export async function readPageList(
-  queue: WriteQueue,
+  queue: RowReader,
   account: AccountId,
   mailbox: MailboxId,
 ): Promise<PageSpan[]> {

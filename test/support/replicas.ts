@@ -17,6 +17,7 @@ import { decodeEntry } from "../../src/store/log/record.ts";
 import type { SegmentLog } from "../../src/store/log/types.ts";
 import { LocalJournal } from "../../src/store/local-journal.ts";
 import { type OpenedStore, openIndex, openStore } from "../../src/store/open-store.ts";
+import { digestPage, lastUnit } from "../../src/store/shard-digest.ts";
 
 export interface StoredMessage {
   readonly user: string;
@@ -178,7 +179,23 @@ export async function readShard(
     await readAccount(opened, account, lines, onMessage);
     account.pins--;
   }
+  lines.push(...(await digestsOf(opened, shard)));
   return lines.toSorted();
+}
+
+/** What nodes compare of their copies while they run (cluster/node/copy-compare.ts). */
+async function digestsOf({ engine, log }: OpenedStore, shard: ShardId): Promise<string[]> {
+  const parts = { rows: engine.rows, log };
+  const lines: string[] = [];
+  for (let after = -1; after < lastUnit; ) {
+    const page = await digestPage(parts, shard, { after, through: lastUnit }, () =>
+      Promise.resolve(),
+    );
+    for (const { unit, digest, sound } of page.units)
+      lines.push(`digest ${unit} ${digest} ${sound}`);
+    after = page.through;
+  }
+  return lines;
 }
 
 async function readAccount(

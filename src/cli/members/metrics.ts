@@ -128,7 +128,7 @@ export function addNodeMetrics(registry: Registry, node: MailNode): void {
   addPulse(registry, cluster.pulse);
 }
 
-function storageFigures({ opened, copies, cuts }: MailNode): StorageFigures {
+function storageFigures({ opened, copies, cuts, compared }: MailNode): StorageFigures {
   const { level, freeBytes, totalBytes, ballastBytes } = opened.room.figures;
   const damage = opened.repairs.figures;
   const scrub = opened.scrubber.figures;
@@ -143,6 +143,7 @@ function storageFigures({ opened, copies, cuts }: MailNode): StorageFigures {
     scrubBytes: scrub.bytes,
     scrubPasses: scrub.passes,
     scrubFinishedMs: scrub.finishedMs,
+    compared,
     copies: copies.running,
     copiesWaiting: copies.waiting,
     copiesFinished: copies.finished,

@@ -8,6 +8,7 @@ import type { OpenedStore } from "../../store/open-store.ts";
 import type { RpcRegistry } from "../link/rpc.ts";
 import { bannedKey, bannedText } from "./banned-stores.ts";
 import { ClusterClient } from "./cluster-client.ts";
+import type { CompareFigures } from "./copy-compare.ts";
 import type { CopyFigures } from "./copy-service.ts";
 import type { CutFigures } from "./cut-files.ts";
 import { answerCopyFigures } from "./copy-watch.ts";
@@ -141,6 +142,7 @@ export class MailNode {
     this.#store.copies.close();
     this.#store.cuts.close();
     this.#store.repairs.close();
+    this.#store.compare.close();
     this.#store.shelf.close();
     this.journal.close();
     await this.cluster.close();
@@ -287,6 +289,11 @@ export class MailNode {
   /** Full copies that run or wait. */
   get copies(): CopyFigures {
     return this.#store.copies.figures;
+  }
+
+  /** What the scrubber's comparisons with other copies came to. */
+  get compared(): CompareFigures {
+    return this.#store.compare.figures;
   }
 
   /** Unacknowledged entries that were cut from logs here. */

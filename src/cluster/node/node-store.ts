@@ -14,6 +14,7 @@ import type { Links, RpcRegistry } from "../link/rpc.ts";
 import type { ClusterOptions } from "./cluster-client.ts";
 import type { LeaseSource } from "./lease-source.ts";
 import { CopyService } from "./copy-service.ts";
+import { CopyCompare } from "./copy-compare.ts";
 import { NodeRepairs } from "./copy-repair.ts";
 import { ReplicatedJournal } from "./replicated-journal.ts";
 
@@ -61,6 +62,7 @@ export interface NodeStore {
   readonly shelf: BlobShelf;
   readonly copies: CopyService;
   readonly repairs: NodeRepairs;
+  readonly compare: CopyCompare;
   readonly cuts: CutFiles;
 }
 
@@ -123,8 +125,9 @@ export async function openNodeStore(
   copies.register(cluster.registry);
   made.copies = copies;
   const repairs = openRepairs(options, cluster, opened, journal);
+  const compare = openCompare(options, cluster, opened, journal);
   cuts.start();
-  return { opened, journal, shelf, copies, repairs, cuts };
+  return { opened, journal, shelf, copies, repairs, compare, cuts };
 }
 
 /** Damaged bytes are asked for at the shard's other members, and given to them. */
@@ -147,6 +150,33 @@ function openRepairs(
   source.register(cluster.registry);
   repairs.source = source;
   return source;
+}
+
+/** The scrubber compares what it reads with the primary's copy. */
+function openCompare(
+  { clock, logger, member }: StoreOptions,
+  cluster: JoinedCluster,
+  opened: OpenedStore,
+  journal: ReplicatedJournal,
+): CopyCompare {
+  const compare = new CopyCompare({
+    opened,
+    links: cluster.links,
+    clock,
+    logger,
+    primaryOf: (shard) => {
+      const config = journal.configOf(shard);
+      const isFull = config?.secondaries.some((one) => one.node === member && one.full);
+      return isFull === true ? config?.primary.node : undefined;
+    },
+    differ: () => {
+      const why = "copiesDiffer";
+      journal.alarms.set(why, (journal.alarms.get(why) ?? 0) + 1);
+    },
+  });
+  compare.register(cluster.registry);
+  opened.scrubber.comparison = compare;
+  return compare;
 }
 
 /** What is made one after the other: the journal copies through a service that needs the store. */

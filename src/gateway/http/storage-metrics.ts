@@ -16,6 +16,14 @@ export interface StorageFigures {
   readonly scrubBytes: number;
   readonly scrubPasses: number;
   readonly scrubFinishedMs: number;
+  /** What the scrubber compared with other copies since the start. */
+  readonly compared: {
+    readonly units: number;
+    readonly bodies: number;
+    readonly differing: number;
+    readonly mended: number;
+    readonly skipped: number;
+  };
   readonly copies: readonly {
     readonly direction: "in" | "out";
     readonly doneBytes: number;
@@ -90,6 +98,29 @@ const families: readonly Family<StorageFigures>[] = [
     help: "Unix time of the end of the last pass; 0: never",
     kind: "gauge",
     read: ({ scrubFinishedMs }) => scrubFinishedMs / 1000,
+  },
+  {
+    name: "pabal_copies_compared_total",
+    help: "Accounts and bodies of this node's secondary copies compared with the primary's, and those that could not be",
+    kind: "counter",
+    labels: ["what"],
+    read: ({ compared: { units, bodies, skipped } }) => [
+      { labels: { what: "accounts" }, value: units },
+      { labels: { what: "bodies" }, value: bodies },
+      { labels: { what: "skipped" }, value: skipped },
+    ],
+  },
+  {
+    name: "pabal_copies_differ_total",
+    help: "Differences from the primary's copy found since the start, those that were mended included",
+    kind: "counter",
+    read: ({ compared }) => compared.differing,
+  },
+  {
+    name: "pabal_copies_mended_total",
+    help: "Accounts whose rows were replaced by the primary's, as ours did not add up",
+    kind: "counter",
+    read: ({ compared }) => compared.mended,
   },
   {
     name: "pabal_shard_copies",
