@@ -333,7 +333,7 @@ export const configSchema = z
       .strictObject({
         folder: text("Folder of announcements; follows the locale when absent").optional(),
         notifyRate: count(
-          5000,
+          2000,
           "Idle sessions that a gateway tells of an announcement, a second; the rest wait their turn",
         ),
         cache: size("64MiB", "Memory of a gateway for announcements that many members read"),
