@@ -2,14 +2,12 @@
 // the mail nodes can always fill it again. Knows keys and bytes, not which row is newer.
 
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { rm } from "node:fs/promises";
-import { Level } from "level";
 import type { DirectoryRow } from "../../mail/account.ts";
 import { accountId, shardId } from "../../mail/ids.ts";
 import type { AccountId, ShardId } from "../../mail/ids.ts";
 import { crc32c } from "../../lib/crc32c.ts";
 import { packValue, unpackValue } from "../link/wire-value.ts";
+import type { DirectoryFiles, DirectoryLevel, Operation } from "./directory-files.ts";
 import { asAccount, decodePosition, decodeRow, encodePosition, encodeRow } from "./wire.ts";
 import type { Position } from "./wire.ts";
 
@@ -44,10 +42,6 @@ const space = {
 
 const format = 1;
 const empty = new Uint8Array(0);
-
-type Operation =
-  | { readonly type: "put"; readonly key: Uint8Array; readonly value: Uint8Array }
-  | { readonly type: "del"; readonly key: Uint8Array };
 
 /** Changes that become visible together. */
 export class DirectoryBatch {
@@ -97,13 +91,13 @@ export class DirectoryBatch {
 }
 
 export class DirectoryDb {
-  readonly #db: Level<Uint8Array, Uint8Array>;
+  readonly #db: DirectoryLevel;
   readonly #meta: readonly [number, string, number];
   /** True when what is here may lack changes below its positions: start from nothing. */
   readonly suspect: boolean;
 
   private constructor(
-    db: Level<Uint8Array, Uint8Array>,
+    db: DirectoryLevel,
     meta: readonly [number, string, number],
     suspect: boolean,
   ) {
@@ -112,30 +106,25 @@ export class DirectoryDb {
     this.suspect = suspect;
   }
 
-  /** Opens the folder; what is no directory of this cluster, or broken, is made anew. */
-  static async open(folder: string, identity: DirectoryIdentity): Promise<DirectoryDb> {
+  /** Opens it; what is no directory of this cluster, or broken, is made anew. */
+  static async open(files: DirectoryFiles, identity: DirectoryIdentity): Promise<DirectoryDb> {
     try {
-      return await DirectoryDb.#tryOpen(folder, identity);
+      return await DirectoryDb.#tryOpen(files, identity);
     } catch (error) {
       if (isLocked(error)) throw error;
-      await rm(folder, { recursive: true, force: true });
-      return DirectoryDb.#tryOpen(folder, identity);
+      await files.remove();
+      return DirectoryDb.#tryOpen(files, identity);
     }
   }
 
-  static async #tryOpen(folder: string, identity: DirectoryIdentity): Promise<DirectoryDb> {
-    const db = new Level<Uint8Array, Uint8Array>(folder, {
-      keyEncoding: "view",
-      valueEncoding: "view",
-      writeBufferSize: 16 * 1024 * 1024,
-      cacheSize: 32 * 1024 * 1024,
-    });
+  static async #tryOpen(files: DirectoryFiles, identity: DirectoryIdentity): Promise<DirectoryDb> {
+    const db = files.level();
     await db.open();
     try {
       const meta = [format, identity.clusterId, identity.shardCount] as const;
       const key = metaKey();
       const found = db.getSync(key);
-      const boot = bootId();
+      const boot = files.bootId();
       let suspect = false;
       if (found !== undefined) {
         const value = unseal(key, found);
@@ -226,6 +215,14 @@ export class DirectoryDb {
     return this.#count({
       gte: memberKey(group, 0),
       lte: memberKey(group, Number.MAX_SAFE_INTEGER),
+    });
+  }
+
+  /** Accounts whose rows say `shard`. */
+  countOf(shard: ShardId): Promise<number> {
+    return this.#count({
+      gte: homeKey(shard, 0),
+      lte: homeKey(shard, Number.MAX_SAFE_INTEGER),
     });
   }
 
@@ -370,13 +367,4 @@ function rangeOf(first: number): { gte: Uint8Array; lt: Uint8Array } {
 function isLocked(error: unknown): boolean {
   const cause = error instanceof Error ? error.cause : undefined;
   return cause instanceof Error && "code" in cause && cause.code === "LEVEL_LOCKED";
-}
-
-/** Names this start of the machine, where the system tells it. */
-function bootId(): string | undefined {
-  try {
-    return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-  } catch {
-    return undefined; // Not Linux: every unclean end counts as a power loss.
-  }
 }
