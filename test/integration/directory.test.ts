@@ -8,6 +8,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { AccountAdminClient } from "../../src/cluster/directory/account-admin-client.ts";
 import { DirectoryAuthenticator } from "../../src/cluster/directory/authenticator.ts";
 import { nodesOf, primariesOf } from "../../src/cluster/directory/cluster-view.ts";
+import { directoryFolder } from "../../src/cluster/directory/directory-files.ts";
 import { DirectoryService } from "../../src/cluster/directory/directory-service.ts";
 import { EngineDirectoryStore } from "../../src/cluster/directory/engine-directory-store.ts";
 import { GatewayDirectory } from "../../src/cluster/directory/gateway-directory.ts";
@@ -83,7 +84,7 @@ async function openDirectory(): Promise<GatewayDirectory> {
   folders.push(folder);
   const { links, shards } = cluster.gateway.cluster;
   const made = await GatewayDirectory.open({
-    folder,
+    files: directoryFolder(folder),
     clusterId: "test",
     shardCount,
     links,

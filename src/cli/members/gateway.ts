@@ -10,6 +10,7 @@ import type { Registry } from "prom-client";
 import { AccountAdminClient } from "../../cluster/directory/account-admin-client.ts";
 import { DirectoryAuthenticator } from "../../cluster/directory/authenticator.ts";
 import { nodesOf, primariesOf } from "../../cluster/directory/cluster-view.ts";
+import { directoryFolder } from "../../cluster/directory/directory-files.ts";
 import { GatewayDirectory } from "../../cluster/directory/gateway-directory.ts";
 import { freshLoads, Placement } from "../../cluster/directory/placement.ts";
 import { TokenVerifier } from "../../cluster/directory/token-verifier.ts";
@@ -134,7 +135,7 @@ async function startParts(
   const domains = config.domains.map((domain) => checkedDomain(domain));
   const { links, shards } = cluster;
   const directory = await GatewayDirectory.open({
-    folder: join(config.member.dataDir, "directory"),
+    files: directoryFolder(join(config.member.dataDir, "directory")),
     clusterId: config.cluster.id,
     shardCount,
     links,

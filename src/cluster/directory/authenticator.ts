@@ -3,6 +3,7 @@
 
 import { availableParallelism } from "node:os";
 import type { Clock } from "../../lib/clock.ts";
+import { withDeadline } from "../../lib/deadline.ts";
 import type { DirectoryRow } from "../../mail/account.ts";
 import { normaliseAddress } from "../../mail/address.ts";
 import { isMailError } from "../../mail/errors.ts";
@@ -210,8 +211,10 @@ export class DirectoryAuthenticator implements Authenticator {
     signal: AbortSignal,
   ): Promise<DirectoryRow | undefined> {
     if (this.#options.directory.isFresh(row.shard)) return undefined;
-    const within = AbortSignal.any([signal, AbortSignal.timeout(currentRowMs)]);
-    const current = await this.#options.currentRow(row, within);
+    const { clock, currentRow } = this.#options;
+    const current = await withDeadline(clock, currentRowMs, [signal], (within) =>
+      currentRow(row, within),
+    );
     if (current === undefined || current.credVersion <= row.credVersion) return undefined;
     return (await this.#matches(current, password, signal)) ? current : undefined;
   }
@@ -235,10 +238,11 @@ export class DirectoryAuthenticator implements Authenticator {
     const { apps } = parseVerifiers(row.credentials.hash);
     if (matchesApp(apps, password)) return; // Not the account's own.
     this.#improving.add(row.account);
-    const signal = AbortSignal.timeout(replaceHashMs);
-    this.#queue
-      .run(() => makeCredentials(password, hash, apps), signal)
-      .then((better) => replaceHash(row, better, signal))
+    const replace = async (signal: AbortSignal): Promise<void> => {
+      const better = await this.#queue.run(() => makeCredentials(password, hash, apps), signal);
+      await replaceHash(row, better, signal);
+    };
+    withDeadline(this.#options.clock, replaceHashMs, [], replace)
       .catch((error: unknown) => log.info({ err: error, name: row.name }, "hash not replaced yet"))
       .finally(() => this.#improving.delete(row.account));
   }

@@ -3,6 +3,7 @@
 // saga-runner.ts; a change that outlives its author is finished all the same.
 
 import type { Clock } from "../../lib/clock.ts";
+import { withDeadline } from "../../lib/deadline.ts";
 import type { Registration } from "../../mail/account.ts";
 import { MailError } from "../../mail/errors.ts";
 import type { AccountId, Epoch, Lsn, OpId, ShardId } from "../../mail/ids.ts";
@@ -131,9 +132,8 @@ export class AuthorOrders {
       return { outcome: this.#options.runner.begin(home, epoch, saga, claim.uidValidityFloor) };
     }
     if (saga === undefined && claim.opId === id) {
-      const signal = AbortSignal.timeout(questionMs);
       const head = { shard: claim.target, account: claim.account };
-      const answer = await this.#options.ask(claim.target, method.row, head, signal);
+      const answer = await this.#question(claim.target, method.row, head);
       const row = answer.get("row");
       if (row !== undefined && row !== null) return { row };
     }
@@ -200,8 +200,7 @@ export class AuthorOrders {
 
   /** @throws MailError NO_SUCH_ACCOUNT when there is none, or `name` is only an alias of it. */
   async #registration(shard: ShardId, account: AccountId, name: string): Promise<Registration> {
-    const signal = AbortSignal.timeout(questionMs);
-    const answer = await this.#options.ask(shard, method.details, { shard, account }, signal);
+    const answer = await this.#question(shard, method.details, { shard, account });
     const registration = decodeRegistration(answer.get("registration"));
     if (registration.name !== name) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
     return registration;
@@ -221,16 +220,19 @@ export class AuthorOrders {
 
   /** Resolves once every gateway knows what was written up to there, or can't be wrong about it. */
   async everywhere(touched: ReadonlyMap<ShardId, Lsn>, signal: AbortSignal): Promise<void> {
-    const within = AbortSignal.any([signal, AbortSignal.timeout(settleMs)]);
-    await Promise.all(
-      [...touched].map(([shard, lsn]) =>
-        untilAnswered(
-          this.#options.clock,
-          () => this.#options.ask(shard, method.settled, { shard, lsn }, within),
-          within,
-        ),
-      ),
-    );
+    const { clock, ask } = this.#options;
+    await withDeadline(clock, settleMs, [signal], async (within) => {
+      const settle = ([shard, lsn]: readonly [ShardId, Lsn]): Promise<unknown> => {
+        const head = { shard, lsn };
+        return untilAnswered(clock, () => ask(shard, method.settled, head, within), within);
+      };
+      await Promise.all([...touched].map(settle));
+    });
+  }
+
+  #question(shard: ShardId, name: string, head: object): Promise<Fields> {
+    const { clock, ask } = this.#options;
+    return withDeadline(clock, questionMs, [], (signal) => ask(shard, name, head, signal));
   }
 }
 

@@ -2,6 +2,7 @@
 // somewhere else after a failover. Leaves what is asked to its callers.
 
 import type { Clock } from "../../lib/clock.ts";
+import { withDeadline } from "../../lib/deadline.ts";
 import { isMailError, MailError } from "../../mail/errors.ts";
 import type { MemberId, ShardId } from "../../mail/ids.ts";
 import type { Links } from "../link/rpc.ts";
@@ -83,10 +84,12 @@ export function orderPrimary(
   head: object,
   signal: AbortSignal,
 ): Promise<unknown> {
-  const within = AbortSignal.any([signal, AbortSignal.timeout(to.retryMs ?? 30_000)]);
-  const oneTry = (): Promise<unknown> =>
-    askPrimary(to, shard, name, head, AbortSignal.any([within, AbortSignal.timeout(orderMs)]));
-  return untilAnswered(to.clock, oneTry, within);
+  const { clock, retryMs = 30_000 } = to;
+  return withDeadline(clock, retryMs, [signal], (within) => {
+    const oneTry = (): Promise<unknown> =>
+      withDeadline(clock, orderMs, [within], (soon) => askPrimary(to, shard, name, head, soon));
+    return untilAnswered(clock, oneTry, within);
+  });
 }
 
 /** Resolves after `delayMs`, or at once when `signal` aborts. */

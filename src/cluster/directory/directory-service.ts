@@ -3,6 +3,7 @@
 // committed and every gateway knows it. Leaves steps to saga-runner.ts, streams to row-stream.ts.
 
 import type { Clock, Timer } from "../../lib/clock.ts";
+import { withDeadline } from "../../lib/deadline.ts";
 import type { DirectoryRow, Registration } from "../../mail/account.ts";
 import { MailError } from "../../mail/errors.ts";
 import type { AccountId, Lsn, OpId, ShardId } from "../../mail/ids.ts";
@@ -286,9 +287,9 @@ export class DirectoryService {
   }
 
   #questions(): SagaQuestions {
-    const { shardCount } = this.#options;
+    const { shardCount, clock } = this.#options;
     const ask = (shard: ShardId, name: string, head: object): Promise<Fields> =>
-      this.#ask(shard, name, head, AbortSignal.timeout(questionMs));
+      withDeadline(clock, questionMs, [], (signal) => this.#ask(shard, name, head, signal));
     const lsnIn = (answer: Fields): Lsn => makeLsn(countField(answer, "lsn"));
     const put = async (saga: Saga, floor: number, work: SagaWork): Promise<Fields> => {
       const { shard, account, name, id: opId } = saga;

@@ -1,6 +1,7 @@
 // DirectoryStore over the account engine and the replicated journal of a mail node. Only translates:
 // rules of names are claim-desk.ts's, of registrations registration-patch.ts's.
 
+import { withDeadline } from "../../lib/deadline.ts";
 import type { DirectoryRow, Registration } from "../../mail/account.ts";
 import { accountId, lsn } from "../../mail/ids.ts";
 import type { AccountId, Epoch, Lsn, OpId, ShardId } from "../../mail/ids.ts";
@@ -158,25 +159,22 @@ export class EngineDirectoryStore implements DirectoryStore {
   ): Promise<void> {
     const { account, name, aliases, credentials, quotaBytes, quotaMessages, profile, group } =
       registration;
-    const made = await createAccount(
-      this.#engine,
-      {
-        opId,
-        retry: true,
-        shard,
-        account,
-        name,
-        aliases,
-        credentials,
-        quotaBytes,
-        quotaMessages,
-        profile,
-        mailboxes: group === undefined ? this.#mailboxes : groupMailboxes,
-        ...(group === undefined ? {} : { group }),
-        uidValidityFloor,
-      },
-      AbortSignal.timeout(changeMs),
-    );
+    const request = {
+      opId,
+      retry: true,
+      shard,
+      account,
+      name,
+      aliases,
+      credentials,
+      quotaBytes,
+      quotaMessages,
+      profile,
+      mailboxes: group === undefined ? this.#mailboxes : groupMailboxes,
+      ...(group === undefined ? {} : { group }),
+      uidValidityFloor,
+    };
+    const made = await this.#soon((signal) => createAccount(this.#engine, request, signal));
     if (made.state === "deleted") {
       throw new MailError({ code: "CONFLICT", why: "the account was deleted" });
     }
@@ -188,17 +186,19 @@ export class EngineDirectoryStore implements DirectoryStore {
     account: AccountId,
     change: (registration: Registration) => Registration,
   ): Promise<Registration> {
-    await changeExclusively(
-      this.#engine,
-      { account, shard },
-      { opId, retry: true },
-      "none",
-      (state) =>
-        Promise.resolve({
-          ops: [{ kind: "registration", registration: change(state.registration) }],
-          outcome: { kind: "none" },
-        }),
-      AbortSignal.timeout(changeMs),
+    await this.#soon((signal) =>
+      changeExclusively(
+        this.#engine,
+        { account, shard },
+        { opId, retry: true },
+        "none",
+        (state) =>
+          Promise.resolve({
+            ops: [{ kind: "registration", registration: change(state.registration) }],
+            outcome: { kind: "none" },
+          }),
+        signal,
+      ),
     );
     const now = await this.registration(shard, account);
     if (now === undefined) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
@@ -207,12 +207,13 @@ export class EngineDirectoryStore implements DirectoryStore {
 
   async removeAccount(shard: ShardId, opId: OpId, tombstone: Registration): Promise<number> {
     const { account } = tombstone;
-    const signal = AbortSignal.timeout(changeMs);
     const change = { opId, retry: true };
-    // "exists": it is there and must go; "never": it is a tombstone, or has just become one.
-    if ((await fenceAccount(this.#engine, { ...change, shard, account }, signal)) === "exists") {
-      await deleteAccount(this.#engine, { account, shard }, change, signal);
-    }
+    await this.#soon(async (signal) => {
+      // "exists": it is there and must go; "never": it is a tombstone, or has just become one.
+      if ((await fenceAccount(this.#engine, { ...change, shard, account }, signal)) === "exists") {
+        await deleteAccount(this.#engine, { account, shard }, change, signal);
+      }
+    });
     const key = accountKey(account, table.account);
     const value = await this.#engine.rows.get(key);
     if (value === undefined) return 0;
@@ -227,6 +228,10 @@ export class EngineDirectoryStore implements DirectoryStore {
 
   onRestart(listener: (shard: ShardId) => void): void {
     this.#engine.feed.onRestart(listener);
+  }
+
+  #soon<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return withDeadline(this.#engine.clock, changeMs, [], work);
   }
 
   #heardOf(event: FeedEvent): void {

@@ -1,7 +1,6 @@
 // The gateway's directory: follows the streams of all mail nodes, answers look-ups without the
 // network, and says `none` only where it may. Leaves rows to replica.ts, bytes to directory-db.ts.
 
-import { rm } from "node:fs/promises";
 import type { Clock, Timer } from "../../lib/clock.ts";
 import type { DirectoryRow, NameLookup } from "../../mail/account.ts";
 import { shardId } from "../../mail/ids.ts";
@@ -10,6 +9,7 @@ import type { Links } from "../link/rpc.ts";
 import { pause } from "./calls.ts";
 import { claimShard } from "./claims.ts";
 import { DirectoryDamaged, DirectoryDb } from "./directory-db.ts";
+import type { DirectoryFiles } from "./directory-files.ts";
 import type { Directory } from "./directory.ts";
 import type { DirectoryLog } from "./log.ts";
 import { DirectoryReplica } from "./replica.ts";
@@ -21,7 +21,7 @@ import type { Position } from "./wire.ts";
 
 export interface GatewayDirectoryOptions {
   /** May be deleted while the gateway is down: it fills again. */
-  readonly folder: string;
+  readonly files: DirectoryFiles;
   readonly clusterId: string;
   readonly shardCount: number;
   readonly links: Links;
@@ -223,8 +223,8 @@ export class GatewayDirectory implements Directory {
   }
 
   async #load(): Promise<void> {
-    const { folder, clusterId, shardCount, cacheMax } = this.#options;
-    const db = await DirectoryDb.open(folder, { clusterId, shardCount });
+    const { files, clusterId, shardCount, cacheMax } = this.#options;
+    const db = await DirectoryDb.open(files, { clusterId, shardCount });
     this.#db = db;
     this.#replica = new DirectoryReplica(db, shardCount, cacheMax, (rows) => {
       for (const listener of this.#listeners) listener(rows);
@@ -248,7 +248,7 @@ export class GatewayDirectory implements Directory {
     this.follow([]);
     this.#queue(async () => {
       await db?.close().catch(() => undefined); // It is going to be deleted.
-      await rm(this.#options.folder, { recursive: true, force: true });
+      await this.#options.files.remove();
       if (!this.#closed) await this.#load();
     }).then(
       () => this.follow(nodes),

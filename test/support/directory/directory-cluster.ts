@@ -5,6 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AccountAdminClient } from "../../../src/cluster/directory/account-admin-client.ts";
+import { directoryFolder } from "../../../src/cluster/directory/directory-files.ts";
 import { DirectoryService } from "../../../src/cluster/directory/directory-service.ts";
 import { GatewayDirectory } from "../../../src/cluster/directory/gateway-directory.ts";
 import type { DirectoryLog } from "../../../src/cluster/directory/log.ts";
@@ -103,7 +104,7 @@ export class DirectoryCluster {
     this.net.heal(me);
     const { clock, shardCount, shards: primaries, nextOpId } = this;
     const directory = await GatewayDirectory.open({
-      folder: path,
+      files: directoryFolder(path),
       clusterId: "test",
       shardCount,
       links,
