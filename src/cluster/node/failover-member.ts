@@ -37,6 +37,8 @@ export interface FailoverMemberOptions {
   readonly degraded: () => boolean;
   /** What made it so is over, if only just. Default never. */
   readonly recovering?: () => boolean;
+  /** Its process is about to end. Default never. */
+  readonly stopping?: () => boolean;
 }
 
 const reportEveryMs = 200;
@@ -120,10 +122,11 @@ export class FailoverMember {
     this.#timer = clock.after(reportEveryMs, () => this.#report());
     const reports = target.reports();
     const degraded = this.#options.degraded();
+    const stopping = degraded && this.#options.stopping?.() === true;
     const recovering = degraded && this.#options.recovering?.() === true;
     // A gateway that heard a wish forgets it when it isn't repeated: nothing is said of nothing.
     if (reports.length === 0 && !degraded) return;
-    const head = encodeReports({ from, linked, reports, degraded, recovering });
+    const head = encodeReports({ from, linked, reports, degraded, recovering, stopping });
     for (const gateway of gateways()) links.peer(gateway).send(failoverMethods.report, head);
   }
 

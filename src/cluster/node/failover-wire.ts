@@ -69,8 +69,9 @@ export interface ReportFrame {
   readonly reports: readonly ShardReport[];
   /** The member asks to be relieved: slow disk, stalled loop, SIGTERM. */
   readonly degraded: boolean;
-  /** Only of a degraded one. Absent from members that don't know. */
+  /** What it was degraded by is over, or: it is about to end. Absent from members that don't tell. */
   readonly recovering: boolean;
+  readonly stopping: boolean;
 }
 
 export function encodeShardAt({ shard, epoch: of, at }: ShardAt): unknown {
@@ -166,8 +167,9 @@ export function decodeTable(head: unknown): readonly ShardConfig[] {
 }
 
 export function encodeReports(frame: ReportFrame): unknown {
-  const { from, linked, reports, degraded, recovering } = frame;
-  return [from.node, from.store, degraded, reports.map(encodeReport), linked, recovering];
+  const { from, linked, reports, degraded, recovering, stopping } = frame;
+  const state = [recovering, stopping];
+  return [from.node, from.store, degraded, reports.map(encodeReport), linked, ...state];
 }
 
 /** @throws {MailError} INVALID */
@@ -179,6 +181,7 @@ export function decodeReports(head: unknown): ReportFrame {
     reports: asListOf(fields[3], "reports", asReport),
     linked: asListOf(fields[4], "linked", asMember),
     recovering: fields[5] === undefined ? false : asBoolean(fields[5], "reports"),
+    stopping: fields[6] === undefined ? false : asBoolean(fields[6], "reports"),
   };
 }
 

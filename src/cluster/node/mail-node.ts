@@ -87,6 +87,7 @@ export class MailNode {
       gateways: membersOf("gateway"),
       nodes: membersOf("node"),
       degraded: () => this.#leaving || this.#ailments.length > 0,
+      stopping: () => this.#leaving,
       recovering: () => !this.#leaving && this.#health.isCalm,
     });
   }

@@ -25,7 +25,8 @@ export class ManagerFeed {
   readonly #step: (event: ManagerEvent) => void;
   readonly #ownLoad: () => unknown;
   readonly #degradedMs = new Map<MemberId, number>();
-  readonly #recovering = new Set<MemberId>();
+  /** What the degraded ones said of it: `recovering`, `stopping`. */
+  readonly #states = new Map<MemberId, string>();
   /** Nodes whose link is watched. */
   readonly #linked = new Map<MemberId, () => void>();
   readonly #off: (() => void)[] = [];
@@ -70,13 +71,13 @@ export class ManagerFeed {
 
   /** A frame of a member's reports. @throws {MailError} INVALID */
   report(head: unknown): void {
-    const { from, linked, reports, degraded, recovering } = decodeReports(head);
+    const { from, linked, reports, degraded, recovering, stopping } = decodeReports(head);
     if (degraded) {
-      const before = `${this.#isDegraded(from.node)} ${this.#recovering.has(from.node)}`;
+      const state = stopping ? "stopping" : recovering ? "recovering" : "";
+      const isNews = !this.#isDegraded(from.node) || this.#states.get(from.node) !== state;
       this.#degradedMs.set(from.node, this.#nowMs);
-      if (recovering) this.#recovering.add(from.node);
-      else this.#recovering.delete(from.node);
-      if (before !== `true ${recovering}`) this.#members();
+      this.#states.set(from.node, state);
+      if (isNews) this.#members();
     }
     if (reports.length > 0) {
       this.#step({ kind: "report", from, linked, reports, nowMs: this.#nowMs });
@@ -173,7 +174,8 @@ export class ManagerFeed {
         failureDomain,
         draining: draining === true,
         degraded: this.#isDegraded(member),
-        recovering: this.#recovering.has(member) && !this.#isStuck(member),
+        recovering: this.#states.get(member) === "recovering" && !this.#isStuck(member),
+        stopping: this.#isDegraded(member) && this.#states.get(member) === "stopping",
         load: this.#loadOf(member),
         crowded: (this.#cluster.pulse?.vitals(member)?.diskFreePerMille ?? 1000) < crowdedPerMille,
       });

@@ -4,7 +4,14 @@
 
 import type { MemberId } from "../../mail/ids.ts";
 import { start } from "./manager-action.ts";
-import { handOversNow, illness, isDegraded, isHere, isLeaving } from "./manager-state.ts";
+import {
+  handOversNow,
+  illness,
+  isDegraded,
+  isHere,
+  isLeaving,
+  isStopping,
+} from "./manager-state.ts";
 import type { ManagedShard, ManagerState } from "./manager-state.ts";
 import type { ManagerEffect, SealAnswer } from "./manager-types.ts";
 import type { Copy, SecondaryCopy } from "./shard-config.ts";
@@ -74,9 +81,12 @@ export function handOverTo(
   return true;
 }
 
-/** Who follows a primary that is to leave its node: one that is well, or was unwell less lately. */
+/**
+ * Who follows a primary that is to leave its node: one that is well, or was unwell a moment ago. Whoever
+ * is there is better than a node that will be gone.
+ */
 function follower(state: ManagerState, shard: ManagedShard): SecondaryCopy | undefined {
-  const ofPrimary = illness(state, shard.config.primary.node);
-  const ofMost = Math.min(ofPrimary, 2);
+  const { node } = shard.config.primary;
+  const ofMost = isStopping(state, node) ? 3 : Math.min(illness(state, node), 2);
   return successor(state, shard, (one) => illness(state, one.node) < ofMost);
 }

@@ -172,17 +172,22 @@ export function isLeaving(state: ManagerState, node: MemberId): boolean {
   return facts !== undefined && (facts.draining || facts.degraded);
 }
 
-/** How little a node is fit for primaries: 0 well, 1 was unwell a moment ago, 2 is unwell, 3 drained. */
+/** How little a node is fit for primaries: 0 well, 1 was unwell a moment ago, 2 is unwell, 3 drained or about to end. */
 export function illness(state: ManagerState, node: MemberId): number {
   const facts = state.nodes.get(node)?.facts;
   if (facts === undefined) return 0;
-  if (facts.draining) return 3;
+  if (facts.draining || facts.stopping === true) return 3;
   return facts.degraded ? (facts.recovering === true ? 1 : 2) : 0;
 }
 
 /** Its disk or its loop is slow, or it is nearly full. */
 export function isDegraded(state: ManagerState, node: MemberId): boolean {
   return state.nodes.get(node)?.facts.degraded === true;
+}
+
+/** Its process ends in a moment. */
+export function isStopping(state: ManagerState, node: MemberId): boolean {
+  return state.nodes.get(node)?.facts.stopping === true;
 }
 
 export function isDraining(state: ManagerState, node: MemberId): boolean {

@@ -76,6 +76,8 @@ export interface MailNode {
   readonly degraded: boolean;
   /** Degraded, though what made it so is over, if only just. Default false. */
   readonly recovering?: boolean;
+  /** Degraded, because its process is about to end. Default false. */
+  readonly stopping?: boolean;
   /** 0 idle … 1 busy. */
   readonly load: number;
   /** Its disk has room for mail, but not for another copy. Default false. */

@@ -65,6 +65,14 @@ describe("a primary on an unwell node", () => {
     expect(both.state.shards.get(shard)?.action).toBeUndefined();
   });
 
+  test("goes to an unwell node when its own is about to end", () => {
+    const gateway = new Gateway({}, { n1: { ...unwell, stopping: true }, n2: unwell });
+    expect(gateway.state.shards.get(shard)?.action).toMatchObject({ kind: "handOver" });
+    const both = { ...unwell, stopping: true };
+    const none = new Gateway({}, { n1: both, n2: both });
+    expect(none.state.shards.get(shard)?.action).toBeUndefined();
+  });
+
   test("stays while its secondary is unwell, too", () => {
     const gateway = new Gateway({}, { n1: unwell, n2: unwell });
     expect(gateway.after(5000).filter(({ kind }) => kind !== "ask")).toEqual([]);

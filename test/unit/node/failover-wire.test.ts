@@ -85,7 +85,8 @@ test("reports of every kind travel whole", () => {
     { kind: "handedOver", ...base, ...position },
     { kind: "unusable", ...base },
   ];
-  const frame = { from: n1, linked: [n2.node], reports, degraded: true, recovering: true };
+  const state = { degraded: true, recovering: true, stopping: true };
+  const frame = { from: n1, linked: [n2.node], reports, ...state };
   expect(decodeReports(travel(encodeReports(frame)))).toEqual(frame);
 });
 
