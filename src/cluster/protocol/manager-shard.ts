@@ -185,18 +185,26 @@ function carryOutOrder(state: ManagerState, shard: ManagedShard, out: ManagerEff
   if (target?.full === false) return false;
   if (isSource && target !== undefined) return handOverTo(state, shard, target, out);
   if (source === undefined) return false;
+  if (!isCovered(state, config, source)) {
+    refuse(shard, out);
+    return false;
+  }
   shard.order = undefined;
   write(state, shard, removeSecondary(config, source, undefined), out);
   return true;
+}
+
+/** Another full secondary is to be seen: nothing that is done by plan leaves a shard with less. */
+function isCovered(state: ManagerState, { secondaries }: ShardConfig, gone: Copy): boolean {
+  return secondaries.some((one) => one.full && !sameCopy(one, gone) && isHere(state, one));
 }
 
 /** Primaries leave a node that is drained or unwell; a drained one gives up its secondaries, too. */
 function relieve(state: ManagerState, shard: ManagedShard, out: ManagerEffect[]): boolean {
   if (leavePrimary(state, shard, out)) return true;
   const { config } = shard;
-  const full = config.secondaries.filter((one) => one.full);
-  const leaving = full.find((one) => isDraining(state, one.node));
-  if (leaving === undefined || full.length <= secondariesWanted) return false;
+  const leaving = config.secondaries.find((one) => one.full && isDraining(state, one.node));
+  if (leaving === undefined || !isCovered(state, config, leaving)) return false;
   write(state, shard, removeSecondary(config, leaving, undefined), out);
   return true;
 }
@@ -294,7 +302,7 @@ export function newCopy(
 function dropSurplus(state: ManagerState, shard: ManagedShard, out: ManagerEffect[]): void {
   const { config, order } = shard;
   const full = config.secondaries.filter((one) => one.full);
-  const last = full.at(-1);
+  const last = full.find((one) => !isHere(state, one)) ?? full.at(-1);
   if (order !== undefined || full.length <= secondariesWanted || last === undefined) return;
   if (state.nowMs - shard.sinceMs < state.times.surplusMs) return;
   write(state, shard, removeSecondary(config, last, undefined), out);

@@ -230,6 +230,39 @@ describe("a manager", () => {
     });
   });
 
+  describe("with three full copies", () => {
+    const move = { kind: "move", shard, from: memberId("n2"), to: memberId("n1") } as const;
+    const three = { secondaries: [full("n2"), full("n3")] };
+
+    test("ends a move by removing the copy that was to go", () => {
+      const gateway = new Gateway(three);
+      const plan = written(gateway.tell({ kind: "order", order: move }));
+      expect(plan).toMatchObject({ primary: copy("n1"), secondaries: [full("n3")] });
+    });
+
+    test("keeps the copy that was to go when no other one is to be seen", () => {
+      const gateway = new Gateway(three, { n3: { store: storeId("another folder") } });
+      expect(gateway.tell({ kind: "order", order: move })).toEqual([
+        { kind: "alarm", why: "orderRefused", shard },
+      ]);
+      expect(written(gateway.after(29_000))).toBeUndefined();
+    });
+
+    test("keeps a drained node's copy while no other one is to be seen", () => {
+      const gateway = new Gateway(three, { n2: { draining: true } });
+      gateway.tell(reset("n3"));
+      expect(written(gateway.after(1000))).toBeUndefined();
+      const up = gateway.tell({ kind: "link", node: memberId("n3"), state: "up" });
+      expect(written(up)).toMatchObject({ secondaries: [full("n3")] });
+    });
+
+    test("drops a surplus one that is away before one that is here", () => {
+      const gateway = new Gateway(three);
+      gateway.tell(reset("n2"));
+      expect(written(gateway.after(30_000))).toMatchObject({ secondaries: [full("n3")] });
+    });
+  });
+
   test("undoes an ordered handover that nobody answers", () => {
     const gateway = new Gateway();
     gateway.tell({ kind: "order", order: { kind: "swap", shard, to: memberId("n2") } });
