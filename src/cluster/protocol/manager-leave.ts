@@ -11,6 +11,7 @@ import {
   isHere,
   isLeaving,
   isStopping,
+  movesKept,
 } from "./manager-state.ts";
 import type { ManagedShard, ManagerState } from "./manager-state.ts";
 import type { ManagerEffect, SealAnswer } from "./manager-types.ts";
@@ -83,10 +84,12 @@ export function handOverTo(
 
 /**
  * Who follows a primary that is to leave its node: one that is well, or was unwell a moment ago. Whoever
- * is there is better than a node that will be gone.
+ * is there is better than a node that will be gone. Where all are slow in turns, primaries don't follow that.
  */
 function follower(state: ManagerState, shard: ManagedShard): SecondaryCopy | undefined {
   const { node } = shard.config.primary;
-  const ofMost = isStopping(state, node) ? 3 : Math.min(illness(state, node), 2);
+  const lately = shard.movesMs.filter((at) => state.nowMs - at < state.times.movesWithinMs);
+  const most = lately.length < movesKept ? 2 : 1;
+  const ofMost = isStopping(state, node) ? 3 : Math.min(illness(state, node), most);
   return successor(state, shard, (one) => illness(state, one.node) < ofMost);
 }

@@ -35,6 +35,8 @@ export interface ManagerTimes {
   readonly handOversMax: number;
   /** More full copies than wanted are kept for so long: an order may be under way at another gateway. */
   readonly surplusMs: number;
+  /** A shard that got another primary twice within this is given to nodes that are well only. */
+  readonly movesWithinMs: number;
 }
 
 export const managerTimes: ManagerTimes = {
@@ -48,6 +50,7 @@ export const managerTimes: ManagerTimes = {
   deathsMax: 3,
   handOversMax: 8,
   surplusMs: 30_000,
+  movesWithinMs: 30_000,
 };
 
 /** What is under way for a shard, all in its present epoch. One thing at a time. */
@@ -91,11 +94,15 @@ export interface ManagedShard {
   unfit: MemberId[];
   unfitUntilMs: number;
   order: ManagerOrder | undefined;
+  /** When it got another primary lately, newest first. */
+  movesMs: readonly number[];
   /** When the primary was first told to hand over, as it is to leave its node. */
   leavingSinceMs: number | undefined;
   /** Nothing is planned before (nobody answered, no node had room). */
   restUntilMs: number;
 }
+
+export const movesKept = 2;
 
 export interface KnownNode {
   readonly facts: MailNode;

@@ -14,9 +14,10 @@ import {
 } from "./manager-answer.ts";
 import { forcePromote } from "./manager-plan.ts";
 import { considerShard } from "./manager-shard.ts";
-import { isWiped } from "./manager-state.ts";
+import { isWiped, movesKept } from "./manager-state.ts";
 import type { KnownNode, ManagedShard, ManagerState } from "./manager-state.ts";
 import type { MailNode, ManagerEffect, ManagerEvent, ManagerOrder } from "./manager-types.ts";
+import { sameCopy } from "./shard-config.ts";
 import type { ShardConfig } from "./shard-config.ts";
 
 /** Takes one event: changes `state`, and appends to `out` what is to be done, in order. */
@@ -96,6 +97,10 @@ function onActing(state: ManagerState, acting: boolean, out: ManagerEffect[]): v
 function onTable(state: ManagerState, config: ShardConfig, out: ManagerEffect[]): void {
   const known = state.shards.get(config.shard);
   if (known !== undefined && known.config.epoch >= config.epoch) return;
+  const movesMs =
+    known === undefined || sameCopy(known.config.primary, config.primary)
+      ? (known?.movesMs ?? [])
+      : [state.nowMs, ...known.movesMs].slice(0, movesKept);
   const shard: ManagedShard = {
     config,
     sinceMs: state.nowMs,
@@ -104,6 +109,7 @@ function onTable(state: ManagerState, config: ShardConfig, out: ManagerEffect[])
     unfit: [],
     unfitUntilMs: 0,
     order: known?.order,
+    movesMs,
     leavingSinceMs: undefined,
     restUntilMs: 0,
   };

@@ -65,6 +65,28 @@ describe("a primary on an unwell node", () => {
     expect(both.state.shards.get(shard)?.action).toBeUndefined();
   });
 
+  test("does not go to and fro between nodes that are unwell in turns", () => {
+    const lately = { degraded: true, recovering: true };
+    const gateway = new Gateway();
+    const actionAfter = (sick: string, other: string): string | undefined => {
+      gateway.after(5000);
+      gateway.members({ [sick]: unwell, [other]: lately });
+      return gateway.state.shards.get(shard)?.action?.kind;
+    };
+    const move = (to: string, other: string, at: number): void => {
+      const moved = { primary: copy(to), secondaries: [full(other)], epoch: epoch(at) };
+      gateway.table({ ...base, ...moved });
+    };
+    expect(actionAfter("n1", "n2")).toBe("handOver");
+    move("n2", "n1", 4);
+    expect(actionAfter("n2", "n1")).toBe("handOver");
+    move("n1", "n2", 5);
+    expect(actionAfter("n1", "n2")).toBeUndefined();
+    // A node that is well is taken at any time.
+    gateway.members({ n1: unwell });
+    expect(gateway.state.shards.get(shard)?.action?.kind).toBe("handOver");
+  });
+
   test("goes to an unwell node when its own is about to end", () => {
     const gateway = new Gateway({}, { n1: { ...unwell, stopping: true }, n2: unwell });
     expect(gateway.state.shards.get(shard)?.action).toMatchObject({ kind: "handOver" });

@@ -56,6 +56,7 @@ function put(state: ManagerState, index: number, { primary, secondary }: Holder)
     unfit: [],
     unfitUntilMs: 0,
     order: undefined,
+    movesMs: [],
     leavingSinceMs: undefined,
     restUntilMs: 0,
   });
