@@ -26,7 +26,7 @@ import { clockOf } from "./clock.ts";
 import { AccountLedger } from "./ledger.ts";
 import { SimLinks } from "./links.ts";
 import { StoreNode } from "./node.ts";
-import type { StoreProcess } from "./node.ts";
+import type { StoreProcess } from "./node-process.ts";
 import type { StorePlan } from "./plan.ts";
 
 const retryMs = 2500;
@@ -133,6 +133,7 @@ export class StoreCluster extends Cluster {
   /** True when another node's disk has lied already: two at once are no single failure. */
   flipped(node: StoreNode): boolean {
     this.#flippedNode ??= node;
+    this.#flippedNode.sound = false;
     return this.#flippedNode !== node;
   }
 

@@ -8,6 +8,7 @@ import type {
   SealAnswer,
   ShardPlan,
 } from "../../../src/cluster/protocol/manager-types.ts";
+import type { ReplicaState } from "../../../src/cluster/protocol/replica-state.ts";
 import type { Copy, ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
 import { SimCoordinator } from "./coordinator.ts";
 import { Faults } from "./faults.ts";
@@ -62,8 +63,14 @@ export interface GraftOrder {
 /** A mail node, of whatever make: what survives its processes. */
 export abstract class NodeMachine extends Machine {
   draining = false;
+  /** False once its disk has lied about what it holds. */
+  sound = true;
   abstract readonly process: ManagedNode | undefined;
   abstract readonly copy: Copy;
+  /** Its copy of a shard, as its process knows it. */
+  abstract replica(shard: number): Readonly<ReplicaState> | undefined;
+  /** Its log keeps nothing of a shard that is applied, where logs are only numbers. */
+  prune(_shard: number): void {}
   /** Its data folder is lost while it is down. */
   abstract wipe(): void;
   /** Its disk is slow until then. */

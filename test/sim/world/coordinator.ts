@@ -4,7 +4,7 @@
 import type { MemberId, StoreId } from "../../../src/mail/ids.ts";
 import type { ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
 import type { Draws, Schedule } from "./schedule.ts";
-import type { Lane, Life } from "./life.ts";
+import type { Life } from "./life.ts";
 
 export interface CoordinatorFaults {
   readonly delayMs: number;
@@ -15,9 +15,14 @@ export interface CoordinatorFaults {
   readonly watchMsMax: number;
 }
 
+/** A member that is cut off; what it is to be told waits. */
+interface Cut {
+  count: number;
+  readonly stuck: (() => void)[];
+}
+
 interface Watcher {
   readonly life: Life;
-  readonly lane: Lane;
   readonly tell: (config: ShardConfig) => void;
   nextMs: number;
 }
@@ -47,7 +52,11 @@ export class SimCoordinator {
     readonly tell: (gateways: ReadonlyMap<MemberId, number>) => void;
   }[] = [];
   readonly #incarnations = new Map<number, number>();
+  readonly #cuts = new Map<number, Cut>();
   down = 0;
+  /** Until then every answer comes so much later. */
+  slowUntilMs = 0;
+  slowMs = 0;
   faults: CoordinatorFaults;
 
   constructor(
@@ -69,6 +78,35 @@ export class SimCoordinator {
     return next;
   }
 
+  isReachable(index: number): boolean {
+    return this.down === 0 && !this.#cuts.has(index);
+  }
+
+  /** Cuts one member off; `heal` takes one such cut away. */
+  block(index: number): void {
+    const cut = this.#cuts.get(index);
+    if (cut === undefined) this.#cuts.set(index, { count: 1, stuck: [] });
+    else cut.count += 1;
+  }
+
+  heal(index: number): void {
+    const cut = this.#cuts.get(index);
+    if (cut === undefined) return;
+    cut.count -= 1;
+    if (cut.count > 0) return;
+    this.#cuts.delete(index);
+    for (const tell of cut.stuck) tell();
+  }
+
+  healAll(): void {
+    this.down = 0;
+    this.slowUntilMs = 0;
+    for (const [index, cut] of this.#cuts) {
+      cut.count = 1;
+      this.heal(index);
+    }
+  }
+
   init(config: ShardConfig): void {
     this.table.set(config.shard, config);
   }
@@ -76,7 +114,7 @@ export class SimCoordinator {
   /** `done` gets the key's value after the write, or undefined when the answer is lost. */
   write(life: Life, config: ShardConfig, ifEpoch: number, done: (now?: ShardConfig) => void): void {
     const lost = this.#draws.chance(this.faults.unknown);
-    const before = lost && this.#draws.chance(0.5);
+    const before = (lost && this.#draws.chance(0.5)) || this.#cuts.has(life.index);
     this.#schedule.after(this.#delayMs(), () => {
       if (this.down > 0 || before) return;
       const held = this.table.get(config.shard);
@@ -96,6 +134,7 @@ export class SimCoordinator {
 
   /** A linearizable read of the whole table; no answer during an outage. */
   read(life: Life, done: (table: readonly ShardConfig[]) => void): void {
+    if (this.#cuts.has(life.index)) return;
     this.#schedule.after(this.#delayMs(), () => {
       if (this.down > 0) return;
       const table = [...this.table.values()];
@@ -105,13 +144,13 @@ export class SimCoordinator {
 
   watch(life: Life, tell: (config: ShardConfig) => void): void {
     this.#watchers = this.#watchers.filter((watcher) => watcher.life.alive);
-    this.#watchers.push({ life, lane: life.main, tell, nextMs: 0 });
+    this.#watchers.push({ life, tell, nextMs: 0 });
   }
 
   watchMembers(life: Life, tell: (members: readonly Presence[]) => void): void {
     this.#memberWatchers = this.#memberWatchers.filter((watcher) => watcher.life.alive);
     this.#memberWatchers.push({ life, tell });
-    this.#answer(life, () => tell([...this.#presence.values()]));
+    this.#news(life, () => tell([...this.#presence.values()]));
   }
 
   register(presence: Presence): void {
@@ -129,19 +168,19 @@ export class SimCoordinator {
   announceGateway(member: MemberId, incarnation: number): void {
     this.#gateways.set(member, incarnation);
     for (const { life, tell } of this.#gatewayWatchers) {
-      this.#answer(life, () => tell(this.#gateways));
+      this.#news(life, () => tell(this.#gateways));
     }
   }
 
   watchGateways(life: Life, tell: (gateways: ReadonlyMap<MemberId, number>) => void): void {
     this.#gatewayWatchers = this.#gatewayWatchers.filter((watcher) => watcher.life.alive);
     this.#gatewayWatchers.push({ life, tell });
-    this.#answer(life, () => tell(this.#gateways));
+    this.#news(life, () => tell(this.#gateways));
   }
 
   #tellMembers(): void {
     for (const { life, tell } of this.#memberWatchers) {
-      this.#answer(life, () => tell([...this.#presence.values()]));
+      this.#news(life, () => tell([...this.#presence.values()]));
     }
   }
 
@@ -151,16 +190,32 @@ export class SimCoordinator {
       const { watchMs, watchMsMax } = this.faults;
       const lagMs = watchMs + this.#draws.skewed(0, watchMsMax);
       watcher.nextMs = Math.max(watcher.nextMs, this.#schedule.nowMs + lagMs);
-      this.#schedule.at(watcher.nextMs, () => watcher.lane.run(() => watcher.tell(config)));
+      this.#schedule.at(watcher.nextMs, () => {
+        this.#arrive(watcher.life, () => watcher.tell(config));
+      });
     }
   }
 
+  /** A watch says everything, if late. */
+  #news(life: Life, tell: () => void): void {
+    this.#schedule.after(this.#delayMs(), () => this.#arrive(life, tell));
+  }
+
+  #arrive(life: Life, tell: () => void): void {
+    const cut = this.#cuts.get(life.index);
+    if (cut === undefined) life.main.run(tell);
+    else cut.stuck.push(() => life.main.run(tell));
+  }
+
   #answer(life: Life, tell: () => void): void {
-    this.#schedule.after(this.#delayMs(), () => life.main.run(tell));
+    this.#schedule.after(this.#delayMs(), () => {
+      if (!this.#cuts.has(life.index)) life.main.run(tell);
+    });
   }
 
   #delayMs(): number {
     const { delayMs, jitterMs } = this.faults;
-    return delayMs + this.#draws.skewed(0, jitterMs);
+    const usual = delayMs + this.#draws.skewed(0, jitterMs);
+    return this.#schedule.nowMs < this.slowUntilMs ? usual + this.slowMs : usual;
   }
 }

@@ -3,7 +3,9 @@
 
 import type { SimGateway } from "./gateway.ts";
 import type { Machine } from "./machine.ts";
-import { faultKinds, storeFaultKinds } from "./plan.ts";
+import { hunt } from "./hunts.ts";
+import type { Ground, Wait } from "./hunts.ts";
+import { faultKinds, huntKinds, storeFaultKinds } from "./plan.ts";
 import type { FaultKind } from "./plan.ts";
 import type { Cluster, NodeMachine } from "./cluster.ts";
 
@@ -20,15 +22,19 @@ const lasting: readonly FaultKind[] = [
   "forgeries",
 ];
 
-export class Faults {
+/** Hunts look so often. */
+const lookMs = 1;
+
+export class Faults implements Ground {
   readonly #world: Cluster;
   readonly #kinds: readonly FaultKind[];
   readonly #frozen = new Map<Machine, () => void>();
   #over = false;
+  #hunting = false;
 
   constructor(world: Cluster) {
     this.#world = world;
-    this.#kinds = [...faultKinds, ...storeFaultKinds].filter(
+    this.#kinds = [...faultKinds, ...huntKinds, ...storeFaultKinds].filter(
       (kind) => world.plan.faults.has(kind) && !lasting.includes(kind),
     );
   }
@@ -49,7 +55,7 @@ export class Faults {
     const { plan, draws } = this.#world;
     if (this.#over || !plan.faults.has("crashPoints") || !draws.chance(0.1)) return;
     const lastsMs = draws.skewed(10, 1000);
-    this.#later(draws.skewed(0, 20), () => this.#kill(node, false, lastsMs));
+    this.#later(draws.skewed(0, 20), () => this.kill(node, false, lastsMs));
   }
 
   /** Everything works again, apart from what was lost for good. */
@@ -60,7 +66,7 @@ export class Faults {
     network.healAll();
     network.faults = { ...plan.network, loss: 0, doubled: 0, late: 0, wild: 0 };
     coordinator.faults = { ...plan.coordinator, unknown: 0, watchMsMax: 20 };
-    coordinator.down = 0;
+    coordinator.healAll();
     for (const node of nodes) {
       node.heal();
       node.draining = false;
@@ -82,13 +88,13 @@ export class Faults {
     switch (kind) {
       case "kill":
       case "powerCut":
-        return this.#kill(node, kind === "powerCut", lastsMs);
+        return this.kill(node, kind === "powerCut", lastsMs);
       case "wipe":
         return this.#wipe(node, lastsMs);
       case "lastingLoss":
         return this.#loseForGood(node);
       case "killGateway":
-        return this.#kill(gateway, draws.chance(0.3), lastsMs);
+        return this.kill(gateway, draws.chance(0.3), lastsMs);
       case "stop":
       case "pause":
       case "stall":
@@ -98,9 +104,16 @@ export class Faults {
       case "oneWay":
       case "offGateways":
         return this.#partition(kind, node, lastsMs);
+      case "cutGateway":
+        return this.#partition(kind, gateway, lastsMs);
       case "resetLink": {
         const other = draws.pick([...nodes, ...gateways]);
         if (other !== undefined) this.#world.network.reset(node, other);
+        return;
+      }
+      case "deafPair": {
+        const other = draws.pick([...nodes, ...gateways].filter((one) => one !== node));
+        if (other !== undefined) this.deafen(node, other, lastsMs);
         return;
       }
       case "slowDisk":
@@ -112,6 +125,20 @@ export class Faults {
           coordinator.down -= 1;
         });
         return;
+      case "slowCoordinator":
+        return this.slowCoordinator(draws.between(100, 900), lastsMs);
+      case "offCoordinator":
+        return this.offCoordinator(draws.pick([...nodes, ...gateways]) ?? node, lastsMs);
+      case "blindPrimary":
+      case "blindAfterHandOver":
+      case "crashAfterConfig":
+      case "crashAfterSeal":
+      case "answerWhileAsking":
+      case "restartOffRing":
+        // One at a time: they would spoil each other's.
+        if (this.#hunting) return;
+        this.#hunting = true;
+        return this.#hunt(hunt(kind, this.#world, this));
       case "failedSync":
       case "fullDisk":
       case "bitFlip":
@@ -147,7 +174,7 @@ export class Faults {
     for (const gateway of this.#world.gateways) gateway.process?.membersChanged();
   }
 
-  #kill(machine: Machine, silent: boolean, lastsMs: number): void {
+  kill(machine: Machine, silent: boolean, lastsMs: number): void {
     if (!machine.alive) return;
     this.#frozen.get(machine)?.();
     machine.kill(silent);
@@ -172,13 +199,14 @@ export class Faults {
     node.wipe();
   }
 
-  /** Each shard has another complete copy, by the table, on a disk that is what the table says. */
+  /** Each shard has another complete copy, by the table, on a sound disk that is what the table says. */
   #isSpare(node: NodeMachine): boolean {
     for (const { primary, secondaries } of this.#world.coordinator.table.values()) {
       const complete = [primary, ...secondaries.filter((one) => one.full)];
       const others = complete.filter((one) => {
         const holder = this.#world.nodeOf(one.node);
-        return holder !== undefined && holder !== node && holder.copy.store === one.store;
+        if (holder === undefined || holder === node || !holder.sound) return false;
+        return holder.copy.store === one.store;
       });
       if (others.length === 0) return false;
     }
@@ -203,21 +231,69 @@ export class Faults {
     this.#world.schedule.after(lastsMs, end);
   }
 
-  #partition(kind: FaultKind, node: NodeMachine, lastsMs: number): void {
-    const { nodes, gateways, draws } = this.#world;
-    const everyone: readonly Machine[] = [...nodes, ...gateways];
-    const others = everyone.filter((one) => one !== node);
-    const far =
-      kind === "isolate" ? others : [draws.pick(others)].filter((one) => one !== undefined);
-    for (const other of far) {
-      const both = kind !== "oneWay";
-      const out = both || draws.chance(0.5);
-      if (out) this.#cut(node, other, lastsMs);
-      if (both || !out) this.#cut(other, node, lastsMs);
+  #partition(kind: FaultKind, machine: Machine, lastsMs: number): void {
+    const { draws } = this.#world;
+    const both = kind !== "oneWay";
+    const out = both || draws.chance(0.5);
+    for (const other of this.#far(kind, machine)) {
+      if (out) this.cut(machine, other, lastsMs);
+      if (both || !out) this.cut(other, machine, lastsMs);
     }
   }
 
-  #cut(from: Machine, to: Machine, lastsMs: number): void {
+  /** Whom a partition of this kind takes away. */
+  #far(kind: FaultKind, machine: Machine): readonly Machine[] {
+    const { nodes, gateways, draws } = this.#world;
+    const others = [...nodes, ...gateways].filter((one) => one !== machine);
+    if (kind === "isolate") return others;
+    if (kind === "offGateways") return gateways;
+    if (kind === "cutGateway") {
+      return draws.chance(0.5) ? others : gateways.filter((one) => one !== machine);
+    }
+    return [draws.pick(others)].filter((one) => one !== undefined);
+  }
+
+  /** Datagrams between the two are lost. */
+  deafen(a: Machine, b: Machine, lastsMs: number): void {
+    const { network } = this.#world;
+    network.deafen(a, b);
+    network.deafen(b, a);
+    this.#later(lastsMs, () => {
+      network.undeafen(a, b);
+      network.undeafen(b, a);
+    });
+  }
+
+  offCoordinator(machine: Machine, lastsMs: number): void {
+    const { coordinator } = this.#world;
+    coordinator.block(machine.index);
+    this.#later(lastsMs, () => coordinator.heal(machine.index));
+  }
+
+  slowCoordinator(byMs: number, lastsMs: number): void {
+    const { coordinator, schedule } = this.#world;
+    coordinator.slowMs = byMs;
+    coordinator.slowUntilMs = schedule.nowMs + lastsMs;
+  }
+
+  /** Goes on with a hunt each time that what it waits for has happened, or took too long. */
+  #hunt(steps: Generator<Wait, void, boolean>, came?: boolean): void {
+    const { schedule } = this.#world;
+    const next = came === undefined ? steps.next() : steps.next(came);
+    this.#hunting = next.done !== true;
+    if (next.done === true) return;
+    const { until, forMs } = next.value;
+    const endMs = schedule.nowMs + forMs;
+    const look = () => {
+      if (this.#over) return;
+      const holds = until();
+      if (holds || schedule.nowMs >= endMs) this.#hunt(steps, holds);
+      else schedule.after(lookMs, look);
+    };
+    look();
+  }
+
+  cut(from: Machine, to: Machine, lastsMs: number): void {
     const { network } = this.#world;
     network.block(from, to);
     this.#later(lastsMs, () => network.heal(from, to));

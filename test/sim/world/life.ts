@@ -61,6 +61,8 @@ export class Lane {
 
 export class Life {
   readonly schedule: Schedule;
+  /** Of its machine. */
+  readonly index: number;
   readonly incarnation: number;
   readonly rate: number;
   readonly main: Lane;
@@ -70,8 +72,15 @@ export class Life {
   #pausedMs = 0;
   #pausedSinceMs: number | undefined;
 
-  constructor(schedule: Schedule, incarnation: number, rate: number, offsetMs: number) {
+  constructor(
+    schedule: Schedule,
+    index: number,
+    incarnation: number,
+    rate: number,
+    offsetMs: number,
+  ) {
     this.schedule = schedule;
+    this.index = index;
     this.incarnation = incarnation;
     this.rate = rate;
     this.#offsetMs = offsetMs;

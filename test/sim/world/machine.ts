@@ -42,13 +42,13 @@ export abstract class Machine implements Station {
     if (this.alive || this.gone) return;
     const { world } = this;
     // Without the coordinator there is no incarnation: the process waits for it.
-    if (world.coordinator.down > 0) {
+    if (!world.coordinator.isReachable(this.index)) {
       world.schedule.after(200, () => this.start());
       return;
     }
     const incarnation = world.coordinator.nextIncarnation(this.index);
     const offsetMs = world.draws.between(0, 1e6);
-    const life = new Life(world.schedule, incarnation, this.#rate, offsetMs);
+    const life = new Life(world.schedule, this.index, incarnation, this.#rate, offsetMs);
     this.life = life;
     this.incarnation = incarnation;
     world.lives += 1;

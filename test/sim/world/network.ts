@@ -53,6 +53,8 @@ export class Network {
   readonly #stations: Station[] = [];
   readonly #links: (Link | undefined)[] = [];
   readonly #blocked = new Map<number, number>();
+  /** Directions that lose datagrams only. */
+  readonly #deaf = new Map<number, number>();
   faults: NetworkFaults;
 
   constructor(schedule: Schedule, draws: Draws, faults: NetworkFaults) {
@@ -95,7 +97,19 @@ export class Network {
     for (const deliver of end.stuck.splice(0)) deliver();
   }
 
+  /** No datagrams pass in one direction; links do. `undeafen` takes one such fault away. */
+  deafen(from: Station, to: Station): void {
+    const at = direction(from, to);
+    this.#deaf.set(at, (this.#deaf.get(at) ?? 0) + 1);
+  }
+
+  undeafen(from: Station, to: Station): void {
+    const at = direction(from, to);
+    this.#deaf.set(at, Math.max(0, (this.#deaf.get(at) ?? 0) - 1));
+  }
+
   healAll(): void {
+    this.#deaf.clear();
     for (const a of this.#stations) {
       for (const b of this.#stations) while (this.isBlocked(a, b)) this.heal(a, b);
     }
@@ -108,6 +122,7 @@ export class Network {
   /** One UDP packet; `deliver` runs in the receiver's worker, never, once or twice. */
   datagram(from: Station, to: Station, deliver: () => void): void {
     const { loss, doubled, late, lateMsMax } = this.faults;
+    if ((this.#deaf.get(direction(from, to)) ?? 0) > 0) return;
     if (this.isBlocked(from, to) || this.#draws.chance(loss)) return;
     const copies = this.#draws.chance(doubled) ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {

@@ -2,6 +2,7 @@
 
 import { storeId } from "../../../src/mail/ids.ts";
 import type { MemberId } from "../../../src/mail/ids.ts";
+import type { ReplicaState } from "../../../src/cluster/protocol/replica-state.ts";
 import type { Copy } from "../../../src/cluster/protocol/shard-config.ts";
 import { Disk } from "./disk.ts";
 import type { DiskFaults } from "./disk.ts";
@@ -40,6 +41,10 @@ export class SimNode extends NodeMachine {
     return this.process?.pulse.socket;
   }
 
+  replica(shard: number): Readonly<ReplicaState> | undefined {
+    return this.process?.shell(shard)?.state;
+  }
+
   linkChanged(to: Station, up: boolean): void {
     this.process?.linkChanged(to, up);
   }
@@ -61,6 +66,11 @@ export class SimNode extends NodeMachine {
   heal(): void {
     this.disk.sickUntilMs = 0;
     this.disk.faults = { ...this.disk.faults, slow: 0 };
+  }
+
+  override prune(shard: number): void {
+    const shell = this.process?.shell(shard);
+    if (shell !== undefined) shell.window.prunedLsn = shell.state.appliedLsn;
   }
 
   /** Its data folder is lost while it is down. */

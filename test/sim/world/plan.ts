@@ -38,12 +38,31 @@ export const faultKinds = [
   "crashPoints",
   /** Somebody on the wire forges, alters and repeats datagrams. */
   "forgeries",
+  /** Two members whose datagrams get lost, while their link is well. */
+  "deafPair",
+  /** A gateway that loses other gateways, or everybody. */
+  "cutGateway",
+  /** A member that loses the coordinator. */
+  "offCoordinator",
+  "slowCoordinator",
+] as const;
+
+/** Whole sequences of faults, each aimed at what one rule is there for (hunts.ts). */
+export const huntKinds = [
+  "blindPrimary",
+  "blindAfterHandOver",
+  "crashAfterConfig",
+  "crashAfterSeal",
+  "answerWhileAsking",
+  "restartOffRing",
 ] as const;
 
 /** Of disks, for nodes with a real store. */
 export const storeFaultKinds = ["failedSync", "fullDisk", "bitFlip"] as const;
 
-export type FaultKind = (typeof faultKinds)[number] | (typeof storeFaultKinds)[number];
+export type HuntKind = (typeof huntKinds)[number];
+
+export type FaultKind = (typeof faultKinds)[number] | HuntKind | (typeof storeFaultKinds)[number];
 
 export interface Plan {
   readonly seed: number;
@@ -72,16 +91,17 @@ export interface Plan {
 }
 
 /**
- * The plan of a seed. `wants`: faults that are always among it. Each choice has draws of its own, so that a
+ * The plan of a seed. `wants`: faults that are always among it, `only`: and no others. Each choice has draws of its own, so that a
  * new kind of fault changes only the seeds that have it.
  */
-export function makePlan(seed: number, wants: readonly FaultKind[] = []): Plan {
+export function makePlan(seed: number, wants: readonly FaultKind[] = [], only = false): Plan {
   const draw = (name: string) => new Draws(mix(seed, name));
   const pick = <T>(name: string, from: readonly [T, ...T[]]): T => draw(name).pick(from) ?? from[0];
   const faultless = wants.length === 0 && draw("faultless").chance(0.04);
   const share = pick("share", [0.08, 0.15, 0.25, 0.4]);
   const faults = new Set<FaultKind>(wants);
-  for (const kind of faultKinds) if (!faultless && draw(kind).chance(share)) faults.add(kind);
+  const others = faultless || only ? [] : [...faultKinds, ...huntKinds];
+  for (const kind of others) if (draw(kind).chance(share)) faults.add(kind);
   if (!faultless && faults.size === 0) faults.add("kill");
   const has = (kind: FaultKind) => faults.has(kind);
   // Signing costs more than all the rest of a run.
