@@ -26,8 +26,7 @@ export class ReplicaUpkeep {
     const { log } = this.#context;
     const { sealedEpoch } = log.state(shard);
     const bytes = Buffer.from(encodeShardConfig(config));
-    const group = log.writeConfig(shard, { epoch, sealedEpoch, config: bytes });
-    this.#when(group.durable, () => this.#shell.step({ kind: "configDurable", epoch }));
+    log.writeConfig(shard, { epoch, sealedEpoch, config: bytes });
   }
 
   persistSeal(sealed: Epoch): void {

@@ -43,7 +43,7 @@ export function appendNewEpoch<R>(state: ReplicaState, out: ReplicaEffect<R>[]):
 /** Commits what is durable on every member and on at least `minCopies` of them, in order. */
 export function advanceCommit<R>(state: ReplicaState, out: ReplicaEffect<R>[]): void {
   const { config } = state;
-  if (config === undefined || state.configDurableEpoch < config.epoch) return;
+  if (config === undefined) return;
   // Whoever was asked to change the members goes by the commit mark that they were told.
   if (state.asking !== undefined || state.sealedEpoch >= config.epoch) return;
   if (1 + state.peers.length < config.minCopies) {

@@ -35,12 +35,12 @@ export function serves(
   return true;
 }
 
-/** For whom this copy grants leases now. Only of a config on its disk: after a restart it knows of them. */
+/** For whom this copy grants leases now. */
 export function grantOf(state: Readonly<ReplicaState>): Grant | undefined {
   const { config } = state;
   if (state.role !== "secondary" || !state.active || config === undefined) return undefined;
   const ended = Math.max(state.sealedEpoch, state.sealing, state.revokedEpoch);
-  if (ended >= config.epoch || state.configDurableEpoch < config.epoch) return undefined;
+  if (ended >= config.epoch) return undefined;
   return { epoch: config.epoch, primary: config.primary.node };
 }
 

@@ -130,8 +130,7 @@ export function advanceMark<R>(state: ReplicaState, out: ReplicaEffect<R>[]): vo
 export function flushAck<R>(state: ReplicaState, out: ReplicaEffect<R>[]): void {
   const { config } = state;
   if (config === undefined || state.primaryInc === 0) return;
-  // The config is fsynced before anything of its epoch is acknowledged. Nothing is once it is sealed.
-  if (state.configDurableEpoch < config.epoch || state.sealedEpoch >= config.epoch) return;
+  if (state.sealedEpoch >= config.epoch) return;
   if (state.ackDue && !state.copying) sendAck(state, state, config.primary.node, out);
   if (state.first?.ackDue === true) sendAck(state, state.first, config.primary.node, out);
 }

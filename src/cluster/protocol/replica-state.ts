@@ -154,7 +154,6 @@ export interface ReplicaState extends FollowedLog {
   readonly inc: number;
   readonly limits: Limits;
   config: ShardConfig | undefined;
-  configDurableEpoch: number;
   /** Nothing of this epoch or an earlier one is granted, acknowledged or served here any more. */
   sealedEpoch: number;
   sealedDurableEpoch: number;

@@ -83,7 +83,6 @@ export type ReplicaMessage<R> =
 export type ReplicaEvent<R> =
   /** What one linearizable read or the watch of the coordinator's table says. */
   | { readonly kind: "config"; readonly config: ShardConfig; readonly nowMs: number }
-  | { readonly kind: "configDurable"; readonly epoch: Epoch }
   | { readonly kind: "peerUp"; readonly node: MemberId; readonly nowMs: number }
   | { readonly kind: "peerDown"; readonly node: MemberId }
   /** The member stops in a moment: its process says so itself. */
@@ -234,7 +233,11 @@ export type ReplicaEffect<R> =
       readonly afterHash: ChainHash;
       readonly endLsn: Lsn;
     }
-  /** Log the config; answer with `configDurable` after the fsync. */
+  /**
+   * Log the config, in the one log that all entries go to. An epoch begins with NEWEPOCH, behind it:
+   * nobody serves, or answers anything, in an epoch before all its members have that, and so the config,
+   * on their disks.
+   */
   | { readonly kind: "persistConfig"; readonly config: ShardConfig }
   /** Persist that `epoch` is sealed here; answer with `sealDurable` after the fsync. */
   | { readonly kind: "persistSeal"; readonly epoch: Epoch }

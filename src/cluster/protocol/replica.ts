@@ -63,7 +63,7 @@ export function makeReplica(
   const { config, sealedEpoch, appliedLsn, endEpoch, damaged = false } = recovered;
   const log = followedLog(appliedLsn, recovered.appliedHash, recovered.tail);
   const { first } = recovered;
-  // Leases are granted only of a config that is on the disk.
+  // Who has no config has never been in an epoch that anybody served.
   const restartUntilMs = config === undefined ? longAgoMs : nowMs + limits.graceMs;
   return {
     ...log,
@@ -71,7 +71,6 @@ export function makeReplica(
     inc,
     limits,
     config,
-    configDurableEpoch: config?.epoch ?? 0,
     sealedEpoch,
     sealedDurableEpoch: sealedEpoch,
     role: "none",
@@ -168,7 +167,6 @@ function stepConfig<R>(
   state: ReplicaState,
   event: Event<
     | "config"
-    | "configDurable"
     | "peerUp"
     | "peerDown"
     | "peerLeaving"
@@ -184,8 +182,6 @@ function stepConfig<R>(
   switch (event.kind) {
     case "config":
       return onConfig(state, event.config, event.nowMs, out);
-    case "configDurable":
-      return onConfigDurable(state, event.epoch, out);
     case "peerUp":
       return onPeerUp(state, event.node, event.nowMs, out);
     case "peerDown":
@@ -252,12 +248,6 @@ function onConfig<R>(
   if (state.damaged) return; // Its secondaries will miss its heartbeats.
   startWaiting(state, config, before, nowMs, out);
   startPrimary(state, config.epoch > held, nowMs, out);
-}
-
-function onConfigDurable<R>(state: ReplicaState, epoch: Epoch, out: ReplicaEffect<R>[]): void {
-  state.configDurableEpoch = Math.max(state.configDurableEpoch, epoch);
-  if (state.role === "primary") advanceCommit(state, out);
-  else if (state.role === "secondary") advanceMark(state, out);
 }
 
 function onDurable<R>(state: ReplicaState, event: Event<"durable">, out: ReplicaEffect<R>[]): void {

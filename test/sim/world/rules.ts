@@ -11,7 +11,6 @@ export const rules = [
   "minCopies",
   "fsyncBeforeAck",
   "fsyncOfSeal",
-  "fsyncOfConfig",
   "epochOfHeartbeat",
   "sealStopsGrants",
   "fromLsn",

@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { lsn } from "../../../src/mail/ids.ts";
 import type { Lsn } from "../../../src/mail/ids.ts";
 import type { ReplicaMessage } from "../../../src/cluster/protocol/replica-types.ts";
-import { config, node, World } from "./replica-world.ts";
+import { node, World } from "./replica-world.ts";
 import type { Op } from "./replica-member.ts";
 
 /** Two members, one entry that only the primary's disk has. */
@@ -67,20 +67,6 @@ describe("an acknowledgement", () => {
     });
     expect(primary.committed).toBe(1);
   });
-});
-
-test("nothing of an epoch is acknowledged, or committed, before its config is on the disk", () => {
-  for (const slow of ["n1", "n2"]) {
-    const world = waiting();
-    world.member(slow).slowConfig = true;
-    world.config = config(2, ["n1", "n2"]);
-    for (const name of ["n1", "n2"]) world.join(world.member(name));
-    world.settle(3);
-    expect(world.primary.committed).toBe(1);
-    world.member(slow).step({ kind: "configDurable", epoch: world.config.epoch });
-    world.settle(3);
-    expect(world.primary.committed).toBe(3);
-  }
 });
 
 describe("a commit mark", () => {

@@ -54,8 +54,6 @@ export class Member {
   /** What answered seals, handovers and grafts, and what was asked of the shell. */
   readonly answers: ReplicaEffect<Op>[] = [];
   shown = 0;
-  /** A config does not get to the disk. */
-  slowConfig = false;
   inc = 0;
   applied: number[] = [];
   committed = 0;
@@ -207,9 +205,7 @@ export class Member {
         this.#world.cuts += 1;
         return;
       case "persistConfig":
-        if (this.slowConfig) return;
         this.config = effect.config;
-        this.step({ kind: "configDurable", epoch: effect.config.epoch });
         return;
       case "commit":
         this.#commit(effect.fromLsn, effect.throughLsn);
