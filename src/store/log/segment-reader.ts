@@ -62,10 +62,17 @@ export class SegmentReader {
         end = Math.max(end, otherEnd);
       }
       const bytes = await this.readRange(first.segment, first.offset, end - first.offset);
-      for (const { location, index } of ascending.slice(start, next)) {
-        bodies[index] = bodyOf(location, bytes, first.offset);
+      let before: { readonly location: Location; readonly body: Uint8Array } | undefined;
+      for (; start < next; start++) {
+        const one = ascending[start];
+        if (one === undefined) continue;
+        const { location, index } = one;
+        // Messages of one entry share its record, which is looked through once.
+        if (before === undefined || !isSame(before.location, location)) {
+          before = { location, body: bodyOf(location, bytes, first.offset) };
+        }
+        bodies[index] = before.body;
       }
-      start = next;
     }
     return bodies;
   }
@@ -128,6 +135,11 @@ async function closeUnused(open: OpenFile): Promise<void> {
   if (!open.dropped || open.users > 0) return;
   const file = await open.file.catch(() => undefined);
   await file?.close();
+}
+
+/** In one segment. */
+function isSame(a: Location, b: Location): boolean {
+  return a.offset === b.offset && a.bodyOffset === b.bodyOffset && a.bodyBytes === b.bodyBytes;
 }
 
 function recordBytes(location: Location): number {
