@@ -4,18 +4,18 @@
 import { dayOf } from "../mail/dates.ts";
 import type { Principal, SearchOutcome, SearchRequest } from "../mail/mail-store.ts";
 import type { SearchKey } from "../mail/search-key.ts";
-import { uidSetHas } from "../mail/uid-set.ts";
-import { searchNormalise } from "../mail/charset/unicode.ts";
-import { unreachable } from "../lib/assert.ts";
 import { background } from "./background.ts";
 import { readBodies } from "./bodies.ts";
-import type { Body } from "./bodies.ts";
+import type { Body, BodyName } from "./bodies.ts";
 import type { Engine } from "./engine.ts";
-import { systemBit } from "./flags.ts";
 import type { MailboxSummary } from "./mailbox-state.ts";
 import { MessageText } from "./message-text.ts";
-import { emailIdOf, threadIdOf } from "./object-ids.ts";
+import { threadIdOf } from "./object-ids.ts";
 import type { Hint } from "./search-hints.ts";
+import { needsOf, prepare } from "./search-keys.ts";
+import type { SearchNeeds } from "./search-keys.ts";
+import { columnDay, columnTestOf, dayMatches, EnvelopeAtHand, quickTestOf } from "./search-test.ts";
+import type { QuickTest } from "./search-test.ts";
 import type { Listing } from "./sort.ts";
 import { sortMessages } from "./sort.ts";
 import { staticAt } from "./static-row.ts";
@@ -45,8 +45,8 @@ export function searchMessages(
       const place = { account: account.id, mailbox: mailbox.id };
       const all = summary.columns.uids();
       const hint = await engine.searchHints?.narrow(place, summary.columns, all, key);
-      const found = await new Search(engine, statics, summary, signal).run(key, all, hint);
       const listing: Listing = { engine, statics, summary, signal };
+      const found = await new Search(listing, key, hint).run(all);
       const uids =
         request.sort === undefined ? found : await sortMessages(listing, found, request.sort);
       const threads =
@@ -63,36 +63,30 @@ export function searchMessages(
   });
 }
 
-/** Search text in the form in which texts are compared; done once. */
-function prepare(key: SearchKey): SearchKey {
-  switch (key.kind) {
-    case "and":
-      return { kind: "and", keys: key.keys.map(prepare) };
-    case "or":
-      return { kind: "or", a: prepare(key.a), b: prepare(key.b) };
-    case "not":
-      return { kind: "not", key: prepare(key.key) };
-    case "header":
-    case "body":
-    case "text":
-      return { ...key, text: searchNormalise(key.text) };
-    default:
-      return key;
-  }
-}
-
 class Search {
   readonly #engine: Engine;
   readonly #statics: StaticReader;
   readonly #summary: MailboxSummary;
   readonly #signal: AbortSignal;
+  readonly #needs: SearchNeeds;
+  readonly #envelope = new EnvelopeAtHand();
+  readonly #quick: QuickTest;
+  readonly #full: FullTest;
   #sliceEndMs: number;
 
-  constructor(engine: Engine, statics: StaticReader, summary: MailboxSummary, signal: AbortSignal) {
+  /** @param key prepared. */
+  constructor(
+    { engine, statics, summary, signal }: Listing,
+    key: SearchKey,
+    hint: Hint | undefined,
+  ) {
     this.#engine = engine;
     this.#statics = statics;
     this.#summary = summary;
     this.#signal = signal;
+    this.#needs = needsOf(key);
+    this.#quick = quickTestOf(key, summary, hint, this.#envelope);
+    this.#full = fullTestOf(key, summary);
     this.#sliceEndMs = engine.clock.monotonicMs() + sliceMs;
   }
 
@@ -100,30 +94,34 @@ class Search {
    * @param all the messages to look at: the mailbox may change while we wait, the list is of the
    * beginning, messages that go are passed over.
    */
-  async run(key: SearchKey, all: Uint32Array, hint: Hint | undefined): Promise<Uint32Array> {
+  async run(all: Uint32Array): Promise<Uint32Array> {
+    const { columns } = this.#summary;
+    const needs = this.#needs;
     const found = new Uint32Array(all.length);
     let count = 0;
-    const needs = { ...needsOf(key), bodyTexts: bodyTextsOf(key) };
     let at = 0;
+    let index = 0;
     const start = (): Promise<Read> | undefined => {
       // Read what comes next only when the columns can't tell.
-      const unsure: number[] = [];
+      const unsure: Unsure[] = [];
       const end = Math.min(all.length, at + sliceMessages);
-      for (let size = 0; at < end && unsure.length < batchMessages; at++) {
+      for (let size = 0; at < end && unsure.length < batchMessages && size < batchBytes; at++) {
         const uid = all[at] ?? 0;
-        const index = this.#summary.columns.indexOf(uid);
-        const verdict = index < 0 ? false : quickTest(key, this.#summary, index, hint, at);
+        if (columns.uid[index] !== uid || index >= columns.count) index = columns.indexOf(uid);
+        const verdict = index < 0 ? false : this.#quick(index, at);
         if (verdict === true) found[count++] = uid;
         else if (verdict === undefined) {
-          unsure.push(uid);
-          size += needs.bodies ? (this.#summary.columns.size[index] ?? 0) : 0;
-          if (size >= batchBytes) {
-            at++;
-            break;
-          }
+          unsure.push({
+            uid,
+            spot: at,
+            tag: columns.bodyTag[index] ?? 0,
+            lsn: columns.bodyLsn[index] ?? 0,
+          });
+          size += needs.bodies ? (columns.size[index] ?? 0) : 0;
         }
+        index++;
       }
-      return unsure.length === 0 && at === all.length ? undefined : this.#read(unsure, needs);
+      return unsure.length === 0 && at === all.length ? undefined : this.#read(unsure);
     };
     let next = start();
     try {
@@ -131,52 +129,75 @@ class Search {
         const read = await next;
         if (this.#engine.clock.monotonicMs() >= this.#sliceEndMs) await this.#pause();
         next = start();
-        for (const uid of await this.#test(key, read, needs)) found[count++] = uid;
+        for (const uid of read.sure) found[count++] = uid;
+        for (const uid of await this.#test(read)) found[count++] = uid;
       }
     } finally {
       // Read ahead of a search that was given up.
       if (next !== undefined) background(next);
     }
-    return found.slice(0, count).sort();
+    return ascending(found.subarray(0, count));
   }
 
-  async #read(uids: readonly number[], needs: SearchNeeds): Promise<Read> {
-    const { columns } = this.#summary;
-    const names = uids.map((uid) => {
-      const at = columns.indexOf(uid);
-      return { tag: columns.bodyTag[at] ?? 0, lsn: columns.bodyLsn[at] ?? 0 };
-    });
-    const [statics, bodies] = await Promise.all([
-      this.#statics.read({ uids, names }),
-      needs.bodies ? readBodies(this.#engine, columns, uids, names) : undefined,
-    ]);
-    return { uids, statics, bodies };
+  async #read(unsure: readonly Unsure[]): Promise<Read> {
+    const { bodies, envelopes } = this.#needs;
+    if (unsure.length === 0) return nothingRead;
+    const rows = this.#statics.read({ uids: unsure.map(({ uid }) => uid), names: unsure });
+    if (envelopes) return this.#readRest(unsure, await rows);
+    const [statics, read] = await Promise.all([rows, bodies ? this.#bodies(unsure) : undefined]);
+    return { uids: unsure.map(({ uid }) => uid), statics, bodies: read, sure: [] };
   }
 
-  async #test(
-    key: SearchKey,
-    { uids, statics, bodies }: Read,
-    needs: SearchNeeds,
-  ): Promise<number[]> {
+  /** Reads the bodies only of messages whose ENVELOPE doesn't tell. */
+  async #readRest(unsure: readonly Unsure[], { bytes, starts }: Statics): Promise<Read> {
     const { columns } = this.#summary;
+    const sure: number[] = [];
+    const rest: Unsure[] = [];
+    const left = { bytes: new Array<Buffer>(), starts: new Array<number>() };
+    for (const [i, one] of unsure.entries()) {
+      const [row, start = 0] = [bytes[i], starts[i]];
+      const at = columns.indexOf(one.uid);
+      if (row === undefined || at < 0) continue;
+      this.#envelope.moveTo(row, start);
+      const verdict = this.#quick(at, one.spot);
+      if (verdict === true) sure.push(one.uid);
+      else if (verdict === undefined) {
+        rest.push(one);
+        left.bytes.push(row);
+        left.starts.push(start);
+      }
+    }
+    this.#envelope.forget();
+    const bodies = rest.length === 0 ? [] : await this.#bodies(rest);
+    return { uids: rest.map(({ uid }) => uid), statics: left, bodies, sure };
+  }
+
+  #bodies(of: readonly Unsure[]): Promise<readonly Body[]> {
+    const uids = of.map(({ uid }) => uid);
+    return readBodies(this.#engine, this.#summary.columns, uids, of);
+  }
+
+  async #test({ uids, statics, bodies }: Read): Promise<number[]> {
+    const { columns } = this.#summary;
+    const { headers, texts, bodyTexts } = this.#needs;
     const matched: number[] = [];
     for (let i = 0; i < uids.length; i++) {
       if (this.#engine.clock.monotonicMs() >= this.#sliceEndMs) await this.#pause();
+      const uid = uids[i] ?? 0;
       const row = statics.bytes[i];
-      const at = columns.indexOf(uids[i] ?? 0);
-      if (row === undefined || at < 0) continue;
+      if (row === undefined || columns.indexOf(uid) < 0) continue;
       const fixed = staticAt(row, statics.starts[i] ?? 0);
       const body = bodies?.[i];
       const text = body === undefined ? undefined : new MessageText(this.#engine, body, fixed);
       if (text !== undefined) {
         // Only large messages have to be waited for.
-        const header = needs.headers ? text.loadHeader() : undefined;
+        const header = headers ? text.loadHeader() : undefined;
         if (header !== undefined) await header;
-        const texts = needs.texts ? text.loadBody(needs.bodyTexts) : undefined;
-        if (texts !== undefined) await texts;
+        const loaded = texts ? text.loadBody(bodyTexts) : undefined;
+        if (loaded !== undefined) await loaded;
       }
-      const now = columns.indexOf(uids[i] ?? 0);
-      if (now >= 0 && fullTest(key, this.#summary, now, fixed, text)) matched.push(uids[i] ?? 0);
+      const at = columns.indexOf(uid);
+      if (at >= 0 && this.#full(at, fixed, text)) matched.push(uid);
     }
     return matched;
   }
@@ -191,189 +212,82 @@ class Search {
   }
 }
 
-/** What was read of messages that the columns alone don't decide. */
+/** A message that the columns don't decide, by its place in the list of all, and its body's name. */
+interface Unsure extends BodyName {
+  readonly uid: number;
+  readonly spot: number;
+}
+
+/** What was read of such messages. */
 interface Read {
+  /** Decided by what was read first. */
+  readonly sure: readonly number[];
   readonly uids: readonly number[];
   readonly statics: Statics;
   readonly bodies: readonly Body[] | undefined;
 }
 
-interface Needs {
-  readonly bodies: boolean;
-  readonly headers: boolean;
-  readonly texts: boolean;
-}
+const nothingRead: Read = {
+  sure: [],
+  uids: [],
+  statics: { bytes: [], starts: [] },
+  bodies: undefined,
+};
 
-interface SearchNeeds extends Needs {
-  /** Texts that bodies are asked for. */
-  readonly bodyTexts: readonly string[];
-}
+/** The whole truth, with everything read that the key needs. */
+type FullTest = (at: number, fixed: StaticRow, text: MessageText | undefined) => boolean;
 
-function bodyTextsOf(key: SearchKey): readonly string[] {
-  switch (key.kind) {
-    case "and":
-      return key.keys.flatMap(bodyTextsOf);
-    case "or":
-      return [...bodyTextsOf(key.a), ...bodyTextsOf(key.b)];
-    case "not":
-      return bodyTextsOf(key.key);
-    default:
-      return key.kind === "body" || key.kind === "text" ? [key.text] : [];
-  }
-}
-
-function needsOf(key: SearchKey): Needs {
+function fullTestOf(key: SearchKey, summary: MailboxSummary): FullTest {
   switch (key.kind) {
     case "and": {
-      const all = key.keys.map(needsOf);
-      return {
-        bodies: all.some(({ bodies }) => bodies),
-        headers: all.some(({ headers }) => headers),
-        texts: all.some(({ texts }) => texts),
-      };
+      const tests = key.keys.map((each) => fullTestOf(each, summary));
+      return (at, fixed, text) => tests.every((test) => test(at, fixed, text));
     }
-    case "or":
-      return needsOf({ kind: "and", keys: [key.a, key.b] });
-    case "not":
-      return needsOf(key.key);
+    case "or": {
+      const [a, b] = [fullTestOf(key.a, summary), fullTestOf(key.b, summary)];
+      return (at, fixed, text) => a(at, fixed, text) || b(at, fixed, text);
+    }
+    case "not": {
+      const inner = fullTestOf(key.key, summary);
+      return (at, fixed, text) => !inner(at, fixed, text);
+    }
     case "header":
-      return { bodies: true, headers: true, texts: false };
-    case "text":
-      return { bodies: true, headers: true, texts: true };
+      return (_at, _fixed, text) => text?.headerHas(key.name, key.text) ?? false;
     case "body":
-      return { bodies: true, headers: false, texts: true };
+      return (_at, _fixed, text) => text?.bodyHas(key.text) ?? false;
+    case "text":
+      return (_at, _fixed, text) => text?.textHas(key.text) ?? false;
+    case "threadId":
+      return (at, fixed) => threadIdOf(fixed, summary.columns, at) === key.id;
+    case "date":
+      return (at, fixed) => dayMatches(key, dayOfMessage(key, summary, at, fixed));
     default:
-      return { bodies: false, headers: false, texts: false };
+      return columnTestOf(key, summary);
   }
 }
 
 /**
- * What the columns and the search index can say; undefined: more has to be read.
- * @param spot the message's place in the list that the hint is about.
+ * RFC 9051 §6.4.4: the day that the Date: header names, whatever day it was elsewhere; without one the
+ * internal date has to do.
  */
-function quickTest(
-  key: SearchKey,
+function dayOfMessage(
+  { of }: Extract<SearchKey, { kind: "date" }>,
   summary: MailboxSummary,
   at: number,
-  hint: Hint | undefined,
-  spot: number,
-): boolean | undefined {
-  switch (key.kind) {
-    case "and": {
-      let verdict: boolean | undefined = true;
-      for (const each of key.keys) {
-        const one = quickTest(each, summary, at, hint, spot);
-        if (one === false) return false;
-        if (one === undefined) verdict = undefined;
-      }
-      return verdict;
-    }
-    case "or": {
-      const a = quickTest(key.a, summary, at, hint, spot);
-      if (a === true) return true;
-      const b = quickTest(key.b, summary, at, hint, spot);
-      return b === true ? true : a === undefined || b === undefined ? undefined : false;
-    }
-    case "not": {
-      const inner = quickTest(key.key, summary, at, hint, spot);
-      return inner === undefined ? undefined : !inner;
-    }
-    case "header":
-    case "body":
-    case "text":
-      return hint?.rulesOut(key, spot) === true ? false : undefined;
-    case "threadId":
-      return undefined;
-    case "date":
-      return key.of === "sent" ? undefined : dayMatches(key, columnDay(summary, at, key.of));
-    default:
-      return columnTest(key, summary, at);
+  { sentMs, sentZone }: StaticRow,
+): number {
+  return of === "sent" && sentMs !== undefined
+    ? dayOf(sentMs, sentZone)
+    : columnDay(summary, at, of === "saved" ? "saved" : "internal");
+}
+
+/** A copy in ascending order; what was decided later may lie before what was decided at once. */
+function ascending(values: Uint32Array): Uint32Array {
+  const copy = values.slice();
+  for (let at = 1; at < copy.length; at++) {
+    if ((copy[at - 1] ?? 0) > (copy[at] ?? 0)) return copy.sort();
   }
-}
-
-type ColumnKey = Exclude<
-  SearchKey,
-  { kind: "and" | "or" | "not" | "header" | "body" | "text" | "date" | "threadId" }
->;
-
-function columnTest(key: ColumnKey, summary: MailboxSummary, at: number): boolean {
-  const { columns, keywords } = summary;
-  switch (key.kind) {
-    case "all":
-      return true;
-    case "uid":
-      return uidSetHas(key.set, columns.uid[at] ?? 0);
-    case "flag": {
-      const flags = columns.flags[at] ?? 0;
-      const bit = systemBit(key.flag);
-      const has = bit !== 0 ? (flags & bit) !== 0 : keywords.has(flags, key.flag.toLowerCase());
-      return has === key.set;
-    }
-    case "size": {
-      const size = columns.size[at] ?? 0;
-      return key.op === "larger" ? size > key.bytes : size < key.bytes;
-    }
-    case "age": {
-      const from = key.nowMs / 1000 - key.seconds;
-      const date = columns.date[at] ?? 0;
-      return key.op === "younger" ? date >= from : date <= from;
-    }
-    case "modseq":
-      return (columns.modSeq[at] ?? 0) >= key.least;
-    case "emailId":
-      return emailIdOf(columns, at) === key.id;
-    default:
-      return unreachable(key);
-  }
-}
-
-/** The whole truth, with everything read that the key needs. */
-function fullTest(
-  key: SearchKey,
-  summary: MailboxSummary,
-  at: number,
-  fixed: StaticRow,
-  text: MessageText | undefined,
-): boolean {
-  switch (key.kind) {
-    case "and":
-      return key.keys.every((each) => fullTest(each, summary, at, fixed, text));
-    case "or":
-      return fullTest(key.a, summary, at, fixed, text) || fullTest(key.b, summary, at, fixed, text);
-    case "not":
-      return !fullTest(key.key, summary, at, fixed, text);
-    case "header":
-      return text?.headerHas(key.name, key.text) ?? false;
-    case "body":
-      return text?.bodyHas(key.text) ?? false;
-    case "text":
-      return text?.textHas(key.text) ?? false;
-    case "threadId":
-      return threadIdOf(fixed, summary.columns, at) === key.id;
-    case "date": {
-      // RFC 9051 §6.4.4: the day that the Date: header names, whatever day it was elsewhere; without
-      // one the internal date has to do.
-      const sent = key.of === "sent" && fixed.sentMs !== undefined;
-      const day = sent
-        ? dayOf(fixed.sentMs ?? 0, fixed.sentZone)
-        : columnDay(summary, at, key.of === "saved" ? "saved" : "internal");
-      return dayMatches(key, day);
-    }
-    default:
-      return columnTest(key, summary, at);
-  }
-}
-
-function columnDay(summary: MailboxSummary, at: number, of: "internal" | "saved" | "sent"): number {
-  const { columns } = summary;
-  return of === "saved"
-    ? dayOf((columns.saved[at] ?? 0) * 1000)
-    : dayOf((columns.date[at] ?? 0) * 1000, columns.zone[at] ?? 0);
-}
-
-function dayMatches(key: Extract<SearchKey, { kind: "date" }>, day: number): boolean {
-  if (key.op === "on") return day === key.day;
-  return key.op === "before" ? day < key.day : day >= key.day;
+  return copy;
 }
 
 /** RFC 7162 §3.1.5, RFC 4731 §3.2 */
