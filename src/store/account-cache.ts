@@ -135,7 +135,7 @@ export class AccountCache {
     if (summary !== undefined) {
       this.#measure(mailbox, summary);
       mailbox.foldedNear = modSeq;
-      if (modSeq - summary.foldModSeq > this.#limits.unfoldedMax) {
+      if (modSeq - summary.foldModSeq > this.#limits.unfoldedMax || summary.isLongReplay) {
         fold(this.#queue, account.id, mailbox.id, summary, modSeq);
       }
       if (wantsPages(summary, this.#limits.pageMessagesMax))

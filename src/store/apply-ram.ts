@@ -5,7 +5,7 @@ import { assert, unreachable } from "../lib/assert.ts";
 import type { Registration } from "../mail/account.ts";
 import { uidSetFromSorted } from "../mail/uid-set.ts";
 import type { AccountState } from "./account-state.ts";
-import { removeUids, setFlagGroups } from "./blocks.ts";
+import { putMessage, removeUids, setFlagGroups } from "./blocks.ts";
 import type { Counters, Op } from "./entry-kind.ts";
 import { revokeMaildrop } from "./maildrop.ts";
 import { MailboxState } from "./mailbox-state.ts";
@@ -87,10 +87,7 @@ export function applyToSummary(summary: MailboxSummary, op: Op): void {
     case "keywords":
       return summary.keywords.add(op.set);
     case "add":
-      for (const row of op.messages) {
-        summary.columns.put(row);
-        summary.dirtyBlocks.add(summary.blockOf(row.uid));
-      }
+      for (const row of op.messages) putMessage(summary, row);
       return;
     case "flags":
       return setFlagGroups(summary, op.groups, op.modSeq);

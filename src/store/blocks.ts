@@ -6,7 +6,7 @@ import type { AccountId, MailboxId } from "../mail/ids.ts";
 import type { ByteReader } from "./byte-reader.ts";
 import { Columns } from "./columns.ts";
 import { KeywordSets } from "./flags.ts";
-import type { FlagGroup } from "./entry-kind.ts";
+import type { FlagGroup, MessageRow } from "./entry-kind.ts";
 import {
   afterPrefix,
   mailboxItemKey,
@@ -15,7 +15,7 @@ import {
   modSeqOfKey,
   table,
 } from "./keyspace.ts";
-import { MailboxSummary } from "./mailbox-state.ts";
+import { addCost, MailboxSummary } from "./mailbox-state.ts";
 import { beginRow, endRow, openRow } from "./row.ts";
 import { putFold, readChange, readKeywords } from "./rows.ts";
 import type { ChangeRow } from "./rows.ts";
@@ -81,6 +81,7 @@ export function fold(
   }
   putFold(queue, account, mailbox, highestModSeq);
   summary.foldModSeq = highestModSeq;
+  summary.replayCost = 0;
 }
 
 /** Sets the flags of groups at a MODSEQ; messages that are gone are passed over. */
@@ -91,6 +92,8 @@ export function setFlagGroups(
 ): void {
   const { columns } = summary;
   for (const { flags, uids } of groups) {
+    let nextBlock = 0;
+    summary.replayCost += uids.length;
     for (let i = 0; i < uids.length; i += 2) {
       const high = uids[i + 1] ?? 0;
       for (let at = columns.lowerBound(uids[i] ?? 0); at < columns.count; at++) {
@@ -98,16 +101,26 @@ export function setFlagGroups(
         if (uid > high) break;
         columns.flags[at] = flags;
         columns.modSeq[at] = modSeq;
-        summary.dirtyBlocks.add(summary.blockOf(uid));
+        summary.replayCost++;
+        if (uid >= nextBlock) nextBlock = summary.touch(uid);
       }
     }
   }
 }
 
+/** Adds a message. */
+export function putMessage(summary: MailboxSummary, row: MessageRow): void {
+  summary.columns.put(row);
+  summary.touch(row.uid);
+  summary.replayCost += addCost;
+}
+
 /** Takes messages out and remembers that they went. */
 export function removeUids(summary: MailboxSummary, uids: UidSet, modSeq: number): void {
   const present = presentUids(summary.columns, uids);
-  for (const uid of present) summary.dirtyBlocks.add(summary.blockOf(uid));
+  let nextBlock = 0;
+  for (const uid of present) if (uid >= nextBlock) nextBlock = summary.touch(uid);
+  summary.replayCost += present.length;
   summary.columns.remove(present);
   summary.pageLosses += present.length;
   summary.noteVanished({ modSeq, uids });
@@ -131,8 +144,7 @@ function rollForward(
     if (change.kind === "flags") setFlagGroups(summary, change.groups, modSeq);
     else if (change.kind === "add") {
       for (const row of change.messages) {
-        summary.columns.put(row);
-        summary.dirtyBlocks.add(summary.blockOf(row.uid));
+        putMessage(summary, row);
       }
     }
   }

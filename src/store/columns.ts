@@ -5,6 +5,8 @@ import { assert } from "../lib/assert.ts";
 import type { MessageRow } from "./entry-kind.ts";
 import type { Location } from "./journal.ts";
 
+/** So many rows are moved one by one: cheaper than ten calls into native code. */
+const fewRows = 16;
 const bytesPerMessage = 4 + 8 + 4 + 4 + 4 + 2 + 4 + 4 + 8 + 4 * 4;
 
 export class Columns {
@@ -40,9 +42,9 @@ export class Columns {
     return this.uid.length * bytesPerMessage;
   }
 
-  /** Index of the first message with a UID ≥ `uid`; `count` when there is none. */
-  lowerBound(uid: number): number {
-    let low = 0;
+  /** Index of the first message from `from` on with a UID ≥ `uid`; `count` when there is none. */
+  lowerBound(uid: number, from = 0): number {
+    let low = from;
     let high = this.count;
     while (low < high) {
       const middle = (low + high) >>> 1;
@@ -124,21 +126,23 @@ export class Columns {
 
   /** Removes the messages of ascending `uids`; those that are not there are passed over. */
   remove(uids: readonly number[]): void {
-    if (uids.length === 0 || this.count === 0) return;
-    const first = this.lowerBound(uids[0] ?? 0);
-    if (first === this.count) return;
+    const gone: number[] = [];
+    let from = 0;
+    for (const uid of uids) {
+      from = this.lowerBound(uid, from);
+      if (from < this.count && this.uid[from] === uid) gone.push(from++);
+    }
+    const [first] = gone;
+    if (first === undefined) return;
     if (this.#uidsShared) {
       this.uid = this.uid.slice();
       this.#uidsShared = false;
     }
     let to = first;
-    let next = 0;
-    for (let from = first; from < this.count; from++) {
-      const uid = this.uid[from] ?? 0;
-      while (next < uids.length && (uids[next] ?? 0) < uid) next++;
-      if (uids[next] === uid) continue;
-      if (to !== from) this.#move(from, to);
-      to++;
+    for (const [i, at] of gone.entries()) {
+      const end = gone[i + 1] ?? this.count;
+      this.#moveRun(at + 1, end, to);
+      to += end - at - 1;
     }
     this.count = to;
     if (this.uid.length > 1024 && this.count < this.uid.length / 4) this.#resize(this.count * 2);
@@ -157,6 +161,24 @@ export class Columns {
     this.place[at * 4] = 0;
   }
 
+  /** Moves the rows from `from` to `end` down to `to`. */
+  #moveRun(from: number, end: number, to: number): void {
+    if (end - from <= fewRows) {
+      for (let at = from; at < end; at++) this.#move(at, to + at - from);
+      return;
+    }
+    this.uid.copyWithin(to, from, end);
+    this.modSeq.copyWithin(to, from, end);
+    this.flags.copyWithin(to, from, end);
+    this.size.copyWithin(to, from, end);
+    this.date.copyWithin(to, from, end);
+    this.zone.copyWithin(to, from, end);
+    this.saved.copyWithin(to, from, end);
+    this.bodyTag.copyWithin(to, from, end);
+    this.bodyLsn.copyWithin(to, from, end);
+    this.place.copyWithin(to * 4, from * 4, end * 4);
+  }
+
   #move(from: number, to: number): void {
     this.uid[to] = this.uid[from] ?? 0;
     this.modSeq[to] = this.modSeq[from] ?? 0;
@@ -167,7 +189,8 @@ export class Columns {
     this.saved[to] = this.saved[from] ?? 0;
     this.bodyTag[to] = this.bodyTag[from] ?? 0;
     this.bodyLsn[to] = this.bodyLsn[from] ?? 0;
-    this.place.copyWithin(to * 4, from * 4, from * 4 + 4);
+    for (let part = 0; part < 4; part++)
+      this.place[to * 4 + part] = this.place[from * 4 + part] ?? 0;
   }
 
   /** Only when entries are applied again over a newer state: an older message comes back for a moment. */

@@ -16,6 +16,11 @@ export interface Vanished {
 }
 
 const vanishedKept = 128;
+/** Reading an added message from a change row takes so many times as long as setting flags of one. */
+export const addCost = 8;
+/** Rolling forward may take about as long as reading the blocks. */
+const replayCostMin = 65_536;
+const replayCostPerMessage = 4;
 
 /** What is loaded of a mailbox while its messages are in use. */
 export class MailboxSummary {
@@ -26,6 +31,8 @@ export class MailboxSummary {
   /** First UIDs of the blocks on disk, ascending, and which of them changed since. */
   blocks: number[];
   readonly dirtyBlocks = new Set<number>();
+  /** What it would take to roll the blocks on disk forward: added messages count `addCost`, others 1. */
+  replayCost = 0;
   /** Newest removals, oldest first; complete above `vanishedSince`. */
   readonly vanished: Vanished[] = [];
   vanishedSince: number;
@@ -52,6 +59,11 @@ export class MailboxSummary {
     this.vanishedSince = vanishedSince;
   }
 
+  /** True when changes above the blocks take too long to read, however few they are. */
+  get isLongReplay(): boolean {
+    return this.replayCost > replayCostMin + replayCostPerMessage * this.columns.count;
+  }
+
   noteVanished(gone: Vanished): void {
     const last = this.vanished.at(-1);
     if (last !== undefined && last.modSeq >= gone.modSeq) return;
@@ -61,8 +73,8 @@ export class MailboxSummary {
     }
   }
 
-  /** The first UID of the block in which `uid` lies; 0 when it lies behind the last block. */
-  blockOf(uid: number): number {
+  /** The block in which `uid` lies has changed. Returns the first UID of the next block, 2^32 when there is none. */
+  touch(uid: number): number {
     let low = 0;
     let high = this.blocks.length;
     while (low < high) {
@@ -70,7 +82,8 @@ export class MailboxSummary {
       if ((this.blocks[middle] ?? 0) <= uid) low = middle + 1;
       else high = middle;
     }
-    return this.blocks[low - 1] ?? 0;
+    this.dirtyBlocks.add(this.blocks[low - 1] ?? 0);
+    return this.blocks[low] ?? 2 ** 32;
   }
 }
 

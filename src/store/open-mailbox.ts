@@ -29,7 +29,7 @@ export function openMailbox(
         info,
         uids: summary.columns.uids(),
         recentFrom: request.claimRecent ? recentFrom : 0,
-        firstUnseen: firstUnseen(summary.columns),
+        firstUnseen: info.unseen === 0 ? 0 : firstUnseen(summary.columns),
         keywords: summary.keywords.keywords,
       };
     });
