@@ -73,6 +73,58 @@ export function decodeUidSet(value: unknown): UidSet {
   return set;
 }
 
+/** Ascending numbers as runs: next to nothing where there are no gaps. */
+export function writeRuns(out: ByteWriter, values: Uint32Array): void {
+  out.varint(values.length);
+  let end = 0;
+  for (let at = 0; at < values.length; ) {
+    const behind = runEnd(values, at);
+    const low = values[at] ?? 0;
+    out.varint(low - end);
+    out.varint(behind - at - 1);
+    end = values[behind - 1] ?? 0;
+    at = behind;
+  }
+}
+
+/** Index behind the run that begins at `at`: by doubling steps, then by halves. */
+function runEnd(values: Uint32Array, at: number): number {
+  const base = (values[at] ?? 0) - at;
+  const isInRun = (index: number): boolean => (values[index] ?? 0) - index === base;
+  let step = 1;
+  while (at + step < values.length && isInRun(at + step)) step *= 2;
+  let low = at + Math.floor(step / 2);
+  let high = Math.min(values.length, at + step);
+  while (low + 1 < high) {
+    const middle = (low + high) >>> 1;
+    if (isInRun(middle)) low = middle;
+    else high = middle;
+  }
+  return high;
+}
+
+/** More than any mailbox can hold: what claims to be longer is no answer of ours. */
+const messagesMax = 2 ** 27;
+
+export function readRuns(reader: WireReader): Uint32Array {
+  const count = asCount(reader.varint(), "messages", messagesMax);
+  const runs: number[] = [];
+  let end = 0;
+  for (let found = 0; found < count; ) {
+    const low = end + reader.varint();
+    end = low + reader.varint();
+    found += end - low + 1;
+    if (low === 0 || end > uidMax || found > count) throw malformed("runs");
+    runs.push(low, end);
+  }
+  const values = new Uint32Array(count);
+  for (let at = 0, i = 0; i < runs.length; i += 2) {
+    const high = runs[i + 1] ?? 0;
+    for (let value = runs[i] ?? 0; value <= high; at++) values[at] = value++;
+  }
+  return values;
+}
+
 /** Ascending numbers as gaps. */
 export function writeAscending(
   out: ByteWriter,
@@ -101,12 +153,16 @@ export function readAscending(reader: WireReader): Uint32Array {
 export function writeFlagStates(out: ByteWriter, states: readonly FlagState[]): void {
   const numbers = new Map<string, number>();
   const lists: (readonly string[])[] = [];
+  let last: readonly string[] | undefined;
+  let number = 0;
   const which = states.map(({ flags }) => {
+    // Neighbours mostly have the very same list.
+    if (flags === last) return number;
+    last = flags;
     const key = flags.join(" ");
-    const known = numbers.get(key);
-    if (known !== undefined) return known;
-    numbers.set(key, lists.length);
-    return lists.push(flags) - 1;
+    number = numbers.get(key) ?? lists.push(flags) - 1;
+    numbers.set(key, number);
+    return number;
   });
   out.varint(lists.length);
   for (const flags of lists) {
@@ -114,12 +170,12 @@ export function writeFlagStates(out: ByteWriter, states: readonly FlagState[]): 
     for (const flag of flags) out.text(flag);
   }
   out.varint(states.length);
-  let last = 0;
+  let before = 0;
   states.forEach((state, index) => {
-    out.varint(state.uid - last);
+    out.varint(state.uid - before);
     out.varint(state.modSeq);
     out.varint(which[index] ?? 0);
-    last = state.uid;
+    before = state.uid;
   });
 }
 

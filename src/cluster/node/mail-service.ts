@@ -22,6 +22,7 @@ import {
   createMethod,
   deleteMethod,
   listMethod,
+  openGapsMethod,
   openMethod,
   quotaMethod,
   renameMethod,
@@ -96,9 +97,11 @@ export class MailService {
     this.#add(registry, subscribeMethod, (who, request, signal) =>
       store.setSubscribed(who, request, signal),
     );
-    this.#add(registry, openMethod, (who, request, signal) =>
-      store.openMailbox(who, request, signal),
-    );
+    for (const method of [openMethod, openGapsMethod]) {
+      this.#add(registry, method, (who, request, signal) =>
+        store.openMailbox(who, request, signal),
+      );
+    }
     this.#add(registry, changesMethod, (who, request, signal) =>
       store.changes(who, request, signal),
     );

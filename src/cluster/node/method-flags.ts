@@ -2,16 +2,18 @@
 // steps up and down.
 
 import type { FlagColumns, FlagsRequest } from "../../mail/flag-columns.ts";
-import { uidMax } from "../../mail/ids.ts";
-import { uidSetFromSorted } from "../../mail/uid-set.ts";
 import type { ByteWriter } from "../../store/byte-writer.ts";
-import { asMailboxId, decodeUidSet, encodeUidSet, packed } from "./codec-values.ts";
+import {
+  asMailboxId,
+  decodeUidSet,
+  encodeUidSet,
+  packed,
+  readRuns,
+  writeRuns,
+} from "./codec-values.ts";
 import { asBoolean, asCount, asOptional, malformed } from "./decode.ts";
 import type { Method } from "./method.ts";
 import { WireReader } from "./wire-reader.ts";
-
-/** More than a mailbox can hold in memory: what claims to be longer is no answer of ours. */
-const messagesMax = 2 ** 27;
 
 export const flagsMethod: Method<FlagsRequest, FlagColumns> = {
   name: "mail.flags",
@@ -38,7 +40,6 @@ export const flagsMethod: Method<FlagsRequest, FlagColumns> = {
 };
 
 function writeColumns(out: ByteWriter, { uids, lists, which, modSeqs }: FlagColumns): void {
-  out.varint(uids.length);
   writeRuns(out, uids);
   out.varint(lists.length);
   for (const flags of lists) {
@@ -62,21 +63,9 @@ function writeColumns(out: ByteWriter, { uids, lists, which, modSeqs }: FlagColu
   }
 }
 
-function writeRuns(out: ByteWriter, uids: Uint32Array): void {
-  const runs = uidSetFromSorted(uids);
-  let end = 0;
-  for (let i = 0; i < runs.length; i += 2) {
-    const low = runs[i] ?? 0;
-    const high = runs[i + 1] ?? 0;
-    out.varint(low - end);
-    out.varint(high - low);
-    end = high;
-  }
-}
-
 function readColumns(reader: WireReader): FlagColumns {
-  const count = asCount(reader.varint(), "messages", messagesMax);
-  const uids = readRuns(reader, count);
+  const uids = readRuns(reader);
+  const count = uids.length;
   const lists = Array.from({ length: reader.count() }, () =>
     Array.from({ length: reader.count() }, () => reader.text()),
   );
@@ -97,17 +86,4 @@ function readColumns(reader: WireReader): FlagColumns {
     modSeqs[at] = modSeq;
   }
   return { uids, lists, which, modSeqs };
-}
-
-function readRuns(reader: WireReader, count: number): Uint32Array {
-  const uids = new Uint32Array(count);
-  let end = 0;
-  for (let at = 0; at < count; ) {
-    const low = end + reader.varint();
-    end = low + reader.varint();
-    const behind = at + (end - low) + 1;
-    if (low === 0 || end > uidMax || behind > count) throw malformed("uids");
-    for (let uid = low; at < behind; at++) uids[at] = uid++;
-  }
-  return uids;
 }

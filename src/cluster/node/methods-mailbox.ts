@@ -11,6 +11,7 @@ import type {
 } from "../../mail/mail-store.ts";
 import type { Quota } from "../../mail/quota.ts";
 import type { MailboxId, ModSeq } from "../../mail/ids.ts";
+import type { ByteWriter } from "../../store/byte-writer.ts";
 import {
   asMailboxId,
   decodeInfo,
@@ -21,9 +22,11 @@ import {
   readAscending,
   readFlagStates,
   readInfo,
+  readRuns,
   writeAscending,
   writeFlagStates,
   writeInfo,
+  writeRuns,
 } from "./codec-values.ts";
 import { asArray, asBoolean, asCount, asListOf, asOptional, asText } from "./decode.ts";
 import { decodeChange, encodeChange, noRequest, noResult } from "./method.ts";
@@ -126,32 +129,51 @@ function wireName(name: string): string {
   throw new MailError({ code: "BAD_MAILBOX_NAME", mailbox: name, why: "not valid Unicode" });
 }
 
-export const openMethod: Method<
-  { readonly name: string; readonly claimRecent: boolean },
-  OpenMailbox
-> = {
-  name: "mail.open",
-  large: true,
-  encode: ({ name, claimRecent }) => ({ args: [name, claimRecent] }),
-  decode: (args) => ({
-    name: asText(args[0], "name"),
-    claimRecent: asBoolean(args[1], "claim"),
-  }),
-  encodeReply: ({ info, uids, recentFrom, firstUnseen, keywords }) => ({
-    head: [encodeInfo(info), recentFrom, firstUnseen, keywords],
-    body: packed((out) => writeAscending(out, uids)),
-  }),
-  decodeReply: ({ head, body }) => {
-    const fields = asArray(head, "open mailbox");
-    return {
-      info: decodeInfo(fields[0]),
-      uids: readAscending(new WireReader(body)),
-      recentFrom: asCount(fields[1], "uid"),
-      firstUnseen: asCount(fields[2], "uid"),
-      keywords: asListOf(fields[3], "keywords", (keyword) => asText(keyword, "keyword")),
-    };
+type OpenRequest = { readonly name: string; readonly claimRecent: boolean };
+
+export const openMethod: Method<OpenRequest, OpenMailbox> = opening("mail.openRuns", {
+  write: writeRuns,
+  read: readRuns,
+});
+
+/** As gateways of the version before ask for it. */
+export const openGapsMethod: Method<OpenRequest, OpenMailbox> = opening("mail.open", {
+  write: writeAscending,
+  read: readAscending,
+});
+
+/** @param uids how they are packed. */
+function opening(
+  name: string,
+  uids: {
+    readonly write: (out: ByteWriter, values: Uint32Array) => void;
+    readonly read: (reader: WireReader) => Uint32Array;
   },
-};
+): Method<OpenRequest, OpenMailbox> {
+  return {
+    name,
+    large: true,
+    encode: (request) => ({ args: [request.name, request.claimRecent] }),
+    decode: (args) => ({
+      name: asText(args[0], "name"),
+      claimRecent: asBoolean(args[1], "claim"),
+    }),
+    encodeReply: ({ info, uids: all, recentFrom, firstUnseen, keywords }) => ({
+      head: [encodeInfo(info), recentFrom, firstUnseen, keywords],
+      body: packed((out) => uids.write(out, all)),
+    }),
+    decodeReply: ({ head, body }) => {
+      const fields = asArray(head, "open mailbox");
+      return {
+        info: decodeInfo(fields[0]),
+        uids: uids.read(new WireReader(body)),
+        recentFrom: asCount(fields[1], "uid"),
+        firstUnseen: asCount(fields[2], "uid"),
+        keywords: asListOf(fields[3], "keywords", (keyword) => asText(keyword, "keyword")),
+      };
+    },
+  };
+}
 
 export const changesMethod: Method<
   {

@@ -13,8 +13,12 @@ import {
   decodeUidSet,
   encodeUidSet,
   packed,
+  readAscending,
   readFlagStates,
+  readRuns,
+  writeAscending,
   writeFlagStates,
+  writeRuns,
 } from "../../../src/cluster/node/codec-values.ts";
 import { planShards } from "../../../src/cluster/node/init-cluster.ts";
 import { decodeLoad, encodeLoad } from "../../../src/cluster/node/load-figures.ts";
@@ -22,6 +26,7 @@ import { Outbox } from "../../../src/cluster/node/outbox.ts";
 import { decodeFrame } from "../../../src/cluster/node/replica-wire.ts";
 import { WireReader } from "../../../src/cluster/node/wire-reader.ts";
 import type { Peer } from "../../../src/cluster/link/rpc.ts";
+import { flagsMethod } from "../../../src/cluster/node/method-flags.ts";
 import { searchMethod } from "../../../src/cluster/node/method-search.ts";
 import { isMailError, MailError } from "../../../src/mail/errors.ts";
 import {
@@ -160,8 +165,68 @@ describe("values", () => {
         refused(() => decodeUidSet(bytes));
         refused(() => decodeChunk({ head: value, body: bytes }));
         refused(() => readFlagStates(new WireReader(bytes)));
+        refused(() => readRuns(new WireReader(bytes)));
+        refused(() => flagsMethod.decodeReply({ head: null, body: bytes }));
       }),
       { numRuns: 500 },
+    );
+  });
+});
+
+describe("columns of numbers", () => {
+  const ascending = fc
+    .array(fc.tuple(fc.integer({ min: 1, max: 5 }), fc.nat(40)), { maxLength: 30 })
+    .map((runs) => {
+      const all: number[] = [];
+      for (const [gap, length] of runs) {
+        const from = (all.at(-1) ?? 0) + gap;
+        for (let value = from; value <= from + length; value++) all.push(value);
+      }
+      return Uint32Array.from(all);
+    });
+
+  test("that ascend come back from runs and from gaps, and runs without gaps are a few bytes", () => {
+    fc.assert(
+      fc.property(ascending, (values) => {
+        const runs = packed((out) => writeRuns(out, values));
+        expect(readRuns(new WireReader(runs))).toEqual(values);
+        const gaps = packed((out) => writeAscending(out, values));
+        expect(readAscending(new WireReader(gaps))).toEqual(values);
+      }),
+    );
+    const million = Uint32Array.from({ length: 1_000_000 }, (_, at) => at + 7);
+    expect(packed((out) => writeRuns(out, million)).length).toBeLessThan(10);
+  });
+
+  test("of runs that claim more than they have are refused", () => {
+    for (const numbers of [
+      [5, 1, 3],
+      [2, 1, 2],
+      [1, 0, 0],
+      [3, 1, 0, 1, 2],
+      [134_217_728, 1],
+      [134_217_729, 1, 134_217_728],
+    ]) {
+      const bytes = packed((out) => numbers.forEach((number) => out.varint(number)));
+      expect(() => readRuns(new WireReader(bytes))).toThrow(
+        expect.objectContaining({ code: "INVALID" }),
+      );
+    }
+  });
+
+  test("and flags come back", () => {
+    const columns = fc
+      .record({ uids: ascending, wantModSeqs: fc.boolean(), step: fc.integer({ min: 1, max: 9 }) })
+      .map(({ uids, wantModSeqs, step }) => ({
+        uids,
+        lists: [[], ["\\Seen"], ["\\Seen", "$Label1"], ["\\Flagged"]],
+        which: Uint32Array.from(uids, (uid, at) => (uid * step + (at >> 3)) % 4),
+        modSeqs: Float64Array.from(wantModSeqs ? uids : [], (uid) => (uid * 2 ** 33) % 1_000_003),
+      }));
+    fc.assert(
+      fc.property(columns, (value) => {
+        expect(flagsMethod.decodeReply(flagsMethod.encodeReply(value))).toEqual(value);
+      }),
     );
   });
 });
