@@ -6,7 +6,7 @@ import { rm } from "node:fs/promises";
 import { Level } from "level";
 
 /** Keys; in order. */
-interface Range {
+export interface KeyRange {
   readonly gt?: Uint8Array;
   readonly gte?: Uint8Array;
   readonly lt?: Uint8Array;
@@ -26,8 +26,8 @@ export interface DirectoryLevel {
   getSync(key: Uint8Array): Uint8Array | undefined;
   put(key: Uint8Array, value: Uint8Array, options: { readonly sync: boolean }): Promise<void>;
   batch(operations: Operation[]): Promise<void>;
-  iterator(range: Range): AsyncIterable<[Uint8Array, Uint8Array]>;
-  keys(range: Range): AsyncIterable<Uint8Array> & {
+  iterator(range: KeyRange): AsyncIterable<[Uint8Array, Uint8Array]>;
+  keys(range: KeyRange): AsyncIterable<Uint8Array> & {
     nextv(most: number): Promise<Uint8Array[]>;
     close(): Promise<void>;
   };

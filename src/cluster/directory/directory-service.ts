@@ -274,7 +274,9 @@ export class DirectoryService {
           patched(registration, work.patch),
         );
         const row = encodeRow(await this.#rowOf(shard, now));
-        return { lsn: store.appliedLsn(shard), floor: 0, row };
+        // Whoever gets a name that is dropped begins above what it has led to.
+        const highest = await store.highestUidValidity(shard, account);
+        return { lsn: store.appliedLsn(shard), floor: highest, row };
       }
       case "remove": {
         const known = await store.registration(shard, account);

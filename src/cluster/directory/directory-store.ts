@@ -48,6 +48,8 @@ export interface DirectoryStore {
   /** Rows by account from `after` (exclusive, 0 for the first), tombstones too, at most `most`. */
   rowsAfter(shard: ShardId, after: number, most: number): Promise<readonly DirectoryRow[]>;
   quota(shard: ShardId, account: AccountId): Promise<Quota>;
+  /** Highest UIDVALIDITY ever given in the account, a removed one too; 0 when there is none. */
+  highestUidValidity(shard: ShardId, account: AccountId): Promise<number>;
 
   /**
    * Makes the account with its first mailboxes, whose UIDVALIDITY is above `uidValidityFloor`.

@@ -151,6 +151,15 @@ export class EngineDirectoryStore implements DirectoryStore {
     };
   }
 
+  async highestUidValidity(_shard: ShardId, account: AccountId): Promise<number> {
+    const key = accountKey(account, table.account);
+    const value = await this.#engine.rows.get(key);
+    if (value === undefined) return 0;
+    const reader = openRow(key, value);
+    reader.varint(); // The next mailbox id.
+    return reader.varint();
+  }
+
   async createAccount(
     shard: ShardId,
     opId: OpId,
@@ -214,12 +223,7 @@ export class EngineDirectoryStore implements DirectoryStore {
         await deleteAccount(this.#engine, { account, shard }, change, signal);
       }
     });
-    const key = accountKey(account, table.account);
-    const value = await this.#engine.rows.get(key);
-    if (value === undefined) return 0;
-    const reader = openRow(key, value);
-    reader.varint(); // The next mailbox id.
-    return reader.varint();
+    return this.highestUidValidity(shard, account);
   }
 
   onChange(listener: (change: DirectoryChange) => void): void {

@@ -53,7 +53,7 @@ export type SagaEvent =
   | { readonly kind: "claimed"; readonly name: string; readonly floor: number }
   | { readonly kind: "taken"; readonly name: string }
   | { readonly kind: "released"; readonly name: string }
-  /** The account is as asked; `floor` when it was removed. */
+  /** The account is as asked; `floor`: highest UIDVALIDITY ever given in it. */
   | { readonly kind: "put"; readonly floor: number }
   | { readonly kind: "refused"; readonly failure: SagaFailure }
   | { readonly kind: "saved" };

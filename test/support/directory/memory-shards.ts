@@ -115,6 +115,7 @@ export class MemoryShards {
             .map(({ registration }) => directoryRow(registration, shard, false)),
         ),
       quota: (shard, account) => later(quotaOf(this.#at(shard).accounts.get(account))),
+      highestUidValidity: (_shard, account) => later(this.uidValidity(account)),
       createAccount: (shard, opId, registration, floor) =>
         this.#createAccount(me, shard, opId, registration, floor),
       changeAccount: (shard, opId, account, change) =>

@@ -172,6 +172,14 @@ describe("a name", () => {
   });
 });
 
+test("a name that is dropped from an account leaves it with the UIDVALIDITYs that it led to", async () => {
+  const alice = await add("alice@example.test", { aliases: ["team@example.test"] });
+  await g1.admin.update("alice@example.test", { aliases: [] }, soon());
+  const highest = cluster.shards.uidValidity(alice.account);
+  const bob = await add("bob@example.test", { aliases: ["team@example.test"] });
+  expect(cluster.shards.uidValidity(bob.account)).toBeGreaterThan(highest);
+});
+
 describe("an import", () => {
   test("takes a thousand at once, each with its own result", async () => {
     const accounts = Array.from({ length: 1000 }, (_, index) => ({
