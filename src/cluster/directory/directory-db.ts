@@ -158,6 +158,13 @@ export class DirectoryDb {
     return value === undefined ? undefined : decoded(() => asAccount(unseal(key, value), name));
   }
 
+  /** Whose row was put under this name last, of those that are not deleted. @throws DirectoryDamaged */
+  nameHolder(name: string): AccountId | undefined {
+    const key = nameKey(name);
+    const value = this.#db.getSync(key);
+    return value === undefined ? undefined : decoded(() => asAccount(unseal(key, value), name));
+  }
+
   async positions(): Promise<readonly Position[]> {
     const found: Position[] = [];
     for await (const [key, value] of this.#db.iterator(rangeOf(space.position))) {

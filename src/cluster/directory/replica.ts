@@ -176,11 +176,13 @@ export class DirectoryReplica {
       const old = this.row(row.account);
       if (old !== undefined) {
         if (old.shard !== row.shard) batch.delHome(old.shard, old.account);
-        if (old.name !== row.name || row.state === "deleted") batch.delName(old.name);
+        if (old.name !== row.name || row.state === "deleted") this.#delName(batch, old);
         batch.delGroups(old);
       }
       batch.putRow(row);
-      if (row.state !== "deleted") batch.putName(row.name, row.account);
+    }
+    for (const { name, account, state } of newest.values()) {
+      if (state !== "deleted") batch.putName(name, account);
     }
     return [...newest.values()];
   }
@@ -210,11 +212,16 @@ export class DirectoryReplica {
         continue;
       }
       batch.delRow(row);
-      batch.delName(row.name);
+      this.#delName(batch, row);
       batch.delGroups(row);
       gone.push(row);
     }
     return gone;
+  }
+
+  /** Another account may have the name by now: its row may have come before this one's end. */
+  #delName(batch: DirectoryBatch, { name, account }: DirectoryRow): void {
+    if (this.#db.nameHolder(name) === account) batch.delName(name);
   }
 
   async #commit(
