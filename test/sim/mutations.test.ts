@@ -21,7 +21,7 @@ interface Broken {
 
 const broken: readonly Broken[] = [
   { rule: "lease", wants: ["offGateways"], from: 1 },
-  { rule: "leaseOfSyncing", wants: ["kill", "offGateways", "stall"], from: 1200 },
+  { rule: "leaseOfSyncing", wants: ["kill", "offGateways", "stall"], only: true, from: 200 },
   { rule: "grace", wants: ["offGateways", "stall"], from: 1 },
   { rule: "barrier", wants: ["kill"], from: 1 },
   { rule: "commitOnAll", wants: [], from: 1 },

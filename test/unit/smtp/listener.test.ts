@@ -38,7 +38,7 @@ describe("an SMTP listener", () => {
     const [stored = ""] = await smtp.inbox();
     expect(withoutTrace(stored)).toBe(message);
     expect(stored).toMatch(
-      /^Return-Path: <a@example\.org>\r\nReceived: from client\.example\.org \(\[127\.0\.0\.1\]\)\r\n\tby mail\.pabal\.test with ESMTP id 01J\d+\r\n\tfor <u1@pabal\.test>;\r\n\t\w{3}, \d\d \w{3} \d{4} [\d:]{8} \+0000\r\n/,
+      /^Return-Path: <a@example\.org>\r\nReceived: from client\.example\.org \(\[127\.0\.0\.1\]\)\r\n\tby mail\.pabal\.test with ESMTP id [0-9A-Z]{26}\r\n\tfor <u1@pabal\.test>;\r\n\t\w{3}, \d\d \w{3} \d{4} [\d:]{8} \+0000\r\n/,
     );
   });
 
