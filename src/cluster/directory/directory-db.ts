@@ -135,6 +135,8 @@ export class DirectoryDb {
         // Unsynced writes survive a dead process, but after a power loss not as a prefix.
         suspect = holder !== "closed" && holder !== boot;
       }
+      // For the next process, too: it may find this boot's name before everything is here again.
+      if (suspect) await forgetPositions(db);
       const unique = boot ?? randomBytes(16).toString("hex");
       await db.put(key, seal(key, [meta, unique]), { sync: true });
       return new DirectoryDb(db, meta, suspect);
@@ -274,6 +276,13 @@ export class DirectoryDb {
     await this.#db.put(key, seal(key, [this.#meta, "closed"]), { sync: true });
     await this.#db.close();
   }
+}
+
+/** Durable with the next synced write. */
+async function forgetPositions(db: DirectoryLevel): Promise<void> {
+  const keys: Uint8Array[] = [];
+  for await (const key of db.keys(rangeOf(space.position))) keys.push(key);
+  if (keys.length > 0) await db.batch(keys.map((key) => ({ type: "del" as const, key })));
 }
 
 function seal(key: Uint8Array, value: unknown): Uint8Array {
