@@ -53,8 +53,13 @@ export function adminApi(services: AdminServices): Hono {
     onError: (context) => context.json({ message: `more than ${bodyBytesMax} bytes` }, 413),
   });
   // Messages are taken as they come, and have a limit of their own.
-  const fitting: MiddlewareHandler = (context, next) =>
-    isMessageUpload(context.req) ? next() : limited(context, next);
+  const fitting: MiddlewareHandler = async (context, next) => {
+    if (!isMessageUpload(context.req)) return limited(context, next);
+    await next();
+    // The rest of a refused message is not read: nothing else can come on this connection.
+    if (context.res.status >= 400) context.header("connection", "close");
+    return undefined;
+  };
   api.use("*", fitting);
   api.get("/status", async (context) => {
     context.header("content-type", "application/json");
