@@ -25,10 +25,6 @@ export default defineConfig({
         testTimeout,
         hookTimeout: testTimeout,
         pool: "forks" as const,
-        // Limits of time in tests of whole processes may be missed once on a busy machine. The reporter
-        // tells every repetition with its first error: each is looked into. Tests whose failure
-        // would be lost mail say `retry: 0`.
-        retry: alone ? 1 : 0,
         maxWorkers: alone ? 1 : 2,
         fileParallelism: !alone,
         sequence: { groupOrder: index },

@@ -1,15 +1,27 @@
 // What a test run prints: one line a file, then every failure with its difference, its place and
-// what the test had logged. Under scripts/test.mjs the counts go to the file it names, and it
-// prints the last line; without it the reporter prints `N passed, N failed` itself.
+// what the test had logged. Under scripts/test.mjs the counts of each file go to the file it names,
+// and it prints the last line; without it the reporter prints `N passed, N failed` itself.
 
 import { writeFileSync } from "node:fs";
 import { relative } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import type { UserConsoleLog } from "vitest";
+import type {} from "../test/support/kept.ts";
 import type { Reporter, TestCase, TestModule, TestSuite } from "vitest/node";
 
 type Failure = TestCase | TestModule | TestSuite;
 type SerializedError = ReturnType<TestModule["errors"]>[number];
+
+/** What scripts/test.mjs reads. */
+interface FileCounts {
+  /** Relative to the project's root; empty: what failed outside any file. */
+  readonly file: string;
+  passed: number;
+  failed: number;
+  skipped: number;
+  /** A failed test of it says `meta.once`: a second run could only hide something. */
+  once: boolean;
+}
 
 const loggedBytesMax = 16 * 1024;
 
@@ -36,28 +48,33 @@ export default class PabalReporter implements Reporter {
   }
 
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly SerializedError[]): void {
-    const counts = { passed: 0, failed: 0, skipped: 0 };
-    for (const module of modules) {
-      for (const test of module.children.allTests()) {
-        const { state } = test.result();
-        if (state === "passed") counts.passed += 1;
-        else if (state === "failed") counts.failed += 1;
-        else counts.skipped += 1;
-        if (state === "failed") this.#printFailure(module, test, test.result().errors ?? []);
-        if (test.diagnostic()?.flaky === true) this.#printRepetition(module, test);
-      }
-      // A hook or an import that threw: its tests show as skipped, so it counts as one failure.
-      for (const owner of [module, ...module.children.allSuites()]) {
-        if (owner.errors().length === 0) continue;
-        counts.failed += 1;
-        this.#printFailure(module, owner, owner.errors());
-      }
-    }
+    const files = modules.map((module) => this.#judge(module));
     for (const error of unhandled) {
-      counts.failed += 1;
+      files.push({ file: "", passed: 0, failed: 1, skipped: 0, once: true });
       print(`\nFAIL outside any test\n${describeError(error)}`);
     }
-    report(counts);
+    report(files);
+  }
+
+  #judge(module: TestModule): FileCounts {
+    const file = module.relativeModuleId;
+    const counts: FileCounts = { file, passed: 0, failed: 0, skipped: 0, once: false };
+    for (const test of module.children.allTests()) {
+      const { state, errors } = test.result();
+      if (state === "passed") counts.passed += 1;
+      else if (state === "failed") counts.failed += 1;
+      else counts.skipped += 1;
+      if (state !== "failed") continue;
+      if (test.meta().once === true) counts.once = true;
+      this.#printFailure(module, test, errors);
+    }
+    // A hook or an import that threw: its tests show as skipped, so it counts as one failure.
+    for (const owner of [module, ...module.children.allSuites()]) {
+      if (owner.errors().length === 0) continue;
+      counts.failed += 1;
+      this.#printFailure(module, owner, owner.errors());
+    }
+    return counts;
   }
 
   #printFailure(module: TestModule, owner: Failure, errors: readonly SerializedError[]): void {
@@ -66,12 +83,6 @@ export default class PabalReporter implements Reporter {
     for (const error of errors) print(describeError(error));
     const logged = this.#logged.get(owner.id);
     if (logged !== undefined) print(`  logged:\n${indent(logged.trimEnd(), "  | ")}`);
-  }
-
-  /** A test that failed first and then passed: not counted as failed, never silent. */
-  #printRepetition(module: TestModule, test: TestCase): void {
-    print(`\nREPEATED ${module.relativeModuleId} › ${test.fullName}: failed first with`);
-    for (const error of test.result().errors ?? []) print(describeError(error));
   }
 
   #forgetLogs(module: TestModule): void {
@@ -104,14 +115,16 @@ function isError(value: unknown): value is SerializedError {
   return typeof value === "object" && value !== null && "message" in value;
 }
 
-function report(counts: { passed: number; failed: number; skipped: number }): void {
+function report(files: readonly FileCounts[]): void {
   const path = process.env.PABAL_TEST_SUMMARY;
   if (path !== undefined) {
-    writeFileSync(path, JSON.stringify(counts));
+    writeFileSync(path, JSON.stringify(files));
     return;
   }
-  const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : "";
-  print(`${counts.passed} passed, ${counts.failed} failed${skipped}`);
+  const sum = (key: "passed" | "failed" | "skipped") =>
+    files.reduce((total, counts) => total + counts[key], 0);
+  const skipped = sum("skipped") > 0 ? `, ${sum("skipped")} skipped` : "";
+  print(`${sum("passed")} passed, ${sum("failed")} failed${skipped}`);
 }
 
 function indent(text: string, by: string): string {

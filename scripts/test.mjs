@@ -13,6 +13,8 @@ import { ensureTestPackages } from "./test-packages.mjs";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const kinds = ["unit", "conformance", "sim", "fuzz", "security", "integration", "interop"];
 const kindsOnDemand = ["chaos"];
+const kindsRepeated = ["conformance", "security", "integration", "interop", "chaos"];
+const filesRepeatedMax = 3;
 const needPackages = ["conformance", "integration", "interop", "chaos"];
 
 const args = process.argv.slice(2);
@@ -37,14 +39,20 @@ async function runTests() {
   if (needPackages.some((kind) => withTests.includes(kind)) && !(await ensureTestPackages())) {
     return nothing;
   }
-  const folder = mkdtempSync(join(tmpdir(), "pabal-test-"));
-  try {
-    const summaryPath = join(folder, "summary.json");
-    const status = await runVitest(withTests, summaryPath);
-    return judge(readSummary(summaryPath), status);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
+  const first = await runVitest(withTests, rest);
+  const failed = first.files.filter((counts) => counts.failed > 0);
+  if (failed.length === 0 || failed.length > filesRepeatedMax || !failed.every(mayRepeat)) {
+    return judge(first);
   }
+  const names = failed.map(({ file }) => file);
+  process.stdout.write(`\nREPEATED ${names.join(" ")}: failed first, see above\n`);
+  const again = await runVitest(withTests, names);
+  const others = first.files.filter(({ file }) => !names.includes(file));
+  return judge({ files: [...others, ...again.files], status: again.status });
+}
+
+function mayRepeat({ file, once }) {
+  return !once && kindsRepeated.some((kind) => file.startsWith(`test/${kind}/`));
 }
 
 function hasTests(kind) {
@@ -57,8 +65,20 @@ function hasTests(kind) {
   }
 }
 
+/** @returns the counts of each file, as scripts/reporter.ts gives them, and vitest's exit status. */
+async function runVitest(projects, filters) {
+  const folder = mkdtempSync(join(tmpdir(), "pabal-test-"));
+  try {
+    const summaryPath = join(folder, "summary.json");
+    const status = await spawnVitest(projects, filters, summaryPath);
+    return { files: readSummary(summaryPath), status };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
 /** @returns the exit status; 128 + the signal's number when a signal ended it. */
-function runVitest(projects, summaryPath) {
+function spawnVitest(projects, filters, summaryPath) {
   const env = { ...process.env, PABAL_TEST_SUMMARY: summaryPath };
   if (long) env.PABAL_TEST_LONG = "1";
   const child = spawn(
@@ -67,38 +87,46 @@ function runVitest(projects, summaryPath) {
       join(root, "node_modules", "vitest", "vitest.mjs"),
       "run",
       ...projects.map((name) => `--project=${name}`),
-      ...rest,
+      ...filters,
     ],
     { cwd: root, env, stdio: ["ignore", "inherit", "inherit"] },
   );
-  process.on("SIGTERM", () => child.kill("SIGTERM"));
-  process.on("SIGINT", () => {}); // Ctrl-C reaches vitest too; we stay to print the last line.
+  const stop = () => child.kill("SIGTERM");
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", ignore); // Ctrl-C reaches vitest too; we stay to print the last line.
   return new Promise((resolve) => {
     child.on("error", (error) => {
       console.error(`test: ${error.message}`);
       resolve(1);
     });
-    child.on("close", (code, signal) => resolve(code ?? 128 + constants.signals[signal]));
+    child.on("close", (code, signal) => {
+      process.off("SIGTERM", stop);
+      resolve(code ?? 128 + constants.signals[signal]);
+    });
   });
 }
+
+function ignore() {}
 
 function readSummary(path) {
   try {
     return JSON.parse(readFileSync(path, "utf8"));
   } catch {
     console.error("test: vitest ended without a result");
-    return { passed: 0, failed: 1, skipped: 0 };
+    return [{ file: "", passed: 0, failed: 1, skipped: 0, once: true }];
   }
 }
 
-function judge({ passed, failed, skipped }, status) {
-  if (passed + failed === 0) {
+function judge({ files, status }) {
+  const sum = (key) => files.reduce((total, counts) => total + counts[key], 0);
+  const counts = { passed: sum("passed"), failed: sum("failed"), skipped: sum("skipped") };
+  if (counts.passed + counts.failed === 0) {
     console.error("test: no test ran");
-    return { passed, failed: 1, skipped, status: status || 1 };
+    return { ...counts, failed: 1, status: status || 1 };
   }
-  if (status !== 0 && failed === 0) {
+  if (status !== 0 && counts.failed === 0) {
     console.error(`test: vitest ended with status ${status}`);
-    return { passed, failed: 1, skipped, status };
+    return { ...counts, failed: 1, status };
   }
-  return { passed, failed, skipped, status: failed > 0 ? status || 1 : 0 };
+  return { ...counts, status: counts.failed > 0 ? status || 1 : 0 };
 }

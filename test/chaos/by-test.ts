@@ -58,12 +58,16 @@ export async function runTest(
   try {
     const { status, total } = await runVitest(scenario, file, say);
     const figures = existsSync(file) ? readFileSync(file, "utf8").trimEnd().split("\n") : [];
-    const wrong = [
+    const broken = [
       ...(status === 0 ? [] : [`${files.join(", ")} ended with ${status}`]),
       ...(figures.length > 0 ? [] : [`${name} has not run to its end (${total})`]),
     ];
     const what = figures.map((line) => line.slice(name.length + 2)).join("; ");
-    return { figures: `${name} ${what}: ${wrong.length === 0 ? "passed" : "FAILED"}`, wrong };
+    return {
+      figures: `${name} ${what}: ${broken.length === 0 ? "passed" : "FAILED"}`,
+      broken,
+      late: [],
+    };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

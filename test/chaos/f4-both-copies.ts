@@ -36,5 +36,5 @@ function sayWhatWasSpooled(context: ChaosContext): void {
   const { accepted, inMailbox } = context.ledger;
   const atOnce = [...inMailbox.values()].reduce((sum, ids) => sum + ids.length, 0);
   context.figure("accepted into the spool", accepted.size - atOnce);
-  if (accepted.size === atOnce) context.violation("no mail was accepted into the spool");
+  if (accepted.size === atOnce) context.tooLate("no mail was accepted into the spool");
 }

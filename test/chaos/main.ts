@@ -54,16 +54,18 @@ const closing: string[] = [];
 let failed = false;
 for (const scenario of chosen) {
   if (chosen.length > 1) say(`== ${scenario.name}: ${scenario.about}`);
-  const { figures, wrong } = await run(scenario).catch(
+  const { figures, broken, late } = await run(scenario).catch(
     (error: unknown): ChaosReport => ({
       figures: `${scenario.name} did not end: FAILED`,
-      wrong: [error instanceof Error ? (error.stack ?? error.message) : String(error)],
+      broken: [error instanceof Error ? (error.stack ?? error.message) : String(error)],
+      late: [],
     }),
   );
-  for (const line of wrong.slice(0, 40)) process.stdout.write(`${line}\n`);
+  for (const line of broken.slice(0, 40)) process.stdout.write(`BROKEN ${line}\n`);
+  for (const line of late.slice(0, 40)) process.stdout.write(`LATE ${line}\n`);
   if (chosen.length > 1) process.stdout.write(`${figures}\n`);
   closing.push(figures);
-  failed ||= wrong.length > 0;
+  failed ||= broken.length + late.length > 0;
 }
 process.stdout.write(`${closing.join("\n")}\n`);
 process.exit(failed ? 1 : 0);

@@ -5,19 +5,20 @@
 import { expect, test } from "vitest";
 import { runScenarios } from "../support/chaos-run.ts";
 import { tellFigures } from "../support/figures.ts";
+import { expectKept } from "../support/kept.ts";
 import { scenarioByName } from "./scenarios.ts";
 
 const seed = Number(process.env["PABAL_TEST_SEED"] ?? Date.now() % 1_000_000);
 
-test.each([
+test.for([
   { names: ["F1", "F2", "F3", "F4", "F8", "F16"], coordinator: "embedded" },
   { names: ["F6", "F7", "F18", "F9"], coordinator: "embedded" },
   { names: ["F12", "F10", "F14"], coordinator: "embedded" },
   { names: ["F1", "F3", "F6"], coordinator: "etcd" },
 ] as const)(
   "$names, ten seconds each, on $coordinator",
-  { timeout: 420_000, retry: 0 },
-  async ({ names, coordinator }) => {
+  { timeout: 420_000 },
+  async ({ names, coordinator }, context) => {
     const reports = await runScenarios(names.map(scenarioByName), {
       seconds: 10,
       nodes: 4,
@@ -32,6 +33,10 @@ test.each([
       say: () => undefined,
     });
     for (const { figures } of reports) tellFigures(figures);
-    expect(reports.map(({ wrong }) => wrong)).toEqual(names.map(() => []));
+    expectKept(
+      context,
+      reports.flatMap(({ broken }) => broken),
+    );
+    expect(reports.flatMap(({ late }) => late)).toEqual([]);
   },
 );

@@ -6,11 +6,12 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, test } from "vitest";
 import { crashFolder } from "../../src/cli/crash-points.ts";
 import { checkByImap } from "../support/check-ledger.ts";
 import { DevCluster } from "../support/dev-cluster.ts";
 import { tellFigures } from "../support/figures.ts";
+import { expectKept } from "../support/kept.ts";
 import { hashOf, Ledger, ledgerMessage } from "../support/ledger.ts";
 import { SmtpClient } from "../support/smtp-client.ts";
 
@@ -89,14 +90,13 @@ async function send(ledger: Ledger, number: number, untilMs: number): Promise<vo
 
 test("a death at any point loses nothing and stores nothing twice", {
   timeout: 300_000,
-  retry: 0,
-}, async () => {
+}, async (context) => {
   const ledger = new Ledger(join(cluster.folder, "ledger"));
   const untilMs = performance.now() + loadMs;
   await Promise.all(Array.from({ length: senders }, (_, number) => send(ledger, number, untilMs)));
-  expect(missing(), `${ledger.accepted.size} messages`).toEqual([]);
+  expectKept(context, missing(), `${ledger.accepted.size} messages`);
   await cluster.ready();
-  expect(await checkByImap(cluster, ledger)).toEqual([]);
+  expectKept(context, await checkByImap(cluster, ledger));
   const points = Object.values(plan).flat().length;
   const { size } = ledger.accepted;
   tellFigures(`F5: died at ${points} points, ${size} acknowledged, 0 lost, 0 duplicated`);

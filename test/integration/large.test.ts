@@ -27,7 +27,6 @@ afterAll(async () => {
 
 test("a message of 50 MiB: under 64 MiB more memory in each process, back byte for byte", {
   timeout: 120_000,
-  retry: 0,
 }, async () => {
   const { gateways, nodes, password } = cluster.ports;
   const members = [...gateways, ...nodes];

@@ -147,7 +147,7 @@ export class Announcements {
       }
       await wait(50);
     }
-    this.#context.violation(`announcement ${id} was not accepted in ${giveUpMs} ms`);
+    this.#context.tooLate(`announcement ${id} was not accepted in ${giveUpMs} ms`);
   }
 
   /** One session of a member, opened again when it ends. */
@@ -196,7 +196,7 @@ export class Announcements {
       if (wrong !== undefined) context.violation(wrong);
     }
     for (const id of view.missing(due)) {
-      context.violation(`${view.user}: the session was not told of announcement ${id} in time`);
+      context.tooLate(`${view.user}: the session was not told of announcement ${id} in time`);
     }
     const uid = view.choose(random());
     if (uid === undefined) return;

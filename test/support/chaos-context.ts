@@ -85,10 +85,13 @@ export class ChaosContext {
   #phase: Phase;
   readonly random: () => number;
   readonly counts = { tries: 0, reads: 0 };
+  /** Of promises. */
   readonly violations: string[] = [];
+  /** What took longer than anybody waits. */
+  readonly late: string[] = [];
   /** Checks that the end of the run asks for besides; each returns what is wrong. */
   readonly checks: (() => Promise<readonly string[]>)[] = [];
-  /** A client that was not served for so long gives up: a violation. */
+  /** A client that was not served for so long gives up: too late. */
   readonly giveUpMs = 60_000;
   /** Gateway processes that a scenario has ended: their connections may close. */
   readonly #hit = new Set<number>();
@@ -140,6 +143,11 @@ export class ChaosContext {
   violation(what: string): void {
     if (this.violations.length < 100) this.violations.push(what);
     this.options.say(`VIOLATION ${what}`);
+  }
+
+  tooLate(what: string): void {
+    if (this.late.length < 100) this.late.push(what);
+    this.options.say(`LATE ${what}`);
   }
 
   client(): Doing {

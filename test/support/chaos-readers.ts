@@ -82,7 +82,7 @@ class Reader {
       if (refused === undefined) break;
       this.#context.ledger.count(`imap: ${refused}`);
       if (performance.now() > end) {
-        this.#context.violation(`${this.#user}: a command was refused for long: ${refused}`);
+        this.#context.tooLate(`${this.#user}: a command was refused for long: ${refused}`);
         return;
       }
       await wait(20);
@@ -112,7 +112,7 @@ class Reader {
     this.#context.counts.reads++;
     for (const id of due) {
       if (this.#seen.has(id)) continue;
-      this.#context.violation(`${this.#user}: the session was not told of ${id} in time`);
+      this.#context.tooLate(`${this.#user}: the session was not told of ${id} in time`);
       this.#seen.add(id);
     }
     return undefined;

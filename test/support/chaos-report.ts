@@ -8,13 +8,16 @@ import { checkByImap, checkReplicas } from "./check-ledger.ts";
 export interface ChaosReport {
   /** One line. */
   readonly figures: string;
-  /** What must not be; empty when the scenario passes. */
-  readonly wrong: readonly string[];
+  /** Promises that were broken: something lost, twice, changed. Empty when the scenario passes. */
+  readonly broken: readonly string[];
+  /** Limits of time that were exceeded. Empty when the scenario passes. */
+  readonly late: readonly string[];
 }
 
 /** What holds for the run as a whole, whichever scenario was to blame. */
 interface Kept {
-  readonly wrong: readonly string[];
+  readonly broken: readonly string[];
+  readonly late: readonly string[];
   readonly lost: number;
   readonly twice: number;
 }
@@ -30,7 +33,7 @@ export async function judge(
   return phases.map((phase) => report(phase, context, kept));
 }
 
-async function check({ cluster, ledger, violations, checks }: ChaosContext): Promise<Kept> {
+async function check({ cluster, ledger, violations, late, checks }: ChaosContext): Promise<Kept> {
   const byImap = await checkByImap(cluster, ledger);
   const others: string[] = [];
   for (const one of checks) others.push(...(await one()));
@@ -40,27 +43,29 @@ async function check({ cluster, ledger, violations, checks }: ChaosContext): Pro
   const inFolders = await checkReplicas(nodes, ledger, members);
   const lost = new Set(byImap.flatMap((line) => /: 0 of (\S+), not/.exec(line)?.[1] ?? []));
   const twice = new Set(byImap.flatMap((line) => /: [2-9]\d* of (\S+),/.exec(line)?.[1] ?? []));
-  const wrong = [
+  const broken = [
     ...violations,
     ...byImap,
     ...others,
     ...inFolders,
     ...(status === 0 ? [] : [`pabal dev ended with ${status}`]),
   ];
-  return { wrong, lost: lost.size, twice: twice.size };
+  return { broken, late, lost: lost.size, twice: twice.size };
 }
 
 function report(phase: Phase, context: ChaosContext, kept: Kept): ChaosReport {
   const { ledger, options, counts, violations } = context;
+  const { broken } = kept;
   const { scenario, outages, closedByUs } = phase;
   const healed = outages.unavailability("heal");
-  const wrong = [...kept.wrong, ...beyondLimits(phase, options.roomForLoad ?? 1)];
+  const late = [...kept.late, ...beyondLimits(phase, options.roomForLoad ?? 1)];
+  const passed = broken.length === 0 && late.length === 0;
   const parts = [
     `${scenario.name} seed ${options.seed}, ${Math.round(phase.tookMs / 1000)} s`,
     `${options.nodes} nodes, ${options.coordinator}, load ${phase.load.toFixed(1)}`,
     `${outages.faults} faults, ${ledger.accepted.size} acknowledged, ${kept.lost} lost`,
     `${kept.twice} duplicated, ${ledger.unknown.size} without an answer, ${counts.reads} reads`,
-    `${violations.length} violations, ${closedByUs.length} sessions closed by us`,
+    `${violations.length} violations, ${kept.late.length} too late, ${closedByUs.length} sessions closed by us`,
     `unavailable ${shown(outages.unavailability())}`,
     ...(healed.count === 0 ? [] : [`healed in ${shown(healed)}`]),
     `others at most ${Math.round(outages.others)} ms`,
@@ -69,9 +74,9 @@ function report(phase: Phase, context: ChaosContext, kept: Kept): ChaosReport {
       const most = `${name} ${Math.round(max)}`;
       return count === 1 ? most : `${most} (p50 ${Math.round(p50)}, ${count})`;
     }),
-    `FULL after ${Math.round(phase.fullMs)} ms: ${wrong.length === 0 ? "passed" : "FAILED"}`,
+    `FULL after ${Math.round(phase.fullMs)} ms: ${passed ? "passed" : "FAILED"}`,
   ];
-  return { figures: parts.join(", "), wrong };
+  return { figures: parts.join(", "), broken, late };
 }
 
 function beyondLimits(

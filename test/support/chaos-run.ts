@@ -88,7 +88,7 @@ async function withCluster(
     await underLoad(phases, context);
     await cluster.settled(120_000);
     const reports = await judge(phases, context);
-    passed = reports.every(({ wrong }) => wrong.length === 0);
+    passed = reports.every(({ broken, late }) => broken.length + late.length === 0);
     return reports;
   } finally {
     ledger.close();

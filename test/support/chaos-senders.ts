@@ -78,7 +78,7 @@ class Sender {
       ledger.count(outcome.kind === "refused" ? outcome.reply : outcome.why);
       await wait(20);
     }
-    this.#context.violation(`a message to ${user} was not accepted in ${giveUpMs} ms`);
+    this.#context.tooLate(`a message to ${user} was not accepted in ${giveUpMs} ms`);
   }
 
   async quit(): Promise<void> {
