@@ -21,6 +21,8 @@ export interface ImapLimits {
   readonly inlineBytesMax: number;
   /** Messages in one APPEND. RFC 3502 */
   readonly appendMessagesMax: number;
+  /** Messages of one change of the store: larger MOVEs and EXPUNGEs are several, one after the other. */
+  readonly changedAtOnceMax: number;
   readonly connectionsPerUserMax: number;
   readonly connectionsPerAddressMax: number;
   readonly connectionsMax: number;
@@ -62,6 +64,7 @@ export const defaultImapLimits: ImapLimits = {
   messageBytesMax: 50 * 1024 * 1024,
   inlineBytesMax: 256 * 1024,
   appendMessagesMax: 1000,
+  changedAtOnceMax: 10_000,
   connectionsPerUserMax: 20,
   connectionsPerAddressMax: 50,
   connectionsMax: 50_000,

@@ -183,6 +183,36 @@ export function resolveSet(
   return byUid ? view.uidsOfUids(set.ranges) : view.uidsOfSequence(set.ranges);
 }
 
+/**
+ * The set in parts that name at most so many messages of the view. The last one goes as far as the set
+ * itself does; a set that names fewer messages is its own only part.
+ */
+export function slicesOfSet(view: View, set: UidSet, most: number): readonly UidSet[] {
+  const slices: UidSet[] = [];
+  let slice: number[] = [];
+  let room = most;
+  for (let i = 0; i < set.length; i += 2) {
+    let low = set[i] ?? 0;
+    const high = set[i + 1] ?? 0;
+    for (;;) {
+      const from = view.lowerBound(low);
+      const behind = view.lowerBound(high + 1, from);
+      if (behind - from <= room) {
+        slice.push(low, high);
+        room -= behind - from;
+        break;
+      }
+      const last = view.uidAt(from + room);
+      if (room > 0) slice.push(low, last);
+      slices.push(slice);
+      slice = [];
+      if (room > 0) low = last + 1;
+      room = most;
+    }
+  }
+  return slice.length > 0 || slices.length === 0 ? [...slices, slice] : slices;
+}
+
 /** Of the messages that the set names, those in the range of them. RFC 9394 §3.3 */
 export function partOfSet(view: View, set: UidSet, range: PartialRange): UidSet {
   /** Indices in the view, `[from, to)` by turns. */

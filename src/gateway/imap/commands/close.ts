@@ -2,6 +2,7 @@
 
 import { command, noArguments, onlySelected, selectedOf } from "../command.ts";
 import { ok } from "../reply.ts";
+import { expungeInParts } from "./expunge.ts";
 
 /** Removes \Deleted messages without telling, and leaves the mailbox. */
 export const close = command({
@@ -11,10 +12,7 @@ export const close = command({
   parse: noArguments,
   async run(session) {
     const selected = selectedOf(session);
-    if (!selected.readOnly) {
-      const request = { ...session.change(), mailbox: selected.id };
-      await session.services.store.expunge(session.principal, request, session.signal);
-    }
+    if (!selected.readOnly) await expungeInParts(session, selected, undefined, () => {});
     session.unselect();
     return ok("CLOSE completed");
   },

@@ -6,10 +6,13 @@ import { parseMailbox } from "../names.ts";
 import { bad, no, ok } from "../reply.ts";
 import type { Reply } from "../reply.ts";
 import { writeUntaggedOk } from "../responses.ts";
+import type { Selected } from "../selected.ts";
+import type { Session } from "../session.ts";
 import { parseSequenceSet } from "../syntax/sequence-set.ts";
-import { resolveSet } from "../view.ts";
+import { resolveSet, slicesOfSet } from "../view.ts";
 import type { CopyOutcome } from "../../../mail/mail-store.ts";
 import { uidSetFromSorted, uidSetText } from "../../../mail/uid-set.ts";
+import type { UidSet } from "../../../mail/uid-set.ts";
 
 export const copy = copying("COPY", "copy", false);
 export const uidCopy = copying("UID COPY", "copy", true);
@@ -36,26 +39,65 @@ function copying(name: string, verb: "copy" | "move", byUid: boolean): Command {
       const uids = resolveSet(selected.view, set, byUid, session.saved);
       if (uids === undefined) return bad("A message number is too large");
       const targetName = target();
+      if (targetName === selected.name) selected.markStale();
+      if (verb === "move") return moveAll(session, selected, name, uids, targetName);
       const request = { ...session.change(), mailbox: selected.id, uids, target: targetName };
       const { store } = session.services;
-      const outcome = await store[verb](session.principal, request, session.signal);
-      if (targetName === selected.name) selected.markStale();
-      const code = copyUidCode(outcome);
-      if (verb === "copy") return ok(`${name} completed`, code);
-      // RFC 9051 §6.4.8: COPYUID comes before the EXPUNGEs.
-      if (code !== undefined) writeUntaggedOk(session.out, code, "Moved");
-      selected.expunged(session, uidSetFromSorted(outcome.from), outcome.highestModSeq);
-      return code !== undefined && session.qresync
-        ? ok(`${name} completed`, `HIGHESTMODSEQ ${outcome.highestModSeq}`)
-        : ok(`${name} completed`);
+      const outcome = await store.copy(session.principal, request, session.signal);
+      return ok(`${name} completed`, copyUidCodes([outcome])[0]);
     },
   });
 }
 
-/** Undefined when nothing was copied: RFC 4315 §3 has no empty sets. */
-function copyUidCode({ uidValidity, from, to }: CopyOutcome): string | undefined {
-  if (from.length === 0) return undefined;
-  return `COPYUID ${uidValidity} ${setText(from)} ${setText(to)}`;
+/**
+ * RFC 6851 §3.3: a MOVE may fail partway through its set, each message being moved or not. So very many
+ * go in several changes, since one is an entry of the log, which has a limit.
+ */
+async function moveAll(
+  session: Session,
+  selected: Selected,
+  name: string,
+  uids: UidSet,
+  target: string,
+): Promise<Reply> {
+  const { services, principal, signal, out, limits } = session;
+  const outcomes: CopyOutcome[] = [];
+  let failure: { readonly error: unknown } | undefined;
+  for (const part of slicesOfSet(selected.view, uids, limits.changedAtOnceMax)) {
+    const request = { ...session.change(), mailbox: selected.id, uids: part, target };
+    try {
+      outcomes.push(await services.store.move(principal, request, signal));
+    } catch (error) {
+      failure = { error };
+      break;
+    }
+  }
+  // RFC 9051 §6.4.8: COPYUID comes before the EXPUNGEs.
+  const codes = copyUidCodes(outcomes);
+  for (const code of codes) writeUntaggedOk(out, code, "Moved");
+  for (const { from, highestModSeq } of outcomes) {
+    selected.expunged(session, uidSetFromSorted(from), highestModSeq);
+  }
+  if (failure !== undefined) throw failure.error;
+  return codes.length > 0 && session.qresync
+    ? ok(`${name} completed`, `HIGHESTMODSEQ ${outcomes.at(-1)?.highestModSeq ?? 0}`)
+    : ok(`${name} completed`);
+}
+
+/** One for all that went to the same mailbox; none when nothing was copied: RFC 4315 §3 has no empty sets. */
+function copyUidCodes(outcomes: readonly CopyOutcome[]): readonly string[] {
+  const copies = new Map<number, { from: number[]; to: number[] }>();
+  for (const { uidValidity, from, to } of outcomes) {
+    const known = copies.get(uidValidity);
+    if (known === undefined) copies.set(uidValidity, { from: [...from], to: [...to] });
+    else {
+      for (const uid of from) known.from.push(uid);
+      for (const uid of to) known.to.push(uid);
+    }
+  }
+  return Array.from(copies).flatMap(([uidValidity, { from, to }]) =>
+    from.length === 0 ? [] : [`COPYUID ${uidValidity} ${setText(from)} ${setText(to)}`],
+  );
 }
 
 function setText(uids: readonly number[]): string {
