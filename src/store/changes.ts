@@ -61,7 +61,9 @@ function changesIn(
   const { columns } = summary;
   const added: FlagState[] = [];
   const changed: FlagState[] = [];
-  for (let at = 0; at < columns.count; at++) {
+  // A session that knows all asks often, e.g. by NOOP: nothing is looked through for it.
+  const count = since >= mailbox.counters.modSeq ? 0 : columns.count;
+  for (let at = 0; at < count; at++) {
     if ((columns.modSeq[at] ?? 0) <= since) continue;
     const isNew = (columns.uid[at] ?? 0) >= knownUidNext;
     (isNew ? added : changed).push(flagState(summary, at));

@@ -3,6 +3,7 @@
 import type { FlagColumns, FlagsRequest } from "../mail/flag-columns.ts";
 import { FlagColumnsBuilder } from "../mail/flag-columns.ts";
 import type { Principal } from "../mail/mail-store.ts";
+import { noUids } from "../mail/uid-set.ts";
 import type { Engine } from "./engine.ts";
 import type { MailboxSummary } from "./mailbox-state.ts";
 
@@ -16,7 +17,9 @@ export function flagColumns(
     const mailbox = account.mailbox(request.mailbox);
     return engine.withSummary(account, mailbox, (summary) => {
       engine.check(account, who);
-      return columnsOf(summary, request);
+      const { changedSince = 0 } = request;
+      const isKnown = changedSince > 0 && changedSince >= mailbox.counters.modSeq;
+      return columnsOf(summary, isKnown ? { ...request, uids: noUids } : request);
     });
   });
 }
