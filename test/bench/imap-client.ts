@@ -44,10 +44,21 @@ export class ImapClient {
   }
 
   /** Sends one command without literal; resolves at its tagged line. */
-  async command(text: string): Promise<ImapAnswer> {
+  command(text: string): Promise<ImapAnswer> {
+    return this.#ask(text);
+  }
+
+  async #ask(command: string | Buffer): Promise<ImapAnswer> {
     const tag = `b${++this.#serial}`;
     const from = performance.now();
-    this.#socket.write(`${tag} ${text}\r\n`);
+    if (typeof command === "string") this.#socket.write(`${tag} ${command}\r\n`);
+    else {
+      this.#socket.cork();
+      this.#socket.write(`${tag} `);
+      this.#socket.write(command);
+      this.#socket.write("\r\n");
+      this.#socket.uncork();
+    }
     await this.#until(`${tag} `);
     return {
       ok: this.#tail.includes(`${tag} OK`),
@@ -59,20 +70,20 @@ export class ImapClient {
 
   /** APPEND with a non-synchronising literal. */
   async append(mailbox: string, message: Buffer): Promise<ImapAnswer> {
-    const tag = `b${++this.#serial}`;
-    const from = performance.now();
-    this.#socket.cork();
-    this.#socket.write(`${tag} APPEND ${mailbox} {${message.length}+}\r\n`);
-    this.#socket.write(message);
-    this.#socket.write("\r\n");
-    this.#socket.uncork();
-    await this.#until(`${tag} `);
-    return {
-      ok: this.#tail.includes(`${tag} OK`),
-      bytes: this.#bytes,
-      ms: performance.now() - from,
-      tail: this.#tail,
-    };
+    const head = Buffer.from(`APPEND ${mailbox} {${message.length}+}\r\n`);
+    return this.#ask(Buffer.concat([head, message]));
+  }
+
+  /** MULTIAPPEND: all messages in one command. RFC 3502 */
+  async appendMany(
+    mailbox: string,
+    messages: readonly { readonly flags: string; readonly bytes: Buffer }[],
+  ): Promise<ImapAnswer> {
+    const parts = messages.flatMap(({ flags, bytes }) => [
+      Buffer.from(` ${flags} {${bytes.length}+}\r\n`),
+      bytes,
+    ]);
+    return this.#ask(Buffer.concat([Buffer.from(`APPEND ${mailbox}`), ...parts]));
   }
 
   /** Starts IDLE; `onText` gets what the server says from then on. */
@@ -113,4 +124,11 @@ export class ImapClient {
     if (at !== -1 && this.#tail.endsWith("\r\n") && this.#tail.length > at + 2 + this.#mark.length)
       this.#done?.();
   }
+}
+
+/** The answer, if it is OK. */
+export async function expectOk(answer: Promise<ImapAnswer>): Promise<ImapAnswer> {
+  const given = await answer;
+  if (!given.ok) throw new Error(`not OK: ${given.tail.slice(-300)}`);
+  return given;
 }

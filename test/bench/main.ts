@@ -1,19 +1,23 @@
 // `npm run bench [-- --peers] [--smoke] [--write] [--tls]`: measures Pabal and, with --peers, Dovecot and
 // Postfix in the same run on the same machine. --write puts the table into docs/benchmarks.md. With
-// --groups it measures announcements alone, and with --million, too, to a group of a million members.
+// --groups it measures announcements alone, and with --million, too, to a group of a million members;
+// with --mailboxes large mailboxes alone. --only PATTERN runs the figures whose name matches.
 
 import { cpus, release, totalmem } from "node:os";
 import { readFileSync, writeFileSync } from "node:fs";
 import { benchGroups } from "./announce.ts";
+import { benchMailboxes } from "./mailboxes.ts";
 import { startPeers } from "./peers.ts";
 import { type Figure, markdownTable } from "./report.ts";
-import { type BenchSize, runScenarios } from "./scenarios.ts";
+import { runScenarios } from "./scenarios.ts";
+import type { BenchSize } from "./size.ts";
 import { startPabal, type Target } from "./target.ts";
 
 const flags = new Set(process.argv.slice(2));
+const only = new RegExp(process.argv[process.argv.indexOf("--only", 2) + 1 || -1] ?? "", "i");
 const size: BenchSize = flags.has("--smoke")
-  ? { seconds: 2, messages: 500, idle: 0, brief: true }
-  : { seconds: 6, messages: 10_000, idle: 10_000, brief: false };
+  ? { seconds: 2, messages: 500, idle: 0, brief: true, only }
+  : { seconds: 6, messages: 10_000, idle: 10_000, brief: false, only };
 
 // Every wait has a limit of its own; this one is for what nobody thought of.
 setTimeout(
@@ -21,8 +25,20 @@ setTimeout(
     process.stderr.write("the benchmark takes too long and is given up\n");
     process.exit(1);
   },
-  (flags.has("--million") ? 7200 : flags.has("--groups") ? 3600 : 900) * 1000,
+  (flags.has("--million") ? 7200 : flags.has("--groups") || flags.has("--mailboxes") ? 3600 : 900) *
+    1000,
 ).unref();
+
+if (flags.has("--mailboxes")) {
+  const table = await benchMailboxes({
+    brief: flags.has("--smoke"),
+    peers: flags.has("--peers"),
+    million: flags.has("--million"),
+  });
+  process.stdout.write(`\n${table}\n`);
+  if (flags.has("--write")) writeTable(table, "measured mailboxes");
+  process.exit(0);
+}
 
 if (flags.has("--groups")) {
   const table = await benchGroups({
