@@ -188,16 +188,30 @@ export class GroupIndexes {
     return index;
   }
 
-  /** Asks until nothing has happened since the question; what fails is asked for by who wants it. */
+  /**
+   * Asks until nothing has happened since the question. Sessions that are idle hear of news only from
+   * here, so what fails is asked again; once the watch is broken, that begins anew with it.
+   */
   async #catchUp(entry: Entry): Promise<void> {
+    const { signal } = entry.stop;
     entry.catchingUp = true;
     try {
-      do await this.#ask(entry, entry.stop.signal);
-      while (entry.seen !== entry.events && entry.live);
-    } catch (error) {
-      if (!isMailError(error)) throw error;
+      while (entry.live && entry.seen !== entry.events && !signal.aborted) {
+        if (!(await this.#asked(entry))) await pause(this.#options.clock, retryMs, signal);
+      }
     } finally {
       entry.catchingUp = false;
+    }
+  }
+
+  /** True when there was an answer. */
+  async #asked(entry: Entry): Promise<boolean> {
+    try {
+      await this.#ask(entry, entry.stop.signal);
+      return true;
+    } catch (error) {
+      if (!isMailError(error)) throw error;
+      return false;
     }
   }
 

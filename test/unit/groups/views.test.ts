@@ -2,8 +2,8 @@
 // client that asks "what has changed since" at any gateway ends with what there is.
 
 import fc from "fast-check";
-import { afterEach, describe, expect, it } from "vitest";
-import { isMailError } from "../../../src/mail/errors.ts";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { isMailError, MailError } from "../../../src/mail/errors.ts";
 import { everyoneView, firstViewId } from "../../../src/mail/group.ts";
 import { mailboxId, modSeq, uid as asUid } from "../../../src/mail/ids.ts";
 import type { MailStore, OpenMailbox, Principal } from "../../../src/mail/mail-store.ts";
@@ -228,6 +228,28 @@ describe("a watch of all mailboxes", () => {
     await until(() => told.includes("list"));
     await world.post(group, "one");
     await until(() => told.includes(`mailbox ${view}`));
+    stop();
+  });
+
+  it("hears of a post although the group could not be asked when it came", async () => {
+    world = makeWorld();
+    const group = await world.add("news@pabal.test", {});
+    const member = await world.add("in@pabal.test");
+    await joined(group, member);
+    const { told, stop } = watched(member);
+    await world.post(group, "one");
+    await until(() => told.includes(`mailbox ${view}`));
+    const { info } = await gatewayAt().openMailbox(member, { name, claimRecent: false }, never);
+    told.length = 0;
+    const away = new MailError({ code: "UNAVAILABLE", why: "no primary" });
+    const changes = vi.spyOn(world.harness.store, "changes").mockRejectedValue(away);
+    await world.post(group, "two");
+    await until(() => changes.mock.calls.length > 0);
+    changes.mockRestore();
+    await until(() => told.includes(`mailbox ${view}`));
+    const known = { sinceModSeq: info.highestModSeq, knownUidNext: info.uidNext };
+    const news = await gatewayAt().changes(member, { mailbox: view, ...known }, never);
+    expect(news.added).toHaveLength(1);
     stop();
   });
 
