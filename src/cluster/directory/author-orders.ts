@@ -6,6 +6,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { withDeadline } from "../../lib/deadline.ts";
 import type { Registration } from "../../mail/account.ts";
 import { MailError } from "../../mail/errors.ts";
+import { lsn as makeLsn } from "../../mail/ids.ts";
 import type { AccountId, Epoch, Lsn, OpId, ShardId } from "../../mail/ids.ts";
 import { asCount, asListOf, asOptional, asText } from "../node/decode.ts";
 import { untilAnswered } from "./calls.ts";
@@ -155,9 +156,33 @@ export class AuthorOrders {
         drop: [...held].filter((alias) => !wanted.has(alias)),
       };
     });
-    const { row } = await this.#ended(begun, signal);
+    const { row, touched } = await this.#done(begun, signal);
     if (row === undefined) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
+    await this.everywhere(await this.#withNames(row.aliases, touched, signal), signal);
     return encodeRow(row);
+  }
+
+  /**
+   * Names that the account had before may come from a change whose author still waits, or from an
+   * earlier try of this one: gateways must know their claims, too.
+   */
+  async #withNames(
+    names: readonly string[],
+    touched: ReadonlyMap<ShardId, Lsn>,
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<ShardId, Lsn>> {
+    const { clock, ask, shardCount } = this.#options;
+    const all = new Map(touched);
+    await withDeadline(clock, settleMs, [signal], async (within) => {
+      for (const name of names) {
+        const shard = claimShard(name, shardCount);
+        if (all.has(shard)) continue;
+        const find = (): Promise<Fields> => ask(shard, method.find, { shard, name }, within);
+        const answer = await untilAnswered(clock, find, within);
+        all.set(shard, makeLsn(asCount(answer.get("lsn"), "lsn")));
+      }
+    });
+    return all;
   }
 
   /** @throws MailError NO_SUCH_ACCOUNT, CONFLICT */
@@ -169,7 +194,8 @@ export class AuthorOrders {
       const drop = aliases.filter((alias) => alias !== name);
       return { work: { kind: "remove" }, add: [], drop };
     });
-    await this.#ended(begun, signal);
+    const { touched } = await this.#done(begun, signal);
+    await this.everywhere(touched, signal);
     return null;
   }
 
@@ -204,12 +230,6 @@ export class AuthorOrders {
     const registration = decodeRegistration(answer.get("registration"));
     if (registration.name !== name) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
     return registration;
-  }
-
-  async #ended(begun: Begun, signal: AbortSignal): Promise<SagaOutcome> {
-    const outcome = await this.#done(begun, signal);
-    await this.everywhere(outcome.touched, signal);
-    return outcome;
   }
 
   async #done(begun: Begun, signal: AbortSignal): Promise<SagaOutcome> {

@@ -210,9 +210,11 @@ export class DirectoryService {
 
   async #find(fields: Fields): Promise<Answer> {
     const shard = this.#served(fields);
-    const claim = await this.#options.store.claim(shard, nameField(fields));
+    const { store } = this.#options;
+    const claim = await store.claim(shard, nameField(fields));
     this.#served(fields);
-    return isHeld(claim) ? { account: claim.account, target: claim.target } : {};
+    const lsn = store.appliedLsn(shard);
+    return isHeld(claim) ? { lsn, account: claim.account, target: claim.target } : { lsn };
   }
 
   // What nodes ask each other in the course of a saga.

@@ -36,6 +36,7 @@ class Registry implements RpcRegistry {
 export class MemoryNet {
   readonly #registries = new Map<MemberId, Registry>();
   readonly #cut = new Set<MemberId>();
+  readonly #parted = new Set<string>();
   readonly #streams = new Set<{
     readonly ends: readonly MemberId[];
     readonly stop: AbortController;
@@ -63,13 +64,24 @@ export class MemoryNet {
     this.#cut.delete(member);
   }
 
+  /** The two hear no more of each other. */
+  part(one: MemberId, other: MemberId): void {
+    this.#parted.add(`${one} ${other}`).add(`${other} ${one}`);
+    for (const { ends, stop } of this.#streams) {
+      if (ends.includes(one) && ends.includes(other)) stop.abort(down());
+    }
+  }
+
   links(from: MemberId): Links {
     return { peer: (to) => this.#peer(from, to), loads: () => this.loads };
   }
 
   #peer(from: MemberId, to: MemberId): Peer {
     const up = (): boolean =>
-      !this.#cut.has(from) && !this.#cut.has(to) && this.#registries.has(to);
+      !this.#cut.has(from) &&
+      !this.#cut.has(to) &&
+      !this.#parted.has(`${from} ${to}`) &&
+      this.#registries.has(to);
     return {
       id: to,
       get up() {
