@@ -15,6 +15,8 @@ const movedWithinMs = 10_000;
 const patienceMs = 5000;
 /** As `healthLimits`: what takes longer is unwell; a little more, as other work adds to it. */
 const unwellMs = 600;
+/** One node is slow, the others are well: the one before is so again after this. */
+const wellAfterMs = 35_000;
 /** A node that is barely well is only slow, for so long. */
 const slowForMs = 5000;
 
@@ -74,7 +76,7 @@ async function slowOnce(
   } finally {
     rmSync(file, { force: true });
   }
-  await wait(1000, undefined, { signal: over }).catch(() => undefined);
+  await pauseUntil(performance.now() + wellAfterMs, over);
 }
 
 /** Nodes that have primaries: one that was slow a moment ago has none for a while. */

@@ -32,6 +32,7 @@ export function startPrimary<R>(
     ...newStream(copy.node, false, nowMs),
     copy,
     first: copy.full || !began ? undefined : newStream(copy.node, true, nowMs),
+    owes: undefined,
   }));
   for (const peer of state.peers) probeBoth(state, peer, nowMs, out);
   advanceCommit(state, out);
@@ -63,6 +64,7 @@ export function tickPrimary<R>(
     tickStream(state, peer, peer.copy.full, nowMs, out);
     if (peer.first !== undefined) tickStream(state, peer.first, false, nowMs, out);
     if (serving) noteSynced(state, peer);
+    noteOwed(state, peer, nowMs);
   }
   if (state.asking !== undefined || nowMs < state.waitUntilMs) return;
   for (const peer of state.peers) {
@@ -100,13 +102,20 @@ function isLost(
     if (!peer.copy.full && acked < state.barrierLsn) return true;
   }
   // Heartbeats come, acknowledgements don't: a cut link, a stuck disk, too much to catch up with.
-  const oldest = state.waiting[state.waitingStart];
-  if (oldest !== undefined && oldest.lsn > acked && oldest.lsn <= state.durableLsn) {
-    // What waited for its predecessors is not this secondary's fault.
-    if (nowMs - Math.max(oldest.atMs, state.sinceMs) >= stallMs) return true;
-  }
-  const begunMs = Math.max(state.sinceMs, state.waitUntilMs);
-  return acked < state.barrierLsn && nowMs - begunMs >= stallMs;
+  const { owes } = peer;
+  if (owes === undefined || acked >= owes.lsn) return false;
+  return nowMs - Math.max(owes.sinceMs, state.waitUntilMs) >= stallMs;
+}
+
+/**
+ * What is not on the primary's own disk yet is not the secondary's fault: it is fed from there, and a
+ * primary with a slow disk would remove one good secondary after the other.
+ */
+function noteOwed(state: ReplicaState, peer: SecondaryState, nowMs: number): void {
+  const acked = ackedOf(peer);
+  const { durableLsn } = state;
+  if (peer.owes !== undefined && acked < peer.owes.lsn) return;
+  peer.owes = acked < durableLsn ? { lsn: durableLsn, sinceMs: nowMs } : undefined;
 }
 
 /**

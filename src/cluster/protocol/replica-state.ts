@@ -38,6 +38,8 @@ export interface SecondaryState extends PeerState {
   readonly copy: SecondaryCopy;
   /** The tail-first log of a secondary that is not full. */
   readonly first: PeerState | undefined;
+  /** It has not acknowledged this entry, which has been on the primary's own disk since then. */
+  owes: { readonly lsn: Lsn; readonly sinceMs: number } | undefined;
 }
 
 export interface Limits {

@@ -15,6 +15,9 @@ type Message<K extends ReplicaMessage<unknown>["kind"]> = Extract<
   { kind: K }
 >;
 
+/** So many entries fit the link's buffer, however large. */
+const shipAtOnceMax = 16;
+
 export function peerOf(state: Readonly<ReplicaState>, node: MemberId): SecondaryState | undefined {
   for (const peer of state.peers) if (peer.node === node) return peer;
   return undefined;
@@ -71,7 +74,8 @@ function ship<R>(
   out: ReplicaEffect<R>[],
 ): void {
   const prevHash = hashAt(state.tail, stream.sentLsn);
-  if (prevHash === undefined) {
+  // What is committed meanwhile, by the other log of the same secondary for instance, is in the log only.
+  if (prevHash === undefined || stream.sentLsn < state.commitLsn) {
     startFeed(state, stream, stream.sentLsn, nowMs, out);
     return;
   }
@@ -143,7 +147,23 @@ export function onStatus<R>(
   // A gap seen while we catch up is closed by what is on its way, or by the next probe.
   if (message.reason === "gap" && stream.mode !== "live") return;
   if (message.reason === "probe" && stream.mode !== "probing") return;
+  if (isInMemory(state, message)) {
+    stream.mode = "live";
+    stream.sentLsn = message.lsn;
+    stream.movedMs = nowMs;
+    return;
+  }
   startFeed(state, stream, message.lsn, nowMs, out);
+}
+
+/**
+ * True when all that the secondary lacks is at hand, uncommitted as it is: the next flush ships it. The log
+ * could be read only once it is on our own disk, so that each epoch would begin with two fsyncs in a row.
+ */
+function isInMemory(state: ReplicaState, { lsn, hash }: Message<"status">): boolean {
+  const lacks = tailEnd(state.tail) - lsn;
+  if (lacks <= 0 || lacks > shipAtOnceMax || lsn < state.commitLsn) return false;
+  return hashAt(state.tail, lsn) === hash;
 }
 
 export function onAck<R>(

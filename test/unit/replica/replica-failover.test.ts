@@ -350,6 +350,7 @@ describe("REMOVE_SECONDARY", () => {
     world.disconnect(world.primary, world.member("n2"));
     world.propose("a");
     world.primary.sync();
+    world.primary.tick();
     world.nowMs = 2999;
     world.primary.tick();
     expect(world.primary.state.wish).toBeUndefined();

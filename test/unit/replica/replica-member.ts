@@ -43,6 +43,8 @@ export class Member {
   readonly name: string;
   log: Entry[] = [];
   durable = 0;
+  /** Their entries are not on the disk yet. */
+  #feeds: Extract<ReplicaEffect<Op>, { kind: "feed" }>[] = [];
   config: ShardConfig | undefined;
   sealed = 0;
   sealedDurable = 0;
@@ -104,6 +106,7 @@ export class Member {
 
   /** Loses what was not synced, then starts again and reads the table. */
   crash(): void {
+    this.#feeds = [];
     this.log = this.log.slice(0, this.durable);
     if (this.tail !== undefined) {
       this.tail = { ...this.tail, entries: this.tail.entries.slice(0, this.tail.durable) };
@@ -122,6 +125,7 @@ export class Member {
 
   sync(): void {
     this.durable = this.log.length;
+    for (const feed of this.#feeds.splice(0)) this.#ship(feed);
     const last = this.log.at(-1);
     if (last !== undefined) {
       this.step({ kind: "durable", tail: false, lsn: last.lsn, hash: last.hash });
@@ -291,8 +295,12 @@ export class Member {
 
   #ship(effect: Extract<ReplicaEffect<Op>, { kind: "ship" | "feed" }>): void {
     const { to, toInc, tail, fromLsn, epoch: of, mark } = effect;
-    // A feed reads at most three entries, so that catching up takes several rounds.
-    const most = effect.kind === "feed" ? fromLsn + 2 : effect.throughLsn;
+    // A feed reads the disk, and at most three entries, so that catching up takes several rounds.
+    if (effect.kind === "feed" && this.durable < fromLsn) {
+      this.#feeds.push(effect);
+      return;
+    }
+    const most = effect.kind === "feed" ? Math.min(fromLsn + 2, this.durable) : effect.throughLsn;
     const entries = this.log.slice(fromLsn - 1, Math.min(most, effect.throughLsn));
     const prevHash = entries[0]?.prevHash ?? 0;
     const prevLsn = lsn(fromLsn - 1);

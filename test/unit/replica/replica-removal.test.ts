@@ -52,6 +52,51 @@ describe("a secondary whose link broke", () => {
   });
 });
 
+describe("a primary with a slow disk", () => {
+  test("does not remove a secondary for what is not on its own disk yet", () => {
+    const world = pair();
+    world.primary.leaseStartMs = () => world.nowMs;
+    // Nothing arrives: a secondary that is fed gets what the primary can read from its log.
+    world.filter = () => false;
+    world.propose("a");
+    for (let ms = 0; ms < 5000; ms += 50) {
+      world.nowMs += 50;
+      world.primary.tick();
+    }
+    expect(world.primary.state.wish).toBeUndefined();
+    world.primary.sync();
+    const durableMs = world.nowMs;
+    world.primary.tick();
+    for (; world.nowMs < durableMs + 1950; world.primary.tick()) world.nowMs += 50;
+    expect(world.primary.state.wish).toBeUndefined();
+    world.nowMs = durableMs + 2000;
+    world.primary.tick();
+    expect(world.primary.state.wish).toMatchObject({ kind: "removeSecondary" });
+  });
+
+  test("ships what an epoch begins with before it is on its own disk", () => {
+    const world = pair();
+    world.primary.leaseStartMs = () => world.nowMs;
+    const secondary = world.member("n2");
+    world.config = config(2, ["n1", "n2"]);
+    world.join(world.primary);
+    world.join(secondary);
+    const { length } = world.primary.log;
+    for (let round = 0; round < 4; round += 1) {
+      const batch = world.packets.splice(0);
+      for (const packet of batch) world.deliver(packet);
+      secondary.sync();
+      for (const member of [world.primary, secondary])
+        member.step({ kind: "flush", nowMs: world.nowMs });
+    }
+    expect(secondary.durable).toBe(length);
+    expect(world.primary.durable).toBe(length - 1);
+    expect(world.primary.committed).toBe(length - 1);
+    world.primary.sync();
+    expect(world.primary.committed).toBe(length);
+  });
+});
+
 describe("a secondary that says it stops", () => {
   function leave(world: World, name: string): void {
     world.primary.step({ kind: "peerLeaving", node: node(name), nowMs: world.nowMs });

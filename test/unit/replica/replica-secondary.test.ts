@@ -158,8 +158,10 @@ describe("secondary", () => {
     world.propose("b");
     world.primary.step({ kind: "flush", nowMs: 0 });
     // The conflict, its answer when the suffix is saved and cut, and the entry again.
-    for (let i = 0; i < 3; i += 1)
+    for (let i = 0; i < 3; i += 1) {
       for (const packet of world.packets.splice(0)) world.deliver(packet);
+      world.primary.step({ kind: "flush", nowMs: 0 });
+    }
     expect(secondary.log.at(-1)?.ref).toBe(world.primary.log.at(-1)?.ref);
     expect(world.saves).toBe(1);
     if (old === undefined) throw new Error("no old entry");
