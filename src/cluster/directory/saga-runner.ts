@@ -242,12 +242,13 @@ export class SagaRunner {
         const { lsn, floor, row } = await questions.put(saga, effect.floor);
         touch(touched, saga.shard, lsn);
         touched.row = row;
-        return { kind: "put", floor };
+        const names = row === undefined ? [] : [row.name, ...row.aliases];
+        return { kind: "put", floor, names };
       }
       case "fence": {
         const { lsn } = await questions.fence(saga);
         touch(touched, saga.shard, lsn);
-        return { kind: "put", floor: 0 };
+        return { kind: "put", floor: 0, names: [] };
       }
       case "save":
         await this.#write(home, saga, touched, (claim) => ({

@@ -30,7 +30,7 @@ export interface Saga {
   /** Where the account lives or will. */
   readonly shard: ShardId;
   readonly work: SagaWork;
-  /** Names to claim before, and names to release behind, besides `name` itself. */
+  /** Names to claim before, and names to release behind if the account lacks them, besides `name` itself. */
   readonly add: readonly string[];
   readonly drop: readonly string[];
   /** Set once the change is being taken back. */
@@ -53,8 +53,11 @@ export type SagaEvent =
   | { readonly kind: "claimed"; readonly name: string; readonly floor: number }
   | { readonly kind: "taken"; readonly name: string }
   | { readonly kind: "released"; readonly name: string }
-  /** The account is as asked; `floor`: highest UIDVALIDITY ever given in it. */
-  | { readonly kind: "put"; readonly floor: number }
+  /**
+   * The account is as asked, now or since an earlier try, and has these names; none when it is gone.
+   * `floor`: highest UIDVALIDITY ever given in it.
+   */
+  | { readonly kind: "put"; readonly floor: number; readonly names: readonly string[] }
   | { readonly kind: "refused"; readonly failure: SagaFailure }
   | { readonly kind: "saved" };
 
@@ -100,7 +103,7 @@ export function stepSaga(run: SagaRun, event: SagaEvent): SagaStep {
     case "put": {
       if (run.phase === "undo") return closed(run, "");
       if (run.phase !== "put") return [run, []];
-      return release({ ...run, open: new Set(), floor: Math.max(run.floor, event.floor) });
+      return release({ ...run, floor: Math.max(run.floor, event.floor) }, event.names);
     }
     case "refused":
       if (run.phase !== "put") return [run, []];
@@ -140,9 +143,15 @@ function undo(run: SagaRun): SagaStep {
   return [next, fence ? [{ kind: "fence" }, ...releases] : releases];
 }
 
-function release(run: SagaRun): SagaStep {
-  const next: SagaRun = { ...run, phase: "release", open: new Set(run.saga.drop) };
-  if (next.open.size === 0) return finish(next);
+/**
+ * Releases the names that the account does not have. Not only those to drop: a late try finds the
+ * account as others have changed it since, and must not leave it without a claim, or a claim without it.
+ */
+function release(run: SagaRun, names: readonly string[]): SagaStep {
+  const { add, drop } = run.saga;
+  const open = new Set([...add, ...drop].filter((name) => !names.includes(name)));
+  const next: SagaRun = { ...run, phase: "release", open };
+  if (open.size === 0) return finish(next);
   return ask(next, (name) => ({ kind: "release", name, floor: run.floor }));
 }
 

@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { claimShard } from "../../../src/cluster/directory/claims.ts";
+import { method } from "../../../src/cluster/directory/wire.ts";
 import { memberId } from "../../../src/mail/ids.ts";
 import {
   DirectoryCluster,
@@ -36,6 +37,32 @@ test("a change waits until gateways know the claims of names that were added bef
   expect(g2.directory.lookupNow(alias)).toEqual({ kind: "unsure" });
   await first;
 });
+
+test.each([
+  [["team@example.test"], []],
+  [[], ["team@example.test"]],
+])(
+  "a late try of a change to %j, after another's to %j, leaves claims and account alike",
+  async (mine, theirs) => {
+    const g1 = await cluster.gateway("g1");
+    await until(() => g1.directory.stale().length === 0);
+    const name = nameAt(n1, "alice");
+    await g1.admin.create({ name, hash: knownHash, aliases: theirs }, soon());
+    const order = { opId: cluster.nextOpId(), name, patch: { aliases: mine } };
+    const change = () =>
+      cluster.net.links(g1.id).peer(n1).call(method.change, order, { signal: soon() });
+    await change();
+    await g1.admin.update(name, { aliases: theirs }, soon());
+    // The author has had no answer.
+    await change();
+    const held = cluster.shards.claims().filter(({ state }) => state !== "released");
+    const row = cluster.shards.registrations().find((one) => one.name === name);
+    expect(row?.aliases).toEqual(theirs);
+    expect(held.map((one) => one.name).toSorted()).toEqual([name, ...theirs].toSorted());
+    const expected = theirs.length === 0 ? "none" : "found";
+    expect(g1.directory.lookupNow("team@example.test").kind).toBe(expected);
+  },
+);
 
 /** A name whose claim shard is this node's. */
 function nameAt(node: string, prefix: string): string {

@@ -50,7 +50,7 @@ describe("a saga", () => {
     const [run] = startSaga(saga, 9);
     for (const event of [
       { kind: "saved" },
-      { kind: "put", floor: 99 },
+      { kind: "put", floor: 99, names: [] },
       { kind: "released", name: "a@example.test" },
       { kind: "claimed", name: "other@example.test", floor: 99 },
     ] as const) {
@@ -122,10 +122,10 @@ class World {
         expect(this.account).not.toBe("fenced");
         this.account = "there";
         this.floor = effect.floor;
-        return { kind: "put", floor: 0 };
+        return { kind: "put", floor: 0, names: [saga.name, ...saga.add] };
       case "fence":
         this.account = "fenced";
-        return { kind: "put", floor: 0 };
+        return { kind: "put", floor: 0, names: [] };
       case "save":
         this.#durable = effect.saga;
         return { kind: "saved" };
