@@ -6,7 +6,7 @@ import { epoch, lsn, memberId, shardId, shardMax, storeId } from "../../mail/ids
 import type { Epoch, Lsn, MemberId, ShardId } from "../../mail/ids.ts";
 import { memberPattern } from "../link/hello.ts";
 import type { ChainHash } from "../protocol/hash-tail.ts";
-import type { Position, SealAnswer, ShardReport } from "../protocol/manager-types.ts";
+import type { Position, SealAnswer, SealedTail, ShardReport } from "../protocol/manager-types.ts";
 import type { Copy, ShardConfig } from "../protocol/shard-config.ts";
 import {
   asArray,
@@ -125,7 +125,14 @@ export function decodePosition(head: unknown): Position | undefined {
 export function encodeSealAnswer(answer: SealAnswer): unknown {
   switch (answer.kind) {
     case "sealed":
-      return ["sealed", answer.epoch, answer.full, encodePosition(answer), answer.logEpoch ?? null];
+      return [
+        "sealed",
+        answer.epoch,
+        answer.full,
+        encodePosition(answer),
+        answer.logEpoch ?? null,
+        ...(answer.tail === undefined ? [] : [encodeTail(answer.tail)]),
+      ];
     case "newer":
       return ["newer", encodeShardConfig(answer.config)];
     default:
@@ -143,8 +150,24 @@ export function decodeSealAnswer(head: unknown): SealAnswer {
   const full = asBoolean(fields[2], "seal answer");
   const position = asPosition(asArray(fields[3], "position"), 0);
   const logEpoch = fields[4] === undefined ? undefined : asOptional(fields[4], "epoch", asEpoch);
-  const at = { kind, epoch: asEpoch(fields[1]), full, ...position } as const;
+  const tail = fields[5] === undefined ? {} : { tail: asTail(fields[5]) };
+  const at = { kind, epoch: asEpoch(fields[1]), full, ...tail, ...position } as const;
   return logEpoch === undefined ? at : { ...at, logEpoch };
+}
+
+function encodeTail(tail: SealedTail | null): unknown {
+  return tail === null ? null : [tail.fromLsn, tail.anchorHash, tail.lastLsn, tail.lastHash];
+}
+
+function asTail(value: unknown): SealedTail | null {
+  if (value === null) return null;
+  const fields = asArray(value, "tail");
+  return {
+    fromLsn: asLsn(fields[0]),
+    anchorHash: asCount(fields[1], "hash"),
+    lastLsn: asLsn(fields[2]),
+    lastHash: asCount(fields[3], "hash"),
+  };
 }
 
 export function encodeLinked({ linked, answer }: Linked<unknown>): unknown {

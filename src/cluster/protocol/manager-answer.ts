@@ -2,7 +2,7 @@
 // Nothing here is needed for safety: each step ends in one compare-and-set, or in nothing.
 
 import { unreachable } from "../../lib/assert.ts";
-import { epoch as makeEpoch } from "../../mail/ids.ts";
+import { epoch as makeEpoch, lsn as makeLsn } from "../../mail/ids.ts";
 import type { Epoch, MemberId } from "../../mail/ids.ts";
 import { rest, start, write } from "./manager-action.ts";
 import { handedOver, promote, sameAgain, withFull } from "./manager-plan.ts";
@@ -11,7 +11,7 @@ import { isOverdue } from "./manager-leave.ts";
 import { addCopy, newCopy, primaryLost, secondariesWanted } from "./manager-shard.ts";
 import { domainOf, heardOf, illness, isHere, isLeaving, isWiped } from "./manager-state.ts";
 import type { Action, ManagedShard, ManagerState } from "./manager-state.ts";
-import type { ManagerEffect, ManagerEvent, SealAnswer } from "./manager-types.ts";
+import type { ManagerEffect, ManagerEvent, SealAnswer, TailEnd } from "./manager-types.ts";
 import { sameCopy } from "./shard-config.ts";
 import type { Copy, SecondaryCopy } from "./shard-config.ts";
 
@@ -110,10 +110,26 @@ function startGraft(
       isSealed(one) &&
       !shard.unfit.includes(one.node),
   );
-  const at = source === undefined ? undefined : answers.get(source.node);
-  if (source === undefined || base === undefined || at?.kind !== "sealed") return false;
+  if (source === undefined || base === undefined) return false;
+  const at = tailOf(source, answers.get(source.node));
+  if (at === undefined) return false;
   start(state, shard, { kind: "graft", base, source, at, sinceMs: state.nowMs }, out);
   return true;
+}
+
+/**
+ * Where the tail ends that the table gives a copy. Before it has heard of its place in the table it keeps
+ * none, or another one; then nothing was acknowledged with it, but all up to the anchor was before.
+ */
+function tailOf(
+  { fromLsn, anchorHash }: SecondaryCopy,
+  answer: SealAnswer | undefined,
+): TailEnd | undefined {
+  if (answer?.kind !== "sealed" || answer.tail === undefined) return undefined;
+  const { tail } = answer;
+  if (fromLsn === undefined || anchorHash === undefined) return undefined;
+  if (tail?.fromLsn === fromLsn && tail.anchorHash === anchorHash) return tail;
+  return { lastLsn: makeLsn(fromLsn - 1), lastHash: anchorHash };
 }
 
 export function onGraftAnswer(

@@ -5,10 +5,10 @@ import type { MemberId, ShardId } from "../../mail/ids.ts";
 import type {
   MailNode,
   ManagerOrder,
-  Position,
   SealAnswer,
   ShardPlan,
   ShardReport,
+  TailEnd,
 } from "./manager-types.ts";
 import { sameCopy } from "./shard-config.ts";
 import type { Copy, SecondaryCopy, ShardConfig } from "./shard-config.ts";
@@ -71,7 +71,7 @@ export type Action =
       readonly kind: "graft";
       readonly base: Copy;
       readonly source: SecondaryCopy;
-      readonly at: Position;
+      readonly at: TailEnd;
       sinceMs: number;
     }
   | { readonly kind: "write"; readonly plan: ShardPlan; sinceMs: number };

@@ -45,6 +45,14 @@ export type ShardReport =
   /** A member whose copy can't be used: damaged, or cut below what it had acknowledged. */
   | { readonly kind: "unusable"; readonly shard: ShardId; readonly epoch: Epoch };
 
+export type TailEnd = Pick<Position, "lastLsn" | "lastHash">;
+
+/** The tail-first log that a copy keeps: where its config says that it begins, and how far it goes. */
+export interface SealedTail extends TailEnd {
+  readonly fromLsn: Lsn;
+  readonly anchorHash: ChainHash;
+}
+
 /** Answer to a `seal` effect. */
 export type SealAnswer =
   /** Sealed in `epoch` for ever: it acknowledges and grants nothing of it, or of an earlier one. */
@@ -55,6 +63,8 @@ export type SealAnswer =
       readonly full: boolean;
       /** Of its own log's last entry. Absent from members that don't tell. */
       readonly logEpoch?: Epoch;
+      /** Null: it keeps none. Absent from members that don't tell. */
+      readonly tail?: SealedTail | null;
     } & Position)
   /** It hears the primary and `evenIfHeard` was not said. */
   | { readonly kind: "heard" }

@@ -4,7 +4,7 @@
 import { epoch as makeEpoch, lsn as makeLsn } from "../../mail/ids.ts";
 import { endHash, hashAt, tailEnd } from "./hash-tail.ts";
 import { assert } from "../../lib/assert.ts";
-import type { Position, SealAnswer } from "./manager-types.ts";
+import type { Position, SealAnswer, SealedTail } from "./manager-types.ts";
 import type { Graft, ReplicaState } from "./replica-state.ts";
 
 /** True when the table calls this copy full (a primary always is). */
@@ -32,7 +32,17 @@ export function positionOf(state: Readonly<ReplicaState>): Position {
 export function sealAnswerOf(state: Readonly<ReplicaState>): SealAnswer {
   const epoch = makeEpoch(state.sealedEpoch);
   const full = isFull(state) || isComplete(state);
-  return { kind: "sealed", epoch, full, logEpoch: makeEpoch(state.endEpoch), ...positionOf(state) };
+  const logEpoch = makeEpoch(state.endEpoch);
+  return { kind: "sealed", epoch, full, logEpoch, tail: sealedTail(state), ...positionOf(state) };
+}
+
+/** The tail goes on in this copy's own log where that has taken over from it. */
+function sealedTail(state: Readonly<ReplicaState>): SealedTail | null {
+  const { first, config, me } = state;
+  const { fromLsn, anchorHash } = config?.secondaries.find((one) => one.node === me.node) ?? {};
+  if (first === undefined || fromLsn === undefined || anchorHash === undefined) return null;
+  const log = isComplete(state) ? state.tail : first.tail;
+  return { fromLsn, anchorHash, lastLsn: tailEnd(log), lastHash: endHash(log) };
 }
 
 /** True when own log and tail together hold everything that was acknowledged here. */

@@ -7,6 +7,7 @@ import type {
   ManagerEffect,
   ManagerEvent,
   MailNode,
+  SealedTail,
   ShardReport,
 } from "../../../src/cluster/protocol/manager-types.ts";
 import type {
@@ -36,6 +37,9 @@ export const tail = (name: string): SecondaryCopy => ({
   fromLsn: lsn(5),
   anchorHash: 44,
 });
+
+/** What `tail` has by now. */
+const keptTail: SealedTail = { fromLsn: lsn(5), anchorHash: 44, lastLsn: lsn(9), lastHash: 99 };
 
 /** One gateway that acts, and what it wants done. */
 export class Gateway {
@@ -72,8 +76,13 @@ export class Gateway {
   }
 
   /** `logEpoch`: of the last entry of its own log. */
-  sealed(name: string, isFull = true, logEpoch = 0): readonly ManagerEffect[] {
-    const own = { full: isFull, logEpoch: epoch(logEpoch) };
+  sealed(
+    name: string,
+    isFull = true,
+    logEpoch = 0,
+    kept: SealedTail | null = keptTail,
+  ): readonly ManagerEffect[] {
+    const own = { full: isFull, logEpoch: epoch(logEpoch), tail: kept };
     const answer = { kind: "sealed", epoch: epoch(3), ...own, ...position } as const;
     const linked = [memberId("n1"), memberId("n2"), memberId("n3")];
     return this.tell({ kind: "sealAnswer", shard, from: copy(name), linked, answer });

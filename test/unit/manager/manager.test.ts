@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { standingAlarms } from "../../../src/cluster/protocol/manager-alarms.ts";
 import type { ShardReport } from "../../../src/cluster/protocol/manager-types.ts";
 import type { ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
-import { epoch, memberId, storeId } from "../../../src/mail/ids.ts";
+import { epoch, lsn, memberId, storeId } from "../../../src/mail/ids.ts";
 import {
   base,
   copy,
@@ -119,6 +119,19 @@ describe("a manager", () => {
     expect(late.tell(reset("n1"))).toMatchObject([{ kind: "seal", to: copy("n2") }]);
     expect(late.sealed("n2", false)).toEqual([]);
     expect([...standingAlarms(late.state).keys()]).toEqual(["noPromotableCopy"]);
+  });
+
+  test("a former member must hold all that the tail began behind, whatever the tail's node knows", () => {
+    const kept = { fromLsn: lsn(3), anchorHash: 22, lastLsn: lsn(12), lastHash: 120 };
+    // It has not heard of its place in the table: its log ends lower, or it keeps another tail.
+    for (const old of [null, kept, { ...kept, fromLsn: lsn(5) }]) {
+      const gateway = new Gateway({ secondaries: [tail("n2")], former: [copy("n3")] });
+      gateway.tell(reset("n1"));
+      gateway.sealed("n2", false, 2, old);
+      expect(gateway.sealed("n3", false)).toMatchObject([
+        { kind: "graft", from: copy("n2"), throughLsn: 4, throughHash: 44 },
+      ]);
+    }
   });
 
   test("replaces a removed secondary by a node that the primary reaches", () => {

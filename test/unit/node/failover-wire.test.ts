@@ -57,6 +57,14 @@ test("requests travel whole", () => {
 test("answers travel whole, with whom the member reaches", () => {
   const answers: readonly SealAnswer[] = [
     { kind: "sealed", epoch: epoch(3), full: true, ...position },
+    { kind: "sealed", epoch: epoch(3), full: false, logEpoch: epoch(2), tail: null, ...position },
+    {
+      kind: "sealed",
+      epoch: epoch(3),
+      full: false,
+      tail: { fromLsn: lsn(2), anchorHash: 3, lastLsn: lsn(4), lastHash: 5 },
+      ...position,
+    },
     { kind: "heard" },
     { kind: "newer", config },
     { kind: "unusable" },
