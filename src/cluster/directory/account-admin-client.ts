@@ -158,7 +158,8 @@ export class AccountAdminClient implements AccountAdmin {
       profile: patch.profile,
     };
     if (names === undefined) return this.#patch(row, change, signal);
-    const head = { opId: nextOpId(), name: row.name, patch: change };
+    const { account } = row;
+    const head = { opId: nextOpId(), name: row.name, account, patch: change };
     const home = claimShard(row.name, shardCount);
     return decodeRow(await orderPrimary(this.#options, home, method.change, head, signal));
   }
@@ -169,9 +170,9 @@ export class AccountAdminClient implements AccountAdmin {
   }
 
   async remove(name: string, signal: AbortSignal): Promise<void> {
-    const row = await this.#current(name, signal);
-    const head = { opId: this.#options.nextOpId(), name: row.name };
-    const home = claimShard(row.name, this.#options.shardCount);
+    const { name: primary, account } = await this.#current(name, signal);
+    const head = { opId: this.#options.nextOpId(), name: primary, account };
+    const home = claimShard(primary, this.#options.shardCount);
     await orderPrimary(this.#options, home, method.remove, head, signal);
   }
 

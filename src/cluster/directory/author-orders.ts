@@ -19,6 +19,7 @@ import type { Saga, SagaWork } from "./saga.ts";
 import { decodeSaga, encodeSaga } from "./saga-codec.ts";
 import type { SagaOutcome, SagaRunner } from "./saga-runner.ts";
 import {
+  asAccount,
   asName,
   asProfile,
   decodePatch,
@@ -143,10 +144,9 @@ export class AuthorOrders {
 
   /** The row after a change that adds or drops names. @throws MailError NAME_TAKEN, NO_SUCH_ACCOUNT, CONFLICT */
   async change(fields: Fields, signal: AbortSignal): Promise<unknown> {
-    const id = opIdField(fields);
     const name = nameField(fields);
     const patch = decodePatch(fields.get("patch"));
-    const begun = await this.#begin(id, name, async (account, shard) => {
+    const begun = await this.#begin(fields, async (account, shard) => {
       const now = await this.#registration(shard, account, name);
       const held = new Set([name, ...now.aliases]);
       const wanted = new Set([name, ...(patch.aliases ?? now.aliases)]);
@@ -187,9 +187,8 @@ export class AuthorOrders {
 
   /** @throws MailError NO_SUCH_ACCOUNT, CONFLICT */
   async remove(fields: Fields, signal: AbortSignal): Promise<null> {
-    const id = opIdField(fields);
     const name = nameField(fields);
-    const begun = await this.#begin(id, name, async (account, shard) => {
+    const begun = await this.#begin(fields, async (account, shard) => {
       const { aliases } = await this.#registration(shard, account, name);
       const drop = aliases.filter((alias) => alias !== name);
       return { work: { kind: "remove" }, add: [], drop };
@@ -199,17 +198,24 @@ export class AuthorOrders {
     return null;
   }
 
-  /** Begins a change of the account with this primary name, or attaches to it when it runs. */
+  /**
+   * Begins a change of the account with this primary name, or attaches to it when it runs. A late try
+   * must not reach another account that has the name since: the author names the one that is meant.
+   */
   async #begin(
-    id: OpId,
-    name: string,
+    fields: Fields,
     plan: (account: AccountId, shard: ShardId) => Promise<Pick<Saga, "work" | "add" | "drop">>,
   ): Promise<Begun> {
+    const id = opIdField(fields);
+    const name = nameField(fields);
+    const meant = asOptional(fields.get("account"), "account", asAccount);
     const home = claimShard(name, this.#options.shardCount);
     return this.#options.desk.turn(home, name, async ({ claim, epoch, write }) => {
       // Removed by this very operation, tried before.
       if (claim?.state === "released" && claim.opId === id) return { outcome: doneBefore(home) };
-      if (!isHeld(claim)) throw new MailError({ code: "NO_SUCH_ACCOUNT" });
+      if (!isHeld(claim) || (meant !== undefined && claim.account !== meant)) {
+        throw new MailError({ code: "NO_SUCH_ACCOUNT" });
+      }
       const { account, target: shard, uidValidityFloor: floor } = claim;
       const running = sagaOf(claim);
       if (running?.id === id)

@@ -64,6 +64,28 @@ test.each([
   },
 );
 
+test.each([
+  ["removal", method.remove, {}],
+  ["change", method.change, { patch: { aliases: ["team@example.test"] } }],
+])(
+  "a late try of a %s does not reach a later account of the same name",
+  async (_what, which, more) => {
+    const g1 = await cluster.gateway("g1");
+    await until(() => g1.directory.stale().length === 0);
+    const name = nameAt(n1, "alice");
+    const create = () => g1.admin.create({ name, hash: knownHash }, soon());
+    const { account } = await create();
+    const order = { opId: cluster.nextOpId(), name, account, ...more };
+    const repeat = () => cluster.net.links(g1.id).peer(n1).call(which, order, { signal: soon() });
+    await repeat();
+    if (which !== method.remove) await g1.admin.remove(name, soon());
+    const row = await create();
+    // The author has had no answer.
+    await expect(repeat()).rejects.toMatchObject({ code: "NO_SUCH_ACCOUNT" });
+    expect(g1.directory.lookupNow(name)).toEqual({ kind: "found", row });
+  },
+);
+
 /** A name whose claim shard is this node's. */
 function nameAt(node: string, prefix: string): string {
   for (let number = 0; ; number++) {
