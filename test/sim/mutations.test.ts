@@ -15,6 +15,8 @@ interface Broken {
   readonly wants: readonly FaultKind[];
   /** No others: the wanted ones are a whole sequence, which others would mostly spoil. */
   readonly only?: boolean;
+  /** Operators and gateways' directories in place of mail. */
+  readonly directory?: boolean;
   /** Seeds from here on are tried, at most `seedsMax`. */
   readonly from: number;
 }
@@ -51,6 +53,20 @@ const brokenStore: readonly Broken[] = [
   { rule: "fsyncBeforeAck", wants: [], from: 1 },
   { rule: "dedupe", wants: ["resetLink", "kill"], from: 1 },
   { rule: "minCopies", wants: ["kill"], from: 1 },
+  { rule: "denyUnsure", wants: [], directory: true, from: 3 },
+  { rule: "freshness", wants: ["cutGateway"], directory: true, from: 3 },
+  { rule: "tellGateways", wants: [], directory: true, from: 6 },
+  {
+    rule: "marksWhileServing",
+    wants: ["cutGateway", "swap"],
+    only: true,
+    directory: true,
+    from: 1,
+  },
+  { rule: "tombstoneFirst", wants: [], directory: true, from: 1 },
+  { rule: "floorOfRemoved", wants: [], directory: true, from: 1 },
+  { rule: "resumeSagas", wants: [], directory: true, from: 5 },
+  { rule: "directoryPower", wants: ["killGateway"], only: true, directory: true, from: 3 },
 ];
 const storeSeedsMax = 30;
 
@@ -63,13 +79,16 @@ describe("a cluster without the rule", () => {
 });
 
 describe("a cluster with the real store and without the rule", () => {
-  test.each(brokenStore)("$rule is caught", async ({ rule, wants, from }) => {
+  test.each(brokenStore)("$rule is caught", async ({ rule, from, wants, ...more }) => {
     let caught: string | undefined;
-    for (let seed = from; seed < from + storeSeedsMax && caught === undefined; seed++) {
-      const { violation } = await runStoreSeed(makeStorePlan(seed, wants), { broken: rule });
+    let seed = from;
+    for (; seed < from + storeSeedsMax && caught === undefined; seed++) {
+      const { violation } = await runStoreSeed(makeStorePlan(seed, wants, more), { broken: rule });
       caught = violation?.what;
     }
     expect(caught).toBeDefined();
+    const { violation } = await runStoreSeed(makeStorePlan(seed - 1, wants, more));
+    expect(violation, "with the rule in place").toBeUndefined();
   });
 });
 

@@ -3,9 +3,13 @@
 
 import type { Logger } from "pino";
 import { AssertionFailure } from "../../../src/lib/assert.ts";
+import { opIdMaker } from "../../../src/lib/id-maker.ts";
 import { SeededRandom } from "../../../src/lib/random.ts";
-import { lsn as makeLsn, shardId } from "../../../src/mail/ids.ts";
+import { lsn as makeLsn, opId, shardId } from "../../../src/mail/ids.ts";
 import type { Epoch, MemberId } from "../../../src/mail/ids.ts";
+import { DirectoryService } from "../../../src/cluster/directory/directory-service.ts";
+import type { DirectoryStore } from "../../../src/cluster/directory/directory-store.ts";
+import { EngineDirectoryStore } from "../../../src/cluster/directory/engine-directory-store.ts";
 import { FailoverMember } from "../../../src/cluster/node/failover-member.ts";
 import type { LeaseSource } from "../../../src/cluster/node/lease-source.ts";
 import { MailService } from "../../../src/cluster/node/mail-service.ts";
@@ -17,6 +21,8 @@ import type { GraftOrder, ManagedNode } from "../world/cluster.ts";
 import type { Life } from "../world/life.ts";
 import { SimPulse } from "../world/pulse.ts";
 import { clockOf } from "./clock.ts";
+import { describeClaim, describeRow } from "./describe.ts";
+import { bendDirectory, nodeFreshnessMs } from "./directory-lies.ts";
 import { bendConfig, bendLeases } from "./lies.ts";
 import { SimLinks } from "./links.ts";
 import type { StoreNode } from "./node.ts";
@@ -32,6 +38,9 @@ export class StoreProcess implements ManagedNode {
   readonly links: SimLinks;
   readonly pulse: SimPulse;
   store: NodeStore | undefined;
+  /** Claims and registrations, in seeds with a directory. */
+  names: DirectoryStore | undefined;
+  readonly #table = new Map<number, ShardConfig>();
   /** What the watch said before the first read of the table was answered. */
   readonly #early: ShardConfig[] = [];
   #tableRead = false;
@@ -123,6 +132,7 @@ export class StoreProcess implements ManagedNode {
     failover.register(this.links.registry);
     journal.onRefresh = () => this.#refreshTable();
     this.store = store;
+    if (world.names !== undefined) this.#startDirectory(store);
     for (const { lastLsn, commitMark, applied, shard } of opened.log.shards.values()) {
       world.trace(
         () => `${this.name} recovers shard ${shard}: ${applied} ${commitMark} ${lastLsn}`,
@@ -142,9 +152,36 @@ export class StoreProcess implements ManagedNode {
     });
   }
 
+  #startDirectory({ opened, journal }: NodeStore): void {
+    const { world, life, links } = this;
+    const { broken, plan } = world;
+    const names = new EngineDirectoryStore(opened.engine, journal);
+    this.names = names;
+    names.onChange(({ shard, lsn, rows, claims }) => {
+      const words = [...claims.map(describeClaim), ...rows.map(describeRow)];
+      world.trace(() => `${this.name} applies ${lsn} of shard ${shard}: ${words.join("; ")}`);
+    });
+    const nextOpId = opIdMaker(new SeededRandom(world.draws.below(2 ** 31)));
+    const clock = clockOf(world, life);
+    new DirectoryService({
+      store: bendDirectory(broken, names, (delayMs, work) => clock.after(delayMs, work)),
+      registry: links.registry,
+      links,
+      primaries: { primary: (shard) => this.#table.get(shard)?.primary.node },
+      shardCount: plan.shards,
+      clock,
+      nextOpId: () => opId(nextOpId()),
+      log: this.#logger(),
+      freshnessMs: nodeFreshnessMs(broken),
+    }).start();
+  }
+
   takeConfig(config: ShardConfig): void {
     if (!this.#tableRead || this.store === undefined) return;
     this.world.busy = true;
+    if (config.epoch > (this.#table.get(config.shard)?.epoch ?? 0)) {
+      this.#table.set(config.shard, config);
+    }
     const epoch = this.store.journal.epochOf(config.shard);
     this.store.journal.setConfig(bendConfig(this.world.broken, config));
     if (this.store.journal.epochOf(config.shard) !== epoch) this.world.point(this.machine);

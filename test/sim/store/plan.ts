@@ -6,6 +6,8 @@ import type { FaultKind, Plan } from "../world/plan.ts";
 import { Draws } from "../world/schedule.ts";
 
 export interface StorePlan extends Plan {
+  /** Operators and gateways' directories instead of mail clients. */
+  readonly directory: boolean;
   readonly accountsPerShard: number;
   readonly segmentBytes: number;
   readonly windowMs: number;
@@ -17,18 +19,24 @@ export interface StorePlan extends Plan {
 /** Not of these nodes: links that no TCP makes, and what is worth its time only in the other world. */
 const unwanted: readonly FaultKind[] = ["wildLinks", "forgeries", "pause", "lastingLoss"];
 
-export function makeStorePlan(seed: number, wants: readonly FaultKind[] = []): StorePlan {
+export function makeStorePlan(
+  seed: number,
+  wants: readonly FaultKind[] = [],
+  more: { readonly only?: boolean; readonly directory?: boolean } = {},
+): StorePlan {
   const draws = new Draws((seed ^ 0x5eed) >>> 0);
   const plan = makePlan(
     seed,
     wants.filter((kind) => !unwanted.includes(kind)),
+    more.only,
   );
   const faults = new Set<FaultKind>();
   for (const kind of plan.faults) if (!unwanted.includes(kind)) faults.add(kind);
   for (const kind of storeFaultKinds) {
-    if (!plan.faultless && draws.chance(0.2)) faults.add(kind);
+    if (!plan.faultless && draws.chance(0.2) && more.only !== true) faults.add(kind);
   }
   for (const kind of wants) faults.add(kind);
+  const directory = directoryPlan(seed, more.directory);
   return {
     ...plan,
     seed,
@@ -47,5 +55,14 @@ export function makeStorePlan(seed: number, wants: readonly FaultKind[] = []): S
     windowMs: draws.pick([300, 3000]) ?? 300,
     checkpointMs: draws.pick([300, 1500]) ?? 300,
     large: draws.pick([0, 0.1]) ?? 0,
+    ...(directory === undefined ? { directory: false } : { directory: true, ...directory }),
   };
+}
+
+/** In seeds with a directory: names whose claims lie in several shards, and several gateways. */
+function directoryPlan(seed: number, wanted: boolean | undefined) {
+  const draws = new Draws((seed ^ 0xd17ec) >>> 0);
+  const isDrawn = draws.chance(0.3);
+  if (!(wanted ?? isDrawn)) return undefined;
+  return { gateways: draws.pick([2, 2, 3]) ?? 2, shards: draws.pick([2, 3, 4]) ?? 2 };
 }

@@ -9,27 +9,27 @@ import { onBackgroundFailure } from "../../../src/lib/background.ts";
 import { isMailError } from "../../../src/mail/errors.ts";
 import { makeAccountId, memberId, opId, shardId } from "../../../src/mail/ids.ts";
 import type { MemberId, OpId, ShardId } from "../../../src/mail/ids.ts";
-import { RoutedMailStore } from "../../../src/cluster/node/routed-mail-store.ts";
-import type { KnownShards } from "../../../src/cluster/node/shard-table.ts";
-import { decodeReports, failoverMethods } from "../../../src/cluster/node/failover-wire.ts";
-import { positionOf } from "../../../src/cluster/protocol/replica-report.ts";
-import type { ShardConfig } from "../../../src/cluster/protocol/shard-config.ts";
+import { claimShard } from "../../../src/cluster/directory/claims.ts";
+import type { DirectoryStore } from "../../../src/cluster/directory/directory-store.ts";
 import { createAccount, firstMailboxes } from "../../../src/store/accounts.ts";
-import { readShard } from "../../support/replicas.ts";
 import { Cluster } from "../world/cluster.ts";
-import type { Pause, RunOptions, RunResult } from "../world/cluster.ts";
+import type { Client, Pause, RunOptions, RunResult } from "../world/cluster.ts";
 import type { GatewayProcess } from "../world/gateway.ts";
 import type { Machine } from "../world/machine.ts";
 import { InvariantViolation } from "../world/violation.ts";
 import { StoreClient } from "./client.ts";
-import { clockOf } from "./clock.ts";
+import { compareCopies, comparePrefixes } from "./copies.ts";
+import { Gate } from "./gate.ts";
+import { GatewayDisk } from "./gateway-disk.ts";
 import { AccountLedger } from "./ledger.ts";
-import { SimLinks } from "./links.ts";
+import type { SimLinks } from "./links.ts";
+import { NameLedger } from "./names.ts";
+import { namesAtRest } from "./names-at-rest.ts";
+import { aliasNames, Operator, primaryNames } from "./operator.ts";
 import { StoreNode } from "./node.ts";
 import type { StoreProcess } from "./node-process.ts";
 import type { StorePlan } from "./plan.ts";
 
-const retryMs = 2500;
 const never = new AbortController().signal;
 setMaxListeners(0, never);
 
@@ -43,15 +43,17 @@ export class StoreCluster extends Cluster {
   busy = false;
   #failure: Error | undefined;
   #flippedNode: StoreNode | undefined;
-  readonly #gates = new Map<
-    Machine,
-    { readonly links: SimLinks; readonly store: RoutedMailStore }
-  >();
+  readonly #gates = new Map<Machine, Gate>();
+  /** What gateways keep of the directory. */
+  readonly #files = new Map<Machine, GatewayDisk>();
+  /** In seeds with a directory. */
+  readonly names: NameLedger | undefined;
   /** Hash of each entry that is committed somewhere. */
   readonly #committed = new Map<string, number>();
 
   constructor(plan: StorePlan, options: RunOptions) {
     super(plan, options);
+    if (plan.directory) this.names = new NameLedger([...primaryNames, ...aliasNames]);
     this.nodes = Array.from(
       { length: plan.nodes },
       (_, at) => new StoreNode(this, at, memberId(`n${at + 1}`), this.rate()),
@@ -76,7 +78,8 @@ export class StoreCluster extends Cluster {
         () => this.#settle(),
         (error) => this.caught(error),
       );
-      this.#comparePrefixes();
+      comparePrefixes(this, this.#committed);
+      this.#lookUp();
     }
   }
 
@@ -113,8 +116,10 @@ export class StoreCluster extends Cluster {
     return this.nodes.find((node) => node.member === member);
   }
 
-  makeClient(gateway: GatewayProcess): StoreClient {
-    return new StoreClient(this, gateway, this.#gateOf(gateway).store);
+  makeClient(gateway: GatewayProcess): Client {
+    const gate = this.#gateOf(gateway);
+    if (this.names !== undefined) return new Operator(this, this.names, gate);
+    return new StoreClient(this, gateway, gate.store);
   }
 
   loggerOf(name: string, isAlive: () => boolean): Logger {
@@ -178,6 +183,8 @@ export class StoreCluster extends Cluster {
 
   protected override *prepare(): Generator<Pause, void, boolean> {
     const made: AccountLedger[] = [];
+    // With a directory accounts are made there.
+    if (this.names !== undefined) return;
     const { shards, accountsPerShard } = this.plan;
     for (let at = 0; at < shards * accountsPerShard; at++) {
       const shard = shardId(at % shards);
@@ -227,17 +234,48 @@ export class StoreCluster extends Cluster {
     const [gateway] = this.gateways;
     const { process } = gateway ?? {};
     if (process === undefined) return;
-    const client = this.makeClient(process);
+    if (this.names !== undefined) yield* this.#directoryAtRest(this.names);
+    const client = new StoreClient(this, process, this.#gateOf(process).store);
     yield* this.#finish("everything is read", async () => {
       for (const account of this.accounts) {
         if (!(await client.readAll(account))) return false;
       }
       return true;
     });
-    yield* this.#finish("all copies are alike", () => this.#compareCopies());
+    yield* this.#finish("all copies are alike", () => compareCopies(this));
   }
 
-  *#finish(what: string, run: () => Promise<boolean>): Generator<Pause, void, boolean> {
+  /** I8: what was begun is ended, and all gateways have what the nodes have. */
+  *#directoryAtRest(names: NameLedger): Generator<Pause, void, boolean> {
+    const gates = [...this.#gates].flatMap(([{ name }, { identity }]) =>
+      identity === undefined ? [] : [{ name, directory: identity.directory }],
+    );
+    const stores = () => this.#directoryStores();
+    let why = "";
+    yield* this.#finish(
+      "the directory is the same everywhere",
+      async () => {
+        why = await namesAtRest(names, stores, gates, this.plan.shards);
+        return why === "";
+      },
+      () => this.fail("I8", why),
+    );
+  }
+
+  /** By shard, that of its primary. */
+  #directoryStores(): readonly (DirectoryStore | undefined)[] {
+    return Array.from({ length: this.plan.shards }, (_, shard) => {
+      const config = this.coordinator.table.get(shard);
+      const process = config === undefined ? undefined : this.nodeOf(config.primary.node)?.process;
+      return process?.serves(shard) === true ? process.names : undefined;
+    });
+  }
+
+  *#finish(
+    what: string,
+    run: () => Promise<boolean>,
+    failed = () => this.fail("I1", `not: ${what}`),
+  ): Generator<Pause, void, boolean> {
     let state: "idle" | "runs" | "done" = "idle";
     const until = () => {
       if (state === "done") return true;
@@ -252,98 +290,58 @@ export class StoreCluster extends Cluster {
       );
       return false;
     };
-    if (!(yield { atMs: this.schedule.nowMs + 15_000, until })) this.fail("I1", `not: ${what}`);
+    if (!(yield { atMs: this.schedule.nowMs + 15_000, until })) failed();
   }
 
-  async #compareCopies(): Promise<boolean> {
-    for (const config of this.coordinator.table.values()) {
-      const { shard, primary, secondaries } = config;
-      let first: { readonly node: MemberId; readonly lines: readonly string[] } | undefined;
-      for (const { node } of [primary, ...secondaries.filter(({ full }) => full)]) {
-        const store = this.nodeOf(node)?.process?.store;
-        const state = store?.journal.replicas().find((one) => one.shard === shard)?.state;
-        if (store === undefined || state === undefined) return false;
-        const { commitMark, lastLsn } = positionOf(state);
-        if (commitMark !== lastLsn) return false;
-        const lines = await readShard(store.opened, shard, () => undefined);
-        first ??= { node, lines };
-        const count = Math.max(lines.length, first.lines.length);
-        let at = 0;
-        while (at < count && lines[at] === first.lines[at]) at += 1;
-        if (at === count) continue;
-        const what = `${first.lines[at] ?? "nothing"} and ${lines[at] ?? "nothing"}`;
-        throw new InvariantViolation("I6", `${first.node} and ${node} have ${what}`);
-      }
-    }
-    return true;
-  }
-
-  /** I6 while it goes on: whatever two copies call committed at one place is equal. */
-  #comparePrefixes(): void {
-    for (const { process, name } of this.nodes) {
-      for (const { shard, state } of process?.store?.journal.replicas() ?? []) {
-        if (state.damaged || state.copying || state.config === undefined) continue;
-        const { commitMark, markHash } = positionOf(state);
-        const place = `${shard} ${commitMark}`;
-        const known = this.#committed.get(place);
-        if (known !== undefined && known !== markHash) {
-          this.fail("I6", `${name} has other content at lsn ${commitMark} of shard ${shard}`);
-        }
-        this.#committed.set(place, markHash);
-      }
-    }
-  }
-
-  #gateOf(gateway: GatewayProcess) {
+  #gateOf(gateway: GatewayProcess): Gate {
     const known = this.#gates.get(gateway.machine);
     if (known?.links.life === gateway.life) return known;
-    const links = new SimLinks(this, gateway.machine, gateway.life);
-    gateway.onLink = (node, up) => links.changed(node, up);
-    links.registry.onSend(failoverMethods.report, ({ head }) => {
-      const { from, linked, reports } = decodeReports(head);
-      if (reports.length > 0) gateway.report(from, { linked, reports });
-    });
-    const store = new RoutedMailStore({
-      table: this.#tableOf(gateway),
-      links,
-      clock: clockOf(this, gateway.life),
-      retryMs,
-    });
-    const gate = { links, store };
+    const gate = new Gate(this, gateway);
     this.#gates.set(gateway.machine, gate);
+    if (this.names !== undefined) {
+      this.busy = true;
+      gate.open(this.#filesOf(gateway.machine)).catch((error: unknown) => this.failed(error));
+    }
     return gate;
   }
 
-  /** The table as a gateway knows it; in some seeds it sends requests to the wrong member. */
-  #tableOf(gateway: GatewayProcess): KnownShards {
-    const listeners = new Set<(config: ShardConfig) => void>();
-    gateway.onTable = (config) => {
-      this.busy = true;
-      for (const listener of new Set(listeners)) listener(config);
-    };
-    return {
-      get: (shard) => {
-        const config = gateway.configOf(shard);
-        const wrong = this.draws.chance(this.plan.wrongMember)
-          ? this.draws.pick(this.nodes)
-          : undefined;
-        return config === undefined || wrong === undefined || this.quiet
-          ? config
-          : { ...config, primary: wrong.copy };
-      },
-      all: () => gateway.configs,
-      onChange: (listener) => {
-        listeners.add(listener);
-        return () => listeners.delete(listener);
-      },
-      refresh: () => {
-        gateway.readTable();
-        return Promise.resolve();
-      },
-    };
+  #filesOf(machine: Machine): GatewayDisk {
+    let files = this.#files.get(machine);
+    if (files === undefined) {
+      files = new GatewayDisk(this.broken === "directoryPower");
+      this.#files.set(machine, files);
+    }
+    return files;
+  }
+
+  /** Its directory is kept, or what a power cut left of it, or nothing. */
+  override gatewayEnded(gateway: Machine, isPowerCut: boolean): void {
+    const files = this.#files.get(gateway);
+    const isWiped = files !== undefined && this.draws.chance(0.2);
+    files?.crash(isPowerCut, this.draws);
+    if (isWiped) files.wipe();
+    if (isWiped || isPowerCut) this.names?.forget(gateway);
+  }
+
+  /** I8: what each gateway says of each name. */
+  #lookUp(): void {
+    const { names, broken } = this;
+    if (names === undefined) return;
+    for (const [machine, { identity, links }] of this.#gates) {
+      if (identity === undefined || !links.life.alive || links.life.stopped) continue;
+      const { directory } = identity;
+      for (const name of names.all) {
+        const said = directory.lookupNow(name);
+        const found = said.kind === "unsure" && broken === "denyUnsure" ? denied : said;
+        const isNameFresh = directory.isFresh(claimShard(name, this.plan.shards));
+        const isRowFresh = found.kind === "found" && directory.isFresh(found.row.shard);
+        names.looked(machine, name, found, { name: isNameFresh, row: isRowFresh });
+      }
+    }
   }
 }
 
+const denied = { kind: "none" } as const;
 const silent = pino({ level: "silent" });
 
 function turn(): Promise<void> {

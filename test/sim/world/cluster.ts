@@ -210,6 +210,9 @@ export abstract class Cluster {
     return this.nodes[index];
   }
 
+  /** A gateway's process is gone; with `silent` the machine lost its power. */
+  gatewayEnded(_gateway: SimGateway, _silent: boolean): void {}
+
   /** What a manager is about to write, with some rule broken. */
   bendPlan(plan: ShardPlan): ShardPlan {
     return plan;
@@ -322,19 +325,39 @@ export abstract class Cluster {
   }
 
   /**
-   * A primary was removing its secondary when its disk was lost, and the new one's disk, too: of so
-   * many failures at once only an operator can say that those copies are gone for ever.
+   * A primary was removing its secondary when its disk was lost, and the new one's disk, too; or a copy
+   * that is left alone turns out to be damaged. Of so many failures at once only an operator can say
+   * that those copies are gone for ever.
    */
   #forcePromote(): void {
     for (const { shard, primary, secondaries, former } of this.coordinator.table.values()) {
       const exists = ({ node, store }: Copy) => this.nodeOf(node)?.copy.store === store;
       const to = former?.find(exists);
-      const complete = [primary, ...secondaries.filter(({ full }) => full)];
-      if (complete.some(exists) || to === undefined) continue;
+      if (to === undefined) continue;
+      const left = [primary, ...secondaries.filter(({ full }) => full)].filter(exists);
+      const holders = left.flatMap(({ node }) => this.nodeOf(node) ?? []);
+      if (holders.length > 0) {
+        const isDamaged = holders.every((one) => one.replica(shard)?.damaged === true);
+        if (isDamaged && this.#isWholeBut(shard)) for (const one of holders) this.#empty(one);
+        continue;
+      }
       for (const { process } of this.gateways) {
         if (process?.acts === true) process.order({ kind: "forcePromote", shard, to });
         else process?.ring.want(true);
       }
     }
+  }
+
+  /** Every other shard is whole: one node may lose its folder. */
+  #isWholeBut(shard: number): boolean {
+    return [...this.coordinator.table.keys()].every((one) => one === shard || this.isWhole(one));
+  }
+
+  /** An operator gives the node an empty folder. */
+  #empty(node: NodeMachine): void {
+    this.trace(() => `${node.name} is given an empty folder`);
+    node.kill(false);
+    node.wipe();
+    this.schedule.after(2000, () => node.start());
   }
 }

@@ -53,9 +53,10 @@ export class SimGateway extends Machine {
     this.process.open();
   }
 
-  protected end(): void {
+  protected end(silent: boolean): void {
     this.process?.close();
     this.process = undefined;
+    this.world.gatewayEnded(this, silent);
   }
 }
 

@@ -27,6 +27,14 @@ export const rules = [
   "secretKey",
   "replayWindow",
   "ringOfLife",
+  "denyUnsure",
+  "freshness",
+  "tellGateways",
+  "marksWhileServing",
+  "tombstoneFirst",
+  "floorOfRemoved",
+  "resumeSagas",
+  "directoryPower",
 ] as const;
 
 export type Rule = (typeof rules)[number];
