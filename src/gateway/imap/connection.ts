@@ -1,6 +1,7 @@
 // One client's socket under its session: bytes in and out, back-pressure, TLS, deadlines. Knows no
 // IMAP but the session's life. Counting and the shared timer are the listener's business.
 
+import { setMaxListeners } from "node:events";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { AssertionFailure } from "../../lib/assert.ts";
@@ -54,6 +55,8 @@ export class Connection implements SessionHost {
     this.#owner = owner;
     this.#socket = socket;
     this.address = address;
+    // A command may wait for many things at once: the groups of a member, say.
+    setMaxListeners(0, this.#gone.signal);
     this.session = new Session(owner.services, owner.limits, this, this.#gone.signal);
     // Errors are followed by close, which ends everything; a reset client is no news.
     socket.on("error", ignore);

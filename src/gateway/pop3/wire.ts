@@ -2,7 +2,7 @@
 // output is gathered into few writes and waits for a slow reader, TLS can begin in the middle, and
 // one signal says when the client is gone. Knows nothing of POP3.
 
-import { once } from "node:events";
+import { once, setMaxListeners } from "node:events";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { SecureContext } from "node:tls";
@@ -35,6 +35,8 @@ export class Wire {
     this.#clock = clock;
     this.#writeMs = writeMs;
     this.#socket = socket;
+    // A command may wait for many things at once: the groups of a member, say.
+    setMaxListeners(0, this.#lost.signal);
     this.#listen(socket);
   }
 

@@ -1,6 +1,7 @@
 // A request finds the shard's primary wherever it is by then: it is woken by the new primary, by the
 // shard table and by links, asks no more than it must, and keeps its operation's identity.
 
+import { setMaxListeners } from "node:events";
 import { pino } from "pino";
 import { afterEach, expect, test } from "vitest";
 import { EmbeddedCoordinator } from "../../../src/cluster/coordinator/embedded.ts";
@@ -16,6 +17,7 @@ import { linksTo, MemoryPeer } from "./memory-links.ts";
 
 const shard = shardId(3);
 const never = new AbortController().signal;
+setMaxListeners(0, never);
 const closers: (() => unknown)[] = [];
 
 afterEach(async () => {
