@@ -29,7 +29,7 @@ test("a cluster that is well says so, with every member's load and its age", asy
   await agreed(async () => {
     const status = await cluster.status();
     const loads = status.members.filter(({ role }) => role !== "coordinator");
-    expect(loads.map(({ load }) => load?.ageMs)).toEqual(loads.map(() => expect.any(Number)));
+    expect(loads.filter(({ load }) => load?.ageMs === undefined)).toEqual([]);
     expect(status).toMatchObject({ toSafeMs: 0, copies: [], alarms: [] });
     expect(status.shards.usersOnOneCopy).toBe(0);
     expect(status.ring).toMatchObject({ order: ["g1", "g2"] });

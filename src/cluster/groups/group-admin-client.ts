@@ -94,15 +94,10 @@ export class GroupAdminClient implements GroupAdmin {
 
   async remove(name: string, signal: AbortSignal): Promise<void> {
     const { nextOpId, shardCount } = this.#options;
-    const row = await this.#group(name, signal);
-    const head = { opId: nextOpId(), name: row.name };
-    await orderPrimary(
-      this.#options,
-      claimShard(row.name, shardCount),
-      method.remove,
-      head,
-      signal,
-    );
+    const { name: primary, account } = await this.#group(name, signal);
+    const head = { opId: nextOpId(), name: primary, account };
+    const home = claimShard(primary, shardCount);
+    await orderPrimary(this.#options, home, method.remove, head, signal);
   }
 
   async show(name: string, signal: AbortSignal): Promise<GroupDetails> {
