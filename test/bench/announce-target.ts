@@ -46,12 +46,34 @@ const body = Uint8Array.from(
   Buffer.concat([Buffer.from("Subject: to all\r\n"), messageBody(4096)]),
 );
 
-/** One announcement of 4 KiB to everyone; the group is made when there is none. */
-export async function post(target: Target): Promise<void> {
-  await admin(target, "POST", `${groups}/all/announcements`, {
+/** One announcement of 4 KiB to the group; `all` is made when there is none. */
+export async function post(target: Target, group = "all"): Promise<void> {
+  await admin(target, "POST", `${groups}/${group}/announcements`, {
     type: "message/rfc822",
     bytes: body,
   });
+}
+
+export async function makeGroup(target: Target, name: string): Promise<void> {
+  await admin(target, "POST", groups, {
+    type: "application/json",
+    bytes: JSON.stringify({ name: `${name}@${domain}` }),
+  });
+}
+
+export async function joinGroup(
+  target: Target,
+  group: string,
+  members: readonly string[],
+): Promise<void> {
+  const left = members.values();
+  await Promise.all(
+    Array.from({ length: 4 * importLanes }, async () => {
+      for (const member of left) {
+        await admin(target, "PUT", `${groups}/${group}/members/${encodeURIComponent(member)}`);
+      }
+    }),
+  );
 }
 
 /** The group with all that was posted goes; the next post makes a new one. */

@@ -13,6 +13,7 @@ import {
   post,
   removeGroup,
 } from "./announce-target.ts";
+import { type Cost, inTurn, medianCost, roundOf } from "./announce-turns.ts";
 import { residentBytes, settled, totalCpuMs, writtenBytes } from "./cpu.ts";
 import { startCyrus } from "./peer-cyrus.ts";
 import { startPeers } from "./peers.ts";
@@ -29,6 +30,8 @@ export interface GroupBenchOptions {
 
 interface Size {
   readonly members: readonly number[];
+  /** Sizes of explicit groups that are compared with the largest `all`. */
+  readonly joined: readonly number[];
   readonly idle: number;
   readonly peerMembers: number;
   /** Posts before the first size, and before each. */
@@ -47,11 +50,12 @@ const cheapHash = { memoryBytes: 64 * 1024, passes: 1 };
 function sizeOf({ brief, million }: GroupBenchOptions): Size {
   if (brief) {
     const posts = { firstPosts: 5, warmPosts: 5, rounds: 10, roundPosts: 3 };
-    return { members: [firstUsers, 300], idle: 100, peerMembers: 300, ...posts };
+    const joined = [10, 100];
+    return { members: [firstUsers, 300], joined, idle: 100, peerMembers: 300, ...posts };
   }
   const members = [firstUsers, 10_000, 20_000, ...(million ? [1_000_000] : [])];
   const posts = { firstPosts: 1000, warmPosts: 100, rounds: 10, roundPosts: 50 };
-  return { members, idle: 10_000, peerMembers: 20_000, ...posts };
+  return { members, joined: [100, 10_000], idle: 10_000, peerMembers: 20_000, ...posts };
 }
 
 /** Runs it all. @returns the table as Markdown, and below it how the sizes compare. */
@@ -116,14 +120,6 @@ function tell(figure: Figure): Figure {
   return figure;
 }
 
-/** What one post costs. */
-interface Cost {
-  readonly members: number;
-  readonly ms: number;
-  readonly cpuMs: number;
-  readonly bytes: number;
-}
-
 /** The same posts to a new group `all`, with more members each time. */
 async function growing(
   target: Target,
@@ -131,7 +127,6 @@ async function growing(
 ): Promise<{ readonly figures: readonly Figure[]; readonly ratios: string }> {
   const hash = await makeCredentials(target.password, { ...cheapHash, scramIterations: 0 });
   const figures: Figure[] = [];
-  const costs: Cost[] = [];
   let members = firstUsers;
   // Compiled code is nobody's cost.
   for (let left = size.firstPosts; left > 0; left--) await post(target);
@@ -142,9 +137,7 @@ async function growing(
     for (let left = size.warmPosts; left > 0; left--) await post(target);
     // Behind a large import LevelDB tidies for a while.
     await settled(target, 120_000);
-    const { cost, figure } = await posts(target, members, size);
-    costs.push(cost);
-    figures.push(tell(figure));
+    figures.push(tell(await posts(target, members, size)));
     const first = target.users[0] ?? "";
     const posted = size.warmPosts + size.rounds * size.roundPosts;
     for (const user of [first, wanted > firstUsers ? memberName(wanted - 1) : first]) {
@@ -155,7 +148,11 @@ async function growing(
       for (const each of await tellIdle(target, idle)) figures.push(tell(each));
     }
   }
-  return { figures, ratios: ratiosOf(costs) };
+  const { joined, rounds, roundPosts } = size;
+  return {
+    figures,
+    ratios: await inTurn(target, { joined, everyone: members, rounds, roundPosts }),
+  };
 }
 
 async function imported(target: Target, from: number, to: number, hash: string): Promise<Figure> {
@@ -178,56 +175,22 @@ async function posts(
   target: Target,
   members: number,
   { rounds, roundPosts }: Size,
-): Promise<{ readonly cost: Cost; readonly figure: Figure }> {
-  const times = new Float64Array(rounds * roundPosts);
-  const perRound = { ms: [] as number[], cpuMs: [] as number[], bytes: [] as number[] };
+): Promise<Figure> {
+  const times: number[] = [];
+  const costs: Cost[] = [];
   for (let round = 0; round < rounds; round++) {
-    const [cpu, bytes, started] = [totalCpuMs(target), writtenBytes(target), performance.now()];
-    for (let at = 0; at < roundPosts; at++) {
-      const from = performance.now();
-      await post(target);
-      times[round * roundPosts + at] = performance.now() - from;
-    }
-    perRound.ms.push((performance.now() - started) / roundPosts);
-    // Rows are written up to 50 ms later.
-    await wait(200);
-    perRound.cpuMs.push((totalCpuMs(target) - cpu) / roundPosts);
-    perRound.bytes.push((writtenBytes(target) - bytes) / roundPosts);
+    costs.push(await roundOf(target, "all", roundPosts, (ms) => times.push(ms)));
   }
-  times.sort();
-  const [ms, cpuMs, bytes] = [perRound.ms, perRound.cpuMs, perRound.bytes].map(median);
-  const cost = { members, ms: ms ?? 0, cpuMs: cpuMs ?? 0, bytes: bytes ?? 0 };
-  const p99 = quantile(times, 0.99).toFixed(1);
+  const cost = medianCost(costs);
+  const p99 = quantile(Float64Array.from(times).sort(), 0.99).toFixed(1);
   const written = `${(cost.bytes / 1024).toFixed(1)} KiB written`;
-  const figure = {
+  return {
     scenario: announcementTo(members),
     unit: "ms",
     value: cost.ms,
     cpuMsPerOp: cost.cpuMs,
     note: `p99 ${p99} ms, ${written}, medians of ${rounds} × ${roundPosts}`,
   };
-  return { cost, figure };
-}
-
-function median(values: readonly number[]): number {
-  const sorted = Float64Array.from(values).sort();
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] ?? 0;
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? 0) + upper) / 2;
-}
-
-/** Each size against the smallest. */
-function ratiosOf(costs: readonly Cost[]): string {
-  const [base, ...others] = costs;
-  if (base === undefined) return "";
-  return others
-    .map(({ members, ms, cpuMs, bytes }) => {
-      const [wall, cpu, written] = [ms / base.ms, cpuMs / base.cpuMs, bytes / base.bytes].map(
-        (ratio) => ratio.toFixed(2),
-      );
-      return `- ${members} members against ${base.members}: wall time × ${wall}, CPU × ${cpu}, bytes × ${written}`;
-    })
-    .join("\n");
 }
 
 /** One message to the alias, until Postfix has nothing left to deliver. The first one makes the mailboxes. */
