@@ -54,7 +54,7 @@ export interface TurnOptions {
 /** @returns a line for each group larger than the smallest: its cost against that one's, in the median of rounds. */
 export async function inTurn(target: Target, options: TurnOptions): Promise<string> {
   const { joined, everyone, rounds, roundPosts } = options;
-  const groups = [...joined.map((members) => ({ name: `of-${members}`, members }))];
+  const groups = joined.map((members) => ({ name: `of-${members}`, members }));
   for (const { name, members } of groups) {
     await makeGroup(target, name);
     await joinGroup(
