@@ -5,7 +5,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { Scenario } from "../support/chaos-context.ts";
 import { canTrace, failSyncs } from "../support/failing-sync.ts";
 import { isAlive, until } from "../support/processes.ts";
-import { membersOf, oneOf, untilBack } from "./faults.ts";
+import { oneOf, untilBack } from "./faults.ts";
 
 export const failedSync: Scenario = {
   name: "F10",
@@ -23,7 +23,8 @@ export const failedSync: Scenario = {
     const { cluster } = context;
     while (!over.aborted) {
       await cluster.settled(120_000);
-      const node = oneOf(membersOf(context).nodes, context.random);
+      // A node that has just come back may hold nothing yet: it syncs nothing, and nothing can fail.
+      const node = oneOf(await context.nodesWithUsers(), context.random);
       const pid = cluster.pid(node);
       await context.fault(`fsync of ${node} fails`, [node]);
       const startMs = performance.now();

@@ -1,7 +1,7 @@
 // F9: every fdatasync of one node takes 200 ms to 3 s longer. Where that is more than the half second
 // that counts as unwell, its primaries are moved away; mail goes on anyhow.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
@@ -21,8 +21,7 @@ const wellAfterMs = 35_000;
 const slowForMs = 5000;
 
 const preload = fileURLToPath(new URL("../support/slow-sync.mjs", import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), "pabal-slow-"));
-process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+const folder = join(tmpdir(), `pabal-slow-${process.pid}`);
 
 export const slowDisk: Scenario = {
   name: "F9",
@@ -38,13 +37,18 @@ export const slowDisk: Scenario = {
     env: { NODE_OPTIONS: `--import ${preload}`, PABAL_TEST_SLOW_SYNC: folder },
   },
   async run(context, over) {
-    // In turns, so that a short run has one that must move.
-    for (let turn = 0; !over.aborted; turn++) {
-      const { random, cluster } = context;
-      const longer =
-        turn % 3 === 2 ? 200 + random() * 250 : unwellMs * (3000 / unwellMs) ** random();
-      await cluster.settled(120_000);
-      await slowOnce(context, oneOf(await holders(context), random), Math.round(longer), over);
+    const { random, cluster } = context;
+    mkdirSync(folder, { recursive: true });
+    try {
+      // In turns, so that a short run has one that must move.
+      for (let turn = 0; !over.aborted; turn++) {
+        const longer =
+          turn % 3 === 2 ? 200 + random() * 250 : unwellMs * (3000 / unwellMs) ** random();
+        await cluster.settled(120_000);
+        await slowOnce(context, oneOf(await holders(context), random), Math.round(longer), over);
+      }
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
     }
   },
 };

@@ -194,16 +194,27 @@ export class ChaosContext {
     for (const member of members === "everybody" ? [] : members) {
       if (member.startsWith("g")) this.#hit.add(this.cluster.pid(member));
     }
-    const concerned = this.cluster.ports.users.filter((user) => {
-      if (members === "everybody") return true;
-      const shard = this.#shardOfUser.get(user);
-      const config = shards.find((one) => one.shard === shard);
-      return config?.nodes.some((node) => members.includes(node)) === true;
-    });
+    const concerned = this.cluster.ports.users.filter(
+      (user) =>
+        members === "everybody" ||
+        this.#nodesOf(user, shards).some((node) => members.includes(node)),
+    );
     const unsafe = shards.filter(({ state }) => state !== "FULL").length;
     const where = `concerns ${concerned.length} users, ${unsafe} shards not whole`;
     this.outages.fault(`${what}, ${unsafe} shards not whole`, new Set(concerned), kind);
     this.options.say(`${what} (${where})`);
+  }
+
+  /** Nodes with a copy of some user's shard: mail is written there. */
+  async nodesWithUsers(): Promise<readonly string[]> {
+    const shards = await this.cluster.shards();
+    const nodes = this.cluster.ports.users.flatMap((user) => this.#nodesOf(user, shards));
+    return [...new Set(nodes)].toSorted();
+  }
+
+  #nodesOf(user: string, shards: Awaited<ReturnType<DevCluster["shards"]>>): readonly string[] {
+    const shard = this.#shardOfUser.get(user);
+    return shards.find((one) => one.shard === shard)?.nodes ?? [];
   }
 
   async learnUsers(): Promise<void> {

@@ -1,7 +1,6 @@
 // Ports of a development cluster: free ones, or fixed offsets from --port-base. Chosen once, so that
 // a member that is started again has the ports it had.
 
-import { randomInt } from "node:crypto";
 import { createServer } from "node:net";
 import { CommandFailure, exitStatus } from "../failure.ts";
 
@@ -83,24 +82,38 @@ function gatewayPorts(
  * sit on a member's port while the member is down.
  */
 const [lowestPort, highestPort] = [10_000, 32_000];
-const triesMax = 200;
+/** amanda's: `fetch` and browsers refuse to ask there (Fetch Standard, "bad port"). */
+const refusedPort = 10_080;
+/** Clusters started at the same time look from places so far apart: none takes what another let go. */
+const portsApart = 100;
 
 /** Distinct free loopback ports: all are held at the same time, then let go. */
 async function freePorts(count: number): Promise<number[]> {
   const held: { readonly port: number; readonly release: () => Promise<void> }[] = [];
   try {
-    for (let tries = 0; held.length < count; tries++) {
-      const server = await holdPort(randomInt(lowestPort, highestPort));
+    for (const port of candidatePorts(process.pid)) {
+      if (held.length === count) break;
+      const server = await holdPort(port);
       if (server !== undefined) held.push(server);
-      else if (tries > triesMax)
-        throw new CommandFailure(
-          `no free ports from ${lowestPort} to ${highestPort}; say --port-base`,
-          exitStatus.unavailable,
-        );
+    }
+    if (held.length < count) {
+      throw new CommandFailure(
+        `no free ports from ${lowestPort} to ${highestPort}; say --port-base`,
+        exitStatus.unavailable,
+      );
     }
     return held.map(({ port }) => port);
   } finally {
     await Promise.all(held.map(({ release }) => release()));
+  }
+}
+
+/** Every port that members of a development cluster may have, in the order in which process `pid` asks. */
+export function* candidatePorts(pid: number): Generator<number> {
+  const ports = highestPort - lowestPort;
+  for (let n = 0; n < ports; n++) {
+    const port = lowestPort + ((pid * portsApart + n) % ports);
+    if (port !== refusedPort) yield port;
   }
 }
 
