@@ -29,25 +29,16 @@ setTimeout(
     1000,
 ).unref();
 
-if (flags.has("--mailboxes")) {
-  const table = await benchMailboxes({
+const tablesOfTheirOwn = { mailboxes: benchMailboxes, groups: benchGroups };
+for (const [name, bench] of Object.entries(tablesOfTheirOwn)) {
+  if (!flags.has(`--${name}`)) continue;
+  const table = await bench({
     brief: flags.has("--smoke"),
     peers: flags.has("--peers"),
     million: flags.has("--million"),
   });
   process.stdout.write(`\n${table}\n`);
-  if (flags.has("--write")) writeTable(table, "measured mailboxes");
-  process.exit(0);
-}
-
-if (flags.has("--groups")) {
-  const table = await benchGroups({
-    brief: flags.has("--smoke"),
-    peers: flags.has("--peers"),
-    million: flags.has("--million"),
-  });
-  process.stdout.write(`\n${table}\n`);
-  if (flags.has("--write")) writeTable(table, "measured groups");
+  if (flags.has("--write")) writeTable(table, `measured ${name}`);
   process.exit(0);
 }
 

@@ -3,7 +3,7 @@
 
 import { setTimeout as wait } from "node:timers/promises";
 import type { ChaosContext, Scenario } from "../support/chaos-context.ts";
-import { killMember, oneOf } from "./faults.ts";
+import { killMember, oneOf, untilWhole } from "./faults.ts";
 
 /** While both are away reading waits; they start again after 3 s. */
 const awayMs = 12_000;
@@ -20,7 +20,8 @@ export const killBothCopies: Scenario = {
   cluster: { restartAfter: "3s" },
   async run(context, over) {
     while (!over.aborted) {
-      await context.cluster.settled(120_000);
+      // Who has waited through two faults has waited twice as long.
+      await untilWhole(context);
       if (over.aborted) break;
       const shard = oneOf(await context.cluster.shards(), context.random);
       const [first = "n1", second = "n2"] = shard.whole;

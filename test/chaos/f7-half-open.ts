@@ -14,7 +14,8 @@ export const halfOpenLinks: Scenario = {
   about: "all links of a random node half-open for 3 s",
   limits: {
     sessionsClosed: 0,
-    unavailableP99Ms: 2000,
+    // Half a second to notice, then the lease of a primary that other nodes still hear, then GRACE.
+    unavailableP99Ms: 2500,
     unavailableMaxMs: 3500,
     fullWithinMs: 60_000,
     healedWithinMs: 5000,

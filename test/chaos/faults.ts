@@ -30,7 +30,16 @@ export async function untilBack(context: ChaosContext, member: string, pid: numb
     const now = context.cluster.pid(member);
     return now !== pid && isAlive(now) ? true : undefined;
   });
-  await context.cluster.ready([member], startsWithinMs);
+  const { cluster } = context;
+  await cluster.ready([member], startsWithinMs);
+  if (member !== "c1") return;
+  // It takes links when it is ready; nothing else can be told of it.
+  for (const { id } of cluster.ports.gateways) {
+    await until(`${id} to reach ${member}`, startsWithinMs, async () => {
+      const { members } = await cluster.status(id);
+      return members.some((one) => one.id === member && !one.up) ? undefined : true;
+    });
+  }
 }
 
 /** After a fault: every shard is whole, and who waited is served. What comes next has its own effects. */

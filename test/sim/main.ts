@@ -26,6 +26,8 @@ const { values } = parseArgs({
     break: { type: "string" },
     /** Nodes have the real store. */
     store: { type: "boolean", default: false },
+    /** No faults but members that are cut off, one after the other (hunts.ts). */
+    cuts: { type: "boolean", default: false },
     jobs: { type: "string" },
     child: { type: "string" },
     /** The last line is `N passed, N failed`, for CI. */
@@ -58,12 +60,13 @@ if (values.break !== undefined && broken === undefined) {
 }
 
 function planOf(seed: number): Plan {
-  return values.store ? makeStorePlan(seed) : makePlan(seed);
+  if (values.store) return makeStorePlan(seed);
+  return values.cuts ? makePlan(seed, ["cutOff"], true) : makePlan(seed);
 }
 
 function run(seed: number, options: RunOptions): Promise<RunResult> {
   if (values.store) return runStoreSeed(makeStorePlan(seed), options);
-  return Promise.resolve(runSeed(makePlan(seed), options));
+  return Promise.resolve(runSeed(planOf(seed), options));
 }
 
 async function runOne(seed: number, rule: Rule | undefined): Promise<void> {
@@ -141,7 +144,7 @@ async function runMany(first: number, count: number): Promise<void> {
   const children = Array.from({ length: jobs }, (_, at) => {
     const range = `${first + at},${first + count},${jobs}`;
     const args = ["--child", range, ...(broken === undefined ? [] : ["--break", broken])];
-    if (values.store) args.push("--store");
+    for (const world of ["store", "cuts"] as const) if (values[world]) args.push(`--${world}`);
     return fork(program, args, { execArgv: [] });
   });
   const ends = children.map(async (child) => {

@@ -10,6 +10,7 @@ import { runSeed } from "./world/world.ts";
 const long = process.env["PABAL_TEST_LONG"] === "1";
 const batches = long ? 40 : 6;
 const seedsPerBatch = long ? 250 : 50;
+const cutSeeds = long ? 1000 : 20;
 
 const kept = asArray(
   JSON.parse(readFileSync(new URL("kept-seeds.json", import.meta.url), "utf8")),
@@ -33,6 +34,13 @@ describe("simulated clusters", () => {
       expect(acknowledged).toBeGreaterThan(seedsPerBatch * 50);
     },
   );
+
+  test("are served on when a member is cut off", () => {
+    for (let seed = 1; seed <= cutSeeds; seed++) {
+      const { violation } = runSeed(makePlan(seed, ["cutOff"], true));
+      expect(violation, `npm run sim -- --cuts --seed ${seed} --trace`).toBeUndefined();
+    }
+  });
 
   test.each(kept)("seed $seed stays mended: $why", ({ seed }) => {
     expect(runSeed(makePlan(seed)).violation).toBeUndefined();

@@ -37,6 +37,7 @@ class Reader {
   readonly #seen = new Set<string>();
   readonly #highest = new Map<string, number>();
   #client: ImapClient | undefined;
+  /** The gateway process that the session is at. */
   #pid = 0;
   #lastUid = 0;
   readonly #doing: Doing;
@@ -164,6 +165,8 @@ class Reader {
 
   async #session(): Promise<ImapClient> {
     if (this.#client?.isClosed === false) return this.#client;
+    // Ended between two commands.
+    this.#noteEnd();
     const { cluster } = this.#context;
     this.#doing.sinceMs = performance.now();
     this.#pid = cluster.pid(this.#home);
@@ -187,10 +190,15 @@ class Reader {
 
   #lost(error: unknown): void {
     this.#context.ledger.count(`imap: ${String(error)}`);
-    const had = this.#client !== undefined;
-    this.#client?.close();
-    this.#client = undefined;
+    this.#noteEnd();
     this.#doing.sinceMs = undefined;
-    if (had) this.#context.sessionClosed("imap", this.#home, this.#pid);
+  }
+
+  /** Counts the session, if there was one, for the gateway process that it was at. */
+  #noteEnd(): void {
+    if (this.#client === undefined) return;
+    this.#client.close();
+    this.#client = undefined;
+    this.#context.sessionClosed("imap", this.#home, this.#pid);
   }
 }

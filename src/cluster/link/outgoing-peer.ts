@@ -35,7 +35,10 @@ export interface PeerOptions extends LinkContext {
 }
 
 const firstPauseMs = 50;
-const longestPauseMs = 2000;
+/** Whoever does not answer may be back at any time, and others wait for that. */
+const longestPauseMs = 500;
+/** Whoever refuses us needs an operator. */
+const refusedPauseMs = 2000;
 /** A link that lived so long was a good one: the next pause is short again. */
 const provenMs = 1000;
 
@@ -265,7 +268,8 @@ export class OutgoingPeer implements Peer {
       this.#upSinceMs = 0;
     }
     const pauseMs = this.#pauseMs * (0.5 + random.u32() / 2 ** 33);
-    this.#pauseMs = Math.min(longestPauseMs, this.#pauseMs * 2);
+    const longestMs = this.#refusedWhy === undefined ? longestPauseMs : refusedPauseMs;
+    this.#pauseMs = Math.min(longestMs, this.#pauseMs * 2);
     this.#retry = clock.after(pauseMs, () => this.#dial());
   }
 

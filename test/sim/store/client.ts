@@ -8,9 +8,9 @@ import { deliveryId, opId } from "../../../src/mail/ids.ts";
 import { indexMessage } from "../../../src/mail/mime/indexer.ts";
 import type { Change, FetchItems, MailStore } from "../../../src/mail/mail-store.ts";
 import type { MessageSource } from "../../../src/mail/delivery.ts";
-import type { Client } from "../world/cluster.ts";
 import type { GatewayProcess } from "../world/gateway.ts";
 import type { AccountLedger, MailboxLedger, Shown } from "./ledger.ts";
+import { OneByOne } from "./one-by-one.ts";
 import type { StoreCluster } from "./world.ts";
 
 const triesMax = 3;
@@ -25,41 +25,17 @@ const items: FetchItems = {
 const never = new AbortController().signal;
 setMaxListeners(0, never);
 
-export class StoreClient implements Client {
-  readonly #world: StoreCluster;
-  readonly #gateway: GatewayProcess;
+export class StoreClient extends OneByOne {
   readonly #store: MailStore;
-  #abandoned = false;
 
   constructor(world: StoreCluster, gateway: GatewayProcess, store: MailStore) {
-    this.#world = world;
-    this.#gateway = gateway;
+    super(world, gateway);
     this.#store = store;
   }
 
-  abandon(): void {
-    this.#abandoned = true;
-  }
-
-  next(): void {
-    const { draws, accounts, quiet, schedule, plan } = this.#world;
-    const account = draws.pick(accounts);
-    if (this.#abandoned || quiet) return;
-    if (account === undefined) {
-      this.#gateway.life.main.after(50, () => this.next());
-      return;
-    }
-    this.#world.busy = true;
-    const sinceMs = schedule.nowMs;
-    this.#act(account).then(
-      () => {
-        if (plan.faultless && schedule.nowMs - sinceMs > 5000) {
-          this.#world.failed(new Error("I13: a request took more than 5 s without a fault"));
-        }
-        this.#gateway.life.main.after(draws.skewed(1, plan.thinkMs), () => this.next());
-      },
-      (error: unknown) => this.#world.failed(error),
-    );
+  protected begin(): Promise<unknown> | undefined {
+    const account = this.world.draws.pick(this.world.accounts);
+    return account === undefined ? undefined : this.#act(account);
   }
 
   /** Looks at everything an account has. */
@@ -69,7 +45,7 @@ export class StoreClient implements Client {
   }
 
   async #act(account: AccountLedger): Promise<void> {
-    const { draws } = this.#world;
+    const { draws } = this.world;
     const at = draws.below(100);
     if (at < 40) return this.#deliver(account);
     if (at < 65) {
@@ -79,16 +55,16 @@ export class StoreClient implements Client {
     }
     const target = draws.pick(account.inbox.stable);
     if (target === undefined) return undefined;
-    this.#world.trace(() => `client asks ${at} of ${account.who.account} UID ${target.uid}`);
+    this.world.trace(() => `client asks ${at} of ${account.who.account} UID ${target.uid}`);
     if (at < 80) return this.#flag(account, target.uid);
     if (at < 88) return this.#expunge(account, target.uid);
     return this.#copy(account, target, at < 94);
   }
 
   async #deliver(account: AccountLedger): Promise<void> {
-    const { draws, plan } = this.#world;
+    const { draws, plan } = this.world;
     const { shard, account: id } = account.who;
-    const token = `T${this.#world.nextOp()}T`;
+    const token = `T${this.world.nextOp()}T`;
     const large = draws.chance(plan.large);
     const text = `body of ${token}\r\n`.repeat(large ? 300 : 1 + draws.below(20));
     const head = `From: a@sim.test\r\nSubject: ${token}\r\nMessage-ID: <${token}@sim.test>\r\n\r\n`;
@@ -101,14 +77,14 @@ export class StoreClient implements Client {
     const outcomes = await this.#change(
       (change) => {
         // With the rule broken that one is known again each try is a delivery of its own.
-        const own = this.#world.broken === "dedupe" ? deliveryId(change.opId) : delivery;
+        const own = this.world.broken === "dedupe" ? deliveryId(change.opId) : delivery;
         const request = { ...change, shard, deliveryId: own, recipients: [{ account: id }] };
         return this.#store.deliver({ ...request, source, index }, never);
       },
       ([first]) => first?.ok === true,
     );
     const outcome = outcomes?.[0];
-    this.#world.trace(() => `client has ${token} of ${id}: ${JSON.stringify(outcome)}`);
+    this.world.trace(() => `client has ${token} of ${id}: ${JSON.stringify(outcome)}`);
     if (outcome?.ok === true) account.inbox.added(outcome.uid, token, outcome.uidValidity);
   }
 
@@ -130,7 +106,7 @@ export class StoreClient implements Client {
   }
 
   async #flag(account: AccountLedger, uid: number): Promise<void> {
-    const keyword = this.#world.draws.pick(keywords) ?? "$Kilo";
+    const keyword = this.world.draws.pick(keywords) ?? "$Kilo";
     const mailbox = await this.#mailbox(account, "INBOX");
     if (mailbox === undefined) return;
     const outcome = await this.#change(
@@ -195,13 +171,13 @@ export class StoreClient implements Client {
     run: (change: Change) => Promise<T>,
     changed: (result: T) => boolean,
   ): Promise<T | undefined> {
-    const { draws, broken } = this.#world;
+    const { draws, broken } = this.world;
     let id = opId(draws.random.hex(16));
     for (let tries = 0; tries < triesMax; tries++) {
       try {
         const result = await run({ opId: id, retry: tries > 0 });
         // What changed nothing left no trace.
-        if (changed(result)) this.#world.acked(id);
+        if (changed(result)) this.world.acked(id);
         return result;
       } catch (error) {
         if (!isMailError(error)) throw error;
@@ -242,7 +218,7 @@ export class StoreClient implements Client {
       ledger.check(expected, shown, (token) =>
         ledger === account.inbox ? 1 : account.copies(token),
       );
-      this.#world.reads += 1;
+      this.world.reads += 1;
       return true;
     } catch (error) {
       if (!isMailError(error)) throw error;
@@ -252,8 +228,8 @@ export class StoreClient implements Client {
 
   #pause(): Promise<void> {
     return new Promise((resolve) => {
-      this.#gateway.life.main.after(pauseMs, () => {
-        this.#world.busy = true;
+      this.gateway.life.main.after(pauseMs, () => {
+        this.world.busy = true;
         resolve();
       });
     });

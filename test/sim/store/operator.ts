@@ -3,12 +3,11 @@
 
 import type { DirectoryRow } from "../../../src/mail/account.ts";
 import { isMailError } from "../../../src/mail/errors.ts";
-import type { Client } from "../world/cluster.ts";
-import type { GatewayProcess } from "../world/gateway.ts";
 import { describeRow } from "./describe.ts";
 import { domain } from "./gate.ts";
 import type { Gate, Identity } from "./gate.ts";
 import type { NameLedger, Order } from "./names.ts";
+import { OneByOne } from "./one-by-one.ts";
 import type { StoreCluster } from "./world.ts";
 
 export const primaryNames = ["ada", "bob", "cyd", "dan"].map((local) => `${local}@${domain}`);
@@ -21,47 +20,23 @@ const never = new AbortController().signal;
 /** After these nothing was changed, and will not be. */
 const refusals = ["NAME_TAKEN", "NO_SUCH_ACCOUNT", "CONFLICT"];
 
-export class Operator implements Client {
-  readonly #world: StoreCluster;
+export class Operator extends OneByOne {
   readonly #names: NameLedger;
-  readonly #gateway: GatewayProcess;
   readonly #gate: Gate;
-  #abandoned = false;
 
   constructor(world: StoreCluster, names: NameLedger, gate: Gate) {
-    this.#world = world;
+    super(world, gate.gateway);
     this.#names = names;
     this.#gate = gate;
-    this.#gateway = gate.gateway;
   }
 
-  abandon(): void {
-    this.#abandoned = true;
-  }
-
-  next(): void {
-    const { draws, quiet, schedule, plan } = this.#world;
-    if (this.#abandoned || quiet) return;
+  protected begin(): Promise<unknown> | undefined {
     const { identity } = this.#gate;
-    if (identity === undefined) {
-      this.#gateway.life.main.after(50, () => this.next());
-      return;
-    }
-    this.#world.busy = true;
-    const sinceMs = schedule.nowMs;
-    this.#act(identity).then(
-      () => {
-        if (plan.faultless && schedule.nowMs - sinceMs > 5000) {
-          this.#world.failed(new Error("I13: an order took more than 5 s without a fault"));
-        }
-        this.#gateway.life.main.after(draws.skewed(1, plan.thinkMs), () => this.next());
-      },
-      (error: unknown) => this.#world.failed(error),
-    );
+    return identity === undefined ? undefined : this.#act(identity);
   }
 
   async #act({ admin }: Identity): Promise<void> {
-    const { draws } = this.#world;
+    const { draws } = this.world;
     const name = draws.pick(primaryNames) ?? "";
     const aliases = aliasNames.filter(() => draws.chance(0.3));
     const others = this.#names.ofPrimary(name).filter((one) => one !== name);
@@ -90,19 +65,19 @@ export class Operator implements Client {
     order: Order,
     run: () => Promise<DirectoryRow | void>,
   ): Promise<DirectoryRow | undefined> {
-    const { name: at } = this.#gateway.machine;
-    this.#world.trace(() => `${at} operator: ${what} ${order.claims.join(" ")}`);
+    const { name: at } = this.gateway.machine;
+    this.world.trace(() => `${at} operator: ${what} ${order.claims.join(" ")}`);
     try {
       const row = (await run()) ?? undefined;
-      this.#world.trace(
+      this.world.trace(
         () => `${at} operator: ${what} is done: ${row === undefined ? "gone" : describeRow(row)}`,
       );
       this.#names.done(order, row);
-      this.#world.acks += 1;
+      this.world.acks += 1;
       return row;
     } catch (error) {
       if (!isMailError(error)) throw error;
-      this.#world.trace(() => `${at} operator: ${what} failed: ${error.message}`);
+      this.world.trace(() => `${at} operator: ${what} failed: ${error.message}`);
       if (refusals.includes(error.code)) this.#names.refused(order);
       else this.#names.unknown(order);
       return undefined;
@@ -116,7 +91,7 @@ export class Operator implements Client {
       const who = { account, shard, credVersion };
       const { uidValidity } = await this.#gate.store.mailboxStatus(who, "INBOX", never);
       this.#names.made(order, row, uidValidity);
-      this.#world.reads += 1;
+      this.world.reads += 1;
     } catch (error) {
       // Somebody may have removed it.
       if (!isMailError(error)) throw error;

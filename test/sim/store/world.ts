@@ -171,10 +171,14 @@ export class StoreCluster extends Cluster {
     throw new InvariantViolation("I10", `operation ${id} is acknowledged with ${copies} copies`);
   }
 
-  protected isWhole(shard: number): boolean {
+  isServed(shard: number): boolean {
+    const node = this.coordinator.table.get(shard)?.primary.node;
+    return node !== undefined && this.nodeOf(node)?.process?.serves(shard) === true;
+  }
+
+  isWhole(shard: number): boolean {
     const config = this.coordinator.table.get(shard);
-    if (config === undefined) return false;
-    if (this.nodeOf(config.primary.node)?.process?.serves(shard) !== true) return false;
+    if (config === undefined || !this.isServed(shard)) return false;
     return config.secondaries.some(({ node, full }) => {
       const epoch = this.nodeOf(node)?.process?.store?.journal.epochOf(config.shard);
       return full && epoch === config.epoch;

@@ -161,12 +161,15 @@ export class Checker {
     }
   }
 
+  isServed(shard: number): boolean {
+    const node = this.#world.coordinator.table.get(shard)?.primary.node;
+    return node !== undefined && this.#world.nodeOf(node)?.process?.shell(shard)?.serves === true;
+  }
+
   /** I9: full and served. */
   isWhole(shard: number): boolean {
     const config = this.#world.coordinator.table.get(shard);
-    if (config === undefined) return false;
-    const primary = this.#world.nodeOf(config.primary.node)?.process;
-    if (primary?.shell(shard)?.serves !== true) return false;
+    if (config === undefined || !this.isServed(shard)) return false;
     return config.secondaries.some(({ node, full }) => {
       const shell = this.#world.nodeOf(node)?.process?.shell(shard);
       return full && shell !== undefined && shell.state.config?.epoch === config.epoch;

@@ -142,8 +142,10 @@ export abstract class Cluster {
   }
 
   abstract makeClient(gateway: GatewayProcess): Client;
+  /** The primary serves the shard. */
+  abstract isServed(shard: number): boolean;
   /** I9: full and served. */
-  protected abstract isWhole(shard: number): boolean;
+  abstract isWhole(shard: number): boolean;
   /** What must hold when nothing is under way any more. */
   protected abstract atRest(): Generator<Pause, void, boolean>;
 

@@ -5,7 +5,7 @@ import type { SimGateway } from "./gateway.ts";
 import type { Machine } from "./machine.ts";
 import { hunt } from "./hunts.ts";
 import type { Ground, Wait } from "./hunts.ts";
-import { faultKinds, huntKinds, storeFaultKinds } from "./plan.ts";
+import { askedKinds, faultKinds, huntKinds, storeFaultKinds } from "./plan.ts";
 import type { FaultKind } from "./plan.ts";
 import type { Cluster, NodeMachine } from "./cluster.ts";
 
@@ -34,7 +34,7 @@ export class Faults implements Ground {
 
   constructor(world: Cluster) {
     this.#world = world;
-    this.#kinds = [...faultKinds, ...huntKinds, ...storeFaultKinds].filter(
+    this.#kinds = [...faultKinds, ...huntKinds, ...askedKinds, ...storeFaultKinds].filter(
       (kind) => world.plan.faults.has(kind) && !lasting.includes(kind),
     );
   }
@@ -135,6 +135,7 @@ export class Faults implements Ground {
       case "crashAfterSeal":
       case "answerWhileAsking":
       case "restartOffRing":
+      case "cutOff":
         // One at a time: they would spoil each other's.
         if (this.#hunting) return;
         this.#hunting = true;

@@ -47,6 +47,7 @@ const hunts: Record<HuntKind, (world: Cluster, ground: Ground, quarry: Quarry) =
   crashAfterSeal,
   answerWhileAsking,
   restartOffRing,
+  cutOff,
 };
 
 /** The primary goes by its leases alone, while its secondary is sealed and, often late, promoted. */
@@ -175,6 +176,68 @@ function* restartOffRing(world: Cluster, ground: Ground, { secondary }: Quarry):
   }
   ground.kill(gateway, true, draws.between(1, 60));
   yield pause(1000);
+}
+
+/** From the beginning of a cut until whoever has a way left is served. */
+const servedWithinMs = 3000;
+
+/** Who is cut off from whom, and which ways. */
+interface Cut {
+  readonly one: Machine;
+  readonly from: readonly Machine[];
+  readonly speaks?: boolean;
+  readonly hears?: boolean;
+  readonly keepsCoordinator?: boolean;
+}
+
+/**
+ * A member is cut off in some way while all else is well, and was whole a moment before: each shard is
+ * served without it in time (I14). Other faults may come in between; then that is not asked.
+ */
+function* cutOff(world: Cluster, ground: Ground): Hunt {
+  const { draws, plan, schedule } = world;
+  const shards = [...world.coordinator.table.keys()];
+  const isWhole = () => shards.every((shard) => world.isWhole(shard));
+  if (!(yield { until: isWhole, forMs: 20_000 })) return;
+  yield pause(draws.skewed(0, 200));
+  const cut = drawCut(world);
+  if (cut === undefined) return;
+  const forMs = draws.between(1000, 6000);
+  for (const other of cut.from) {
+    if (cut.hears !== true) ground.cut(other, cut.one, forMs);
+    if (cut.speaks !== true) ground.cut(cut.one, other, forMs);
+  }
+  if (cut.keepsCoordinator !== true) ground.offCoordinator(cut.one, forMs);
+  const startMs = schedule.nowMs;
+  yield pause(Math.min(forMs, servedWithinMs));
+  const isAlone = plan.faults.size === 1 && plan.nodes > 2 && forMs > servedWithinMs;
+  for (const shard of isAlone ? shards : []) {
+    if (world.isServed(shard)) continue;
+    const afterMs = Math.round(schedule.nowMs - startMs);
+    world.fail(
+      "I14",
+      `shard ${shard} is not served ${afterMs} ms after ${cut.one.name} was cut off`,
+    );
+  }
+  yield pause(Math.max(0, forMs - servedWithinMs));
+}
+
+function drawCut({ draws, nodes, gateways }: Cluster): Cut | undefined {
+  const rest = (from: readonly Machine[], one: Machine | undefined) =>
+    from.filter((other) => other !== one);
+  const all: readonly Machine[] = [...nodes, ...gateways];
+  const node = draws.pick(nodes);
+  const partner = draws.pick(rest(nodes, node));
+  const gateway = draws.pick(gateways);
+  if (node === undefined || partner === undefined || gateway === undefined) return undefined;
+  return draws.pick<Cut>([
+    { one: node, from: rest(all, node) },
+    { one: node, from: rest(all, node), speaks: true },
+    { one: node, from: rest(all, node), hears: true },
+    { one: node, from: [partner], keepsCoordinator: true },
+    { one: gateway, from: rest(all, gateway) },
+    { one: gateway, from: rest(gateways, gateway), keepsCoordinator: true },
+  ]);
 }
 
 function find(world: Cluster): Quarry | undefined {

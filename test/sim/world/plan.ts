@@ -57,10 +57,13 @@ export const huntKinds = [
   "restartOffRing",
 ] as const;
 
+/** Those that are never drawn, only asked for: they wait for a whole cluster, and so for all others. */
+export const askedKinds = ["cutOff"] as const;
+
 /** Of disks, for nodes with a real store. */
 export const storeFaultKinds = ["failedSync", "fullDisk", "bitFlip"] as const;
 
-export type HuntKind = (typeof huntKinds)[number];
+export type HuntKind = (typeof huntKinds)[number] | (typeof askedKinds)[number];
 
 export type FaultKind = (typeof faultKinds)[number] | HuntKind | (typeof storeFaultKinds)[number];
 
@@ -117,7 +120,7 @@ export function makePlan(seed: number, wants: readonly FaultKind[] = [], only = 
     faults,
     faultless,
     pauses: has("pause"),
-    faultsMs: pick("faultsMs", [3000, 6000, 10_000]),
+    faultsMs: only && has("cutOff") ? 60_000 : pick("faultsMs", [3000, 6000, 10_000]),
     faultEveryMs: pick("faultEveryMs", [200, 500, 1000, 2000]),
     healMsMax: 60_000,
     thinkMs: pick("thinkMs", [5, 40, 150]),

@@ -56,7 +56,11 @@ export class World extends Cluster {
     for (let next = story.next(); next.done !== true; ) next = story.next(this.#runTo(next.value));
   }
 
-  protected isWhole(shard: number): boolean {
+  isServed(shard: number): boolean {
+    return this.checker.isServed(shard);
+  }
+
+  isWhole(shard: number): boolean {
     return this.checker.isWhole(shard);
   }
 
