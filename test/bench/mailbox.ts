@@ -173,28 +173,23 @@ async function expunges(bench: Bench, scenario: string): Promise<void> {
 }
 
 /**
- * Commands with long after-effects in the background, each when those of the one before are over; the
- * first half of the rounds is to warm up. Their CPU is that of the command and what it leaves to do.
+ * Commands with long after-effects in the background, each when those of what came before are over; the
+ * first half of the rounds is to warm up.
  */
 async function inPeace(
-  { target, size, add }: Bench,
+  { size, add }: Bench,
   scenario: string,
   prepare: (round: number) => Promise<() => Promise<ImapAnswer>>,
 ): Promise<void> {
   const times: number[] = [];
-  let cpuMs = 0;
   const rounds = size.brief ? 2 : 40;
   for (let round = 0; round < rounds; round++) {
     const run = await prepare(round);
     await wait(pauseMs);
-    const before = totalCpuMs(target);
     const { ms } = await expectOk(run());
-    await wait(pauseMs);
-    if (round < rounds / 2) continue;
-    times.push(ms);
-    cpuMs += totalCpuMs(target) - before;
+    if (round >= rounds / 2) times.push(ms);
   }
-  add({ scenario, unit: "ms", value: median(times), cpuMsPerOp: cpuMs / times.length });
+  add({ scenario, unit: "ms", value: median(times) });
 }
 
 function movedOf(size: BenchSize): number {
