@@ -202,8 +202,11 @@ export class Faults implements Ground {
 
   /** Each shard has another complete copy, by the table, on a sound disk that is what the table says. */
   #isSpare(node: NodeMachine): boolean {
-    for (const { primary, secondaries } of this.#world.coordinator.table.values()) {
-      const complete = [primary, ...secondaries.filter((one) => one.full)];
+    for (const { shard, epoch, primary, secondaries } of this.#world.coordinator.table.values()) {
+      const full = secondaries.filter((one) => one.full);
+      // A sealed copy may be on its way to be the primary: then the one before is none any more.
+      const sealed = (node.replica(shard)?.sealedDurableEpoch ?? 0) >= epoch;
+      const complete = sealed ? full : [primary, ...full];
       const others = complete.filter((one) => {
         const holder = this.#world.nodeOf(one.node);
         if (holder === undefined || holder === node || !holder.sound) return false;
