@@ -1,11 +1,12 @@
 // Operations proposed and not yet applied, by opId. A repeated request attaches to the one that runs;
 // an operation whose outcome is unknown stays here until it is applied or its shard is reset.
 
+import { RecentMap } from "../lib/recent-map.ts";
 import { MailError } from "../mail/errors.ts";
 import type { OpId, ShardId } from "../mail/ids.ts";
 import type { AccountState } from "./account-state.ts";
 
-const retriedMax = 50_000;
+const retriedKept = 50_000;
 
 export interface PendingOp {
   readonly shard: ShardId;
@@ -17,8 +18,8 @@ export interface PendingOp {
 
 export class PendingOps {
   readonly #ops = new Map<OpId, PendingOp>();
-  /** Operations that came as retries lately, oldest first. */
-  readonly #retried = new Set<OpId>();
+  /** Operations that came as retries lately. */
+  readonly #retried = new RecentMap<OpId, true>(retriedKept);
   /** Requests from their arrival to their answer, and who waits for that. */
   readonly #requests = new Map<OpId, (() => void)[]>();
 
@@ -40,11 +41,7 @@ export class PendingOps {
    */
   isAgain(opId: OpId, retry: boolean): boolean {
     if (!retry) return this.has(opId) || (this.#retried.size > 0 && this.#retried.has(opId));
-    this.#retried.add(opId);
-    if (this.#retried.size > retriedMax) {
-      const [oldest] = this.#retried;
-      if (oldest !== undefined) this.#retried.delete(oldest);
-    }
+    this.#retried.set(opId, true);
     return true;
   }
 

@@ -7,6 +7,7 @@
 
 import type { Clock } from "../lib/clock.ts";
 import { crashPoint } from "../lib/crash-point.ts";
+import { RecentMap } from "../lib/recent-map.ts";
 import { accountId, mailboxId, opId as makeOpId, shardId } from "../mail/ids.ts";
 import type { AccountId, MailboxId, OpId, ShardId } from "../mail/ids.ts";
 import type { DeliverPayload } from "./entry-kind.ts";
@@ -36,11 +37,13 @@ export interface Unconfirmed {
 }
 
 const keptMax = 200_000;
+/** When it is one too many, so many of the oldest go: looking for the oldest one each time takes longer. */
+const droppedAtOnce = keptMax / 16;
 /** Confirmations that came before their delivery (it waits in a spool), and those not yet logged. */
-const earlyMax = 10_000;
+const earlyKept = 10_000;
 const waitingMax = 100_000;
-/** Confirmed deliveries that are remembered. */
-const settledMax = 20_000;
+/** Confirmed deliveries that are remembered, at least. */
+const settledKept = 20_000;
 /** Confirmations that one delivery carries along. */
 const perEntryMax = 256;
 
@@ -58,9 +61,9 @@ export class UnconfirmedDeliveries {
   readonly #byOp = new Map<OpId, Unconfirmed | Unconfirmed[]>();
   /** Applied since the last checkpoint. */
   #fresh: Unconfirmed[] = [];
-  readonly #early = new Set<OpId>();
-  /** Confirmed lately, by fingerprint; the last one confirmed comes last. */
-  readonly #settled = new Map<string, Unconfirmed>();
+  readonly #early = new RecentMap<OpId, true>(earlyKept);
+  /** Confirmed lately, by fingerprint. */
+  readonly #settled = new RecentMap<string, Unconfirmed>(settledKept);
   /** Confirmations on their way into the log, by shard; on the primary alone. */
   readonly #waiting = new Map<ShardId, Waiting>();
 
@@ -137,7 +140,7 @@ export class UnconfirmedDeliveries {
       const one = this.#byFingerprint.get(fingerprint);
       if (one === undefined) continue;
       this.#drop(one);
-      this.#settle(one);
+      this.#settled.set(one.fingerprint, one);
     }
     crashPoint("confirm.afterCommit");
   }
@@ -146,7 +149,7 @@ export class UnconfirmedDeliveries {
   confirm(shard: ShardId, opIds: readonly OpId[]): void {
     for (const opId of opIds) {
       const found = this.#byOp.get(opId);
-      if (found === undefined) this.#noteEarly(opId);
+      if (found === undefined) this.#early.set(opId, true);
       else if (Array.isArray(found)) for (const one of found) this.#wait(shard, one);
       else this.#wait(shard, found);
     }
@@ -219,8 +222,7 @@ export class UnconfirmedDeliveries {
       one.saved = false;
       this.#drop(one);
     }
-    for (const [fingerprint, one] of this.#settled)
-      if (one.shard === shard) this.#settled.delete(fingerprint);
+    this.#settled.deleteIf((one) => one.shard === shard);
   }
 
   #put(one: Unconfirmed): void {
@@ -233,16 +235,10 @@ export class UnconfirmedDeliveries {
     this.#byFingerprint.set(one.fingerprint, one);
     this.#note(one.opId, one);
     if (this.#byFingerprint.size <= keptMax) return;
-    const [oldest] = this.#byFingerprint.values();
-    if (oldest !== undefined) this.#drop(oldest);
-  }
-
-  #settle(one: Unconfirmed): void {
-    this.#settled.delete(one.fingerprint);
-    this.#settled.set(one.fingerprint, one);
-    if (this.#settled.size <= settledMax) return;
-    const [oldest] = this.#settled.keys();
-    if (oldest !== undefined) this.#settled.delete(oldest);
+    for (const oldest of this.#byFingerprint.values()) {
+      if (this.#byFingerprint.size <= keptMax - droppedAtOnce) break;
+      this.#drop(oldest);
+    }
   }
 
   #drop(one: Unconfirmed): void {
@@ -281,13 +277,6 @@ export class UnconfirmedDeliveries {
     const fingerprints = this.#waiting.get(shard)?.fingerprints;
     const at = fingerprints?.indexOf(fingerprint) ?? -1;
     if (at >= 0) fingerprints?.splice(at, 1);
-  }
-
-  #noteEarly(opId: OpId): void {
-    this.#early.add(opId);
-    if (this.#early.size <= earlyMax) return;
-    const [oldest] = this.#early;
-    if (oldest !== undefined) this.#early.delete(oldest);
   }
 }
 

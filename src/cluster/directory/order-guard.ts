@@ -1,6 +1,7 @@
 // Refuses a request about a name that was overtaken by a later one of the same sender: a message
 // that was stuck in a dying link must not undo what was settled since. Remembered in RAM, bounded.
 
+import { RecentMap } from "../../lib/recent-map.ts";
 import type { Epoch, ShardId } from "../../mail/ids.ts";
 
 /** Who asks: the shard that drives a saga, the epoch it drives it in, and a number that grows there. */
@@ -11,11 +12,11 @@ export interface Order {
 }
 
 export class OrderGuard {
-  readonly #last = new Map<string, Order>();
-  readonly #most: number;
+  readonly #last: RecentMap<string, Order>;
 
-  constructor(most = 20_000) {
-    this.#most = most;
+  /** @param least names that are remembered at least. */
+  constructor(least = 20_000) {
+    this.#last = new RecentMap(least);
   }
 
   /** False when a later order about the same name was seen from the same shard. */
@@ -23,14 +24,7 @@ export class OrderGuard {
     const key = `${order.shard} ${name}`;
     const last = this.#last.get(key);
     if (last !== undefined && isBefore(order, last)) return false;
-    this.#last.delete(key); // To the young end.
     this.#last.set(key, order);
-    if (this.#last.size > this.#most) {
-      for (const oldest of this.#last.keys()) {
-        this.#last.delete(oldest);
-        break;
-      }
-    }
     return true;
   }
 }

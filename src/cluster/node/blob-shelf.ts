@@ -3,6 +3,7 @@
 
 import type { Logger } from "pino";
 import type { Clock } from "../../lib/clock.ts";
+import { RecentMap } from "../../lib/recent-map.ts";
 import { MailError } from "../../mail/errors.ts";
 import { shardId, shardMax } from "../../mail/ids.ts";
 import type { MemberId, ShardId } from "../../mail/ids.ts";
@@ -19,7 +20,7 @@ import { HandOff } from "./hand-off.ts";
 
 const uploadMethod = "replica.blob";
 /** Blobs this process knows to be complete; older ones are checked on the disk when they matter. */
-const knownMax = 10_000;
+const knownLeast = 10_000;
 const failurePauseMs = 500;
 
 export interface BlobShelfOptions {
@@ -33,7 +34,7 @@ export interface BlobShelfOptions {
 
 export class BlobShelf {
   readonly #options: BlobShelfOptions;
-  readonly #known = new Map<string, BlobInfo>();
+  readonly #known = new RecentMap<string, BlobInfo>(knownLeast);
   readonly #stop = new AbortController();
 
   constructor(options: BlobShelfOptions) {
@@ -173,9 +174,6 @@ export class BlobShelf {
 
   #know(info: BlobInfo): void {
     this.#known.set(info.name, info);
-    if (this.#known.size <= knownMax) return;
-    const [oldest] = this.#known.keys();
-    if (oldest !== undefined) this.#known.delete(oldest);
   }
 }
 

@@ -27,6 +27,7 @@ import { FolderInUse, lockFolder } from "../../../src/lib/folder-lock.ts";
 import { opIdMaker, ulidMaker } from "../../../src/lib/id-maker.ts";
 import { Mutex, RwLock } from "../../../src/lib/lock.ts";
 import { Lru } from "../../../src/lib/lru.ts";
+import { RecentMap } from "../../../src/lib/recent-map.ts";
 import { SeededRandom, systemRandom } from "../../../src/lib/random.ts";
 import { SimulatedClock } from "../../../src/lib/simulated-clock.ts";
 
@@ -76,6 +77,78 @@ describe("Lru", () => {
     lru.set("huge", 1, 11);
     expect(lru.size).toBe(0);
     expect(lru.bytes).toBe(0);
+  });
+
+  test("does what a list with a budget does", () => {
+    const random = new SeededRandom(7);
+    const lru = new Lru<number, number>(40);
+    let model: { readonly key: number; readonly bytes: number }[] = [];
+    for (let step = 0; step < 5000; step++) {
+      const key = random.below(20);
+      const known = model.find((one) => one.key === key);
+      const others = model.filter((one) => one !== known);
+      const what = random.below(4);
+      if (what === 0) {
+        expect(lru.delete(key)).toBe(known !== undefined);
+        model = others;
+      } else if (what === 1) {
+        expect(lru.peek(key)).toBe(known?.bytes);
+      } else if (what === 2) {
+        expect(lru.get(key)).toBe(known?.bytes);
+        if (known !== undefined) model = [...others, known];
+      } else {
+        const bytes = 1 + random.below(8);
+        lru.set(key, bytes, bytes);
+        model = [...others, { key, bytes }];
+        while (model.reduce((sum, one) => sum + one.bytes, 0) > 40) model.shift();
+      }
+      expect([...lru.keys()]).toEqual(model.map((one) => one.key));
+    }
+  });
+});
+
+describe("RecentMap", () => {
+  test("remembers the last ones that were set, not all", () => {
+    const map = new RecentMap<number, number>(10);
+    for (let key = 0; key < 1000; key++) {
+      map.set(key, key);
+      for (let back = 0; back < 10 && back <= key; back++)
+        expect(map.get(key - back)).toBe(key - back);
+      expect(map.size).toBeLessThanOrEqual(20);
+    }
+    expect(map.has(0)).toBe(false);
+  });
+
+  test("a key that is set again is the newest, once", () => {
+    const map = new RecentMap<string, number>(2);
+    map.set("a", 1);
+    map.set("b", 1);
+    map.set("c", 1);
+    map.set("a", 2);
+    expect(map.size).toBe(3);
+    map.set("d", 1);
+    map.set("e", 1);
+    expect(map.get("a")).toBe(2);
+    map.set("f", 1);
+    expect(map.get("a")).toBeUndefined();
+    map.set("d", 2);
+    expect(map.delete("d")).toBe(true);
+    expect(map.get("d")).toBeUndefined();
+    map.deleteIf((value) => value === 1);
+    expect(map.size).toBe(0);
+  });
+
+  test("costs the same however many it has seen", () => {
+    const costOf = (least: number): number => {
+      const map = new RecentMap<string, number>(least);
+      for (let key = 0; key < 2 * least; key++) map.set(`k${key}`, key);
+      const begun = performance.now();
+      for (let key = 0; key < 20_000; key++) map.set(`n${key}`, key);
+      return performance.now() - begun;
+    };
+    costOf(100);
+    const least = (size: number): number => Math.min(...[1, 2, 3, 4, 5].map(() => costOf(size)));
+    expect(least(50_000)).toBeLessThan(Math.max(100, 20 * least(100)));
   });
 });
 
