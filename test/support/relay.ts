@@ -5,8 +5,8 @@ import type { AddressInfo, Socket } from "node:net";
 
 export interface Relay {
   readonly port: number;
-  /** `answers`: bytes from the target vanish. `all`: bytes of both ends vanish: a half-open link. */
-  swallow(what: "nothing" | "answers" | "all"): void;
+  /** `answers`: bytes from the target vanish; `requests`: those to it. `all`: a half-open link. */
+  swallow(what: "nothing" | "answers" | "requests" | "all"): void;
   /** Resets every connection that passes now. New ones are made as before. */
   cut(): void;
   /** Connections made so far. */
@@ -15,7 +15,7 @@ export interface Relay {
 }
 
 export async function startRelay(targetPort: number): Promise<Relay> {
-  let swallowed: "nothing" | "answers" | "all" = "nothing";
+  let swallowed: "nothing" | "answers" | "requests" | "all" = "nothing";
   let connections = 0;
   const sockets = new Set<Socket>();
   const server = createServer((near) => {
@@ -31,10 +31,10 @@ export async function startRelay(targetPort: number): Promise<Relay> {
       });
     }
     near.on("data", (chunk: Buffer) => {
-      if (swallowed !== "all") far.write(chunk);
+      if (swallowed === "nothing" || swallowed === "answers") far.write(chunk);
     });
     far.on("data", (chunk: Buffer) => {
-      if (swallowed === "nothing") near.write(chunk);
+      if (swallowed === "nothing" || swallowed === "requests") near.write(chunk);
     });
   });
   await new Promise<void>((resolve) => {

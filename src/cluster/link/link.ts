@@ -4,7 +4,7 @@
 
 import type { Socket } from "node:net";
 import type { Clock } from "../../lib/clock.ts";
-import { FrameDecoder, FrameError, FrameWriter, frameType } from "./frame.ts";
+import { FrameDecoder, FrameError, FrameWriter, frameSize, frameType } from "./frame.ts";
 import type { FrameHandler, FrameType } from "./frame.ts";
 
 export interface LinkLimits {
@@ -12,6 +12,8 @@ export interface LinkLimits {
   readonly pingMs: number;
   /** The dialling end gives up after so long without a byte from the other. */
   readonly silenceMs: number;
+  /** It also does after so long with nothing but pings from the other, which then does not hear us. */
+  readonly deafMs: number;
   /** The accepting end, which loses more by an error, is more patient. */
   readonly acceptedSilenceMs: number;
   /** Connect, TLS and HELLO together. */
@@ -30,6 +32,7 @@ export interface LinkLimits {
 export const defaultLinkLimits: LinkLimits = {
   pingMs: 150,
   silenceMs: 500,
+  deafMs: 1000,
   acceptedSilenceMs: 2000,
   greetingMs: 2000,
   outputBytesMax: 8 * 1024 * 1024,
@@ -62,6 +65,7 @@ export interface LinkContext {
 }
 
 const noBytes = new Uint8Array(0);
+const pingBytes = frameSize(noBytes, undefined);
 const flushAtBytes = 64 * 1024;
 
 export class Link {
@@ -75,7 +79,12 @@ export class Link {
   #closed = false;
   #reason: string | undefined;
   #receivedMs: number;
+  /** When something else than pings came last, or was not to be expected. */
+  #answeredMs: number;
+  /** Bytes of pings in the chunk that is being read. */
+  #pingedBytes = 0;
   #sentMs: number;
+  #pingMs: number;
   #drained: (() => void)[] = [];
   readonly #dialled: boolean;
 
@@ -92,7 +101,9 @@ export class Link {
     this.#onFrame = handlers.onFrame;
     this.#onClose = handlers.onClose;
     this.#receivedMs = context.clock.monotonicMs();
+    this.#answeredMs = this.#receivedMs;
     this.#sentMs = this.#receivedMs;
+    this.#pingMs = this.#receivedMs;
     this.#decoder = new FrameDecoder(
       (type, id, head, body) => this.#receive(type, id, head, body),
       options.frameBytesMax,
@@ -150,18 +161,27 @@ export class Link {
     });
   }
 
-  /** Pings, and notices a silent peer. @param late the owner's timer was late: our own stall, not the peer's. */
+  /**
+   * Pings, and notices a peer that is silent, or one that speaks and does not hear us: it pings and
+   * answers nothing. @param late the owner's timer was late: our own stall, not the peer's.
+   */
   tick(nowMs: number, late: boolean): void {
     if (this.#closed) return;
     const { limits } = this.#context;
-    if (nowMs - this.#sentMs >= limits.pingMs) {
+    // A ping behind much output is answered late.
+    if (late || this.#socket.writableLength > 0) this.#answeredMs = nowMs;
+    const quietMs = nowMs - Math.min(this.#sentMs, this.#answeredMs);
+    if (quietMs >= limits.pingMs && nowMs - this.#pingMs >= limits.pingMs) {
       this.write(frameType.ping, 0);
       this.#sentMs = nowMs;
+      this.#pingMs = nowMs;
     }
     const silenceMs = nowMs - this.#receivedMs;
     const allowedMs = this.#dialled ? limits.silenceMs : limits.acceptedSilenceMs;
-    if (late || this.#socket.isPaused() || silenceMs <= allowedMs) return;
-    this.destroy(`silent for ${Math.round(silenceMs)} ms`);
+    if (late || this.#socket.isPaused()) return;
+    if (silenceMs > allowedMs) this.destroy(`silent for ${Math.round(silenceMs)} ms`);
+    else if (this.#dialled && nowMs - this.#answeredMs > limits.deafMs)
+      this.destroy("it speaks and does not hear us");
   }
 
   /** Sends what is written, then closes. */
@@ -198,6 +218,7 @@ export class Link {
     if (this.#closed) return;
     this.#receivedMs = this.#context.clock.monotonicMs();
     this.#context.counters.bytesIn += chunk.length;
+    this.#pingedBytes = 0;
     try {
       this.#decoder.push(chunk);
     } catch (error) {
@@ -206,6 +227,7 @@ export class Link {
       this.destroy(`malformed frame: ${error.message}`);
       return;
     }
+    if (this.#pingedBytes < chunk.length) this.#answeredMs = this.#receivedMs;
     // Whoever doesn't read our answers isn't asked for more. The dialling end always reads.
     if (!this.#dialled && this.congested) this.#socket.pause();
   }
@@ -218,8 +240,10 @@ export class Link {
   ): void {
     this.#context.counters.framesIn += 1;
     this.#context.onFrame?.("in", type, head.length + (body?.length ?? 0));
-    if (type === frameType.ping) this.write(frameType.pong, 0);
-    else if (type !== frameType.pong) this.#onFrame(type, requestId, head, body);
+    if (type === frameType.ping) {
+      this.#pingedBytes += pingBytes;
+      this.write(frameType.pong, 0);
+    } else if (type !== frameType.pong) this.#onFrame(type, requestId, head, body);
   }
 
   #flush(): void {

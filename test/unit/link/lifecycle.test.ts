@@ -233,6 +233,37 @@ describe("a peer", () => {
     expect(performance.now() - startMs).toBeLessThan(2000);
   });
 
+  test("that does not hear us is noticed within a second, though its own pings arrive", async () => {
+    const listening = await members.server(echo());
+    const relay = await startRelay(listening.port);
+    members.onClose(() => relay.close());
+    const { log, lines } = keepingLogger();
+    const { links } = members.manager(relay.port, { log });
+    const peer = links.peer(server);
+    await whenUp(peer, soon());
+    relay.swallow("requests");
+    const startMs = performance.now();
+    await expect(peer.call("echo", 1, { signal })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    // The other end gives up after two seconds, which would be too late; the limit here is one.
+    expect(performance.now() - startMs).toBeLessThan(1700);
+    expect(lines.some(({ why }) => why === "it speaks and does not hear us")).toBe(true);
+  });
+
+  test("that only takes, and never answers but to pings, stays linked", async () => {
+    const listening = await members.server(echo());
+    const { links } = members.manager(listening.port);
+    const peer = links.outgoing(server);
+    await whenUp(peer, soon());
+    const endMs = performance.now() + 1500;
+    while (performance.now() < endMs) {
+      peer.send("nobody", 1, undefined);
+      await new Promise((resolve) => {
+        setTimeout(resolve, 10);
+      });
+    }
+    expect(links.counters.opened).toBe(1);
+  });
+
   test("that is silent but answers pings stays linked", async () => {
     const listening = await members.server(echo());
     const { links } = members.manager(listening.port);
