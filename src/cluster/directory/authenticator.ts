@@ -148,6 +148,10 @@ export class DirectoryAuthenticator implements Authenticator {
     // addresses would let one of them use up the guesses of everybody.
     const attempt = this.#guesses.attempt(`bearer token from ${address}`, address);
     if (attempt === undefined) return tooMany;
+    if (attempt.delayMs > 0 && !(await this.#heldBack(attempt.delayMs, signal))) {
+      attempt.refund();
+      return tooMany;
+    }
     const verdict = await tokens.verify(token, signal);
     if (verdict.kind === "refused") return refused;
     attempt.refund();

@@ -215,13 +215,21 @@ describe("guessing", () => {
 });
 
 describe("bearer tokens", () => {
-  test("that are wrong cost their own address alone", async () => {
+  test("that are wrong are slowed down as passwords are, for their own address alone", async () => {
     const setting = new Setting({ tokens: true });
     const kindFrom = async (address: string): Promise<string> =>
       (await setting.auth.verifyToken(undefined, "no token", address, signal)).kind;
-    for (let guess = 0; guess < 40; guess++) await kindFrom("192.0.2.1");
-    expect(await kindFrom("192.0.2.1")).toBe("unavailable");
+    for (let guess = 0; guess < 20; guess++) expect(await kindFrom("192.0.2.1")).toBe("refused");
+    const waiting = Array.from({ length: 4 }, () => kindFrom("192.0.2.1"));
+    await until(() => setting.auth.figures.delayed === 3);
     expect(await kindFrom("198.51.100.1")).toBe("refused");
+    setting.clock.advance(10_000);
+    expect((await Promise.all(waiting)).toSorted()).toEqual([
+      "refused",
+      "refused",
+      "refused",
+      "unavailable",
+    ]);
   });
 });
 
