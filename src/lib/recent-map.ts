@@ -5,15 +5,16 @@
 export class RecentMap<K, V> {
   readonly #least: number;
   #young = new Map<K, V>();
+  /** A key may be in both: then the young one counts. */
   #old = new Map<K, V>();
 
   constructor(least: number) {
     this.#least = least;
   }
 
-  /** Keys that are remembered. */
-  get size(): number {
-    return this.#young.size + this.#old.size;
+  /** True when nothing is remembered. */
+  get empty(): boolean {
+    return this.#young.size === 0 && this.#old.size === 0;
   }
 
   get(key: K): V | undefined {
@@ -24,10 +25,8 @@ export class RecentMap<K, V> {
     return this.#young.has(key) || this.#old.has(key);
   }
 
-  /** Remembers the key as the newest. */
+  /** Remembers the key as one of the newest. */
   set(key: K, value: V): void {
-    this.#old.delete(key);
-    this.#young.delete(key);
     if (this.#young.size >= this.#least) {
       this.#old = this.#young;
       this.#young = new Map();
@@ -36,12 +35,12 @@ export class RecentMap<K, V> {
   }
 
   delete(key: K): boolean {
-    return this.#young.delete(key) || this.#old.delete(key);
+    const wasOld = this.#old.delete(key);
+    return this.#young.delete(key) || wasOld;
   }
 
   /** Forgets every key whose value is meant. */
   deleteIf(isMeant: (value: V) => boolean): void {
-    for (const generation of [this.#young, this.#old])
-      for (const [key, value] of generation) if (isMeant(value)) generation.delete(key);
+    for (const [key, value] of [...this.#old, ...this.#young]) if (isMeant(value)) this.delete(key);
   }
 }

@@ -40,7 +40,7 @@ export class PendingOps {
    * from a link that was given up, is a retry, too.
    */
   isAgain(opId: OpId, retry: boolean): boolean {
-    if (!retry) return this.has(opId) || (this.#retried.size > 0 && this.#retried.has(opId));
+    if (!retry) return this.has(opId) || (!this.#retried.empty && this.#retried.has(opId));
     this.#retried.set(opId, true);
     return true;
   }

@@ -170,7 +170,7 @@ export class UnconfirmedDeliveries {
 
   /** True, once, when the operation was confirmed before it came. */
   takeEarly(opId: OpId): boolean {
-    return this.#early.size > 0 && this.#early.delete(opId);
+    return !this.#early.empty && this.#early.delete(opId);
   }
 
   /** Confirmations for an entry that is about to be proposed in the shard. */
