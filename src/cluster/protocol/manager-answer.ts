@@ -8,7 +8,7 @@ import { rest, start, write } from "./manager-action.ts";
 import { handedOver, promote, sameAgain, withFull } from "./manager-plan.ts";
 import type { Anchor } from "./manager-plan.ts";
 import { isOverdue } from "./manager-leave.ts";
-import { addCopy, newCopy, primaryLost, secondariesWanted } from "./manager-shard.ts";
+import { addCopy, newCopy, primaryLost, removeCopy, secondariesWanted } from "./manager-shard.ts";
 import { domainOf, heardOf, illness, isHere, isLeaving, isWiped } from "./manager-state.ts";
 import type { Action, ManagedShard, ManagerState } from "./manager-state.ts";
 import type { ManagerEffect, ManagerEvent, SealAnswer, TailEnd } from "./manager-types.ts";
@@ -165,6 +165,9 @@ export function onAskAnswer(
   } else if (action.why === "addCopy") {
     shard.action = undefined;
     addCopy(state, shard, position, linked, out);
+  } else if (action.why === "removeCopy") {
+    shard.action = undefined;
+    removeCopy(state, shard, linked, out);
   } else {
     write(state, shard, sameAgain(config), out);
   }

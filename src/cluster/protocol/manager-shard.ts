@@ -126,23 +126,55 @@ function handOverEnded(state: ManagerState, shard: ManagedShard, out: ManagerEff
 }
 
 function secondaryRemoved(state: ManagerState, shard: ManagedShard, out: ManagerEffect[]): boolean {
+  const wish = removalWish(state, shard);
+  if (wish === undefined) return false;
+  // Which of the two has lost the other? A primary that hears nobody misses every secondary.
+  if (!isHere(state, wish.gone)) removeAsWished(state, shard, wish, wish.heard.linked, out);
+  else if (state.nowMs >= shard.restUntilMs)
+    start(state, shard, { kind: "ask", why: "removeCopy", sinceMs: state.nowMs }, out);
+  return true;
+}
+
+interface RemovalWish {
+  readonly gone: SecondaryCopy;
+  readonly heard: NonNullable<ReturnType<typeof heardOf<"removeSecondary">>>;
+}
+
+function removalWish(state: ManagerState, shard: ManagedShard): RemovalWish | undefined {
   const heard = heardOf(state, shard, "removeSecondary");
   const { config } = shard;
-  if (heard === undefined || !sameCopy(heard.from, config.primary)) return false;
-  const { secondary, settled } = heard.report;
-  const gone = config.secondaries.find((one) => sameCopy(one, secondary));
-  if (gone === undefined) return false;
+  if (heard === undefined || !sameCopy(heard.from, config.primary)) return undefined;
+  const gone = config.secondaries.find((one) => sameCopy(one, heard.report.secondary));
+  return gone === undefined ? undefined : { gone, heard };
+}
+
+/** The primary has answered, and so hears us: what it wishes still is done. */
+export function removeCopy(
+  state: ManagerState,
+  shard: ManagedShard,
+  linked: readonly MemberId[],
+  out: ManagerEffect[],
+): void {
+  const wish = removalWish(state, shard);
+  if (wish !== undefined) removeAsWished(state, shard, wish, linked, out);
+}
+
+function removeAsWished(
+  state: ManagerState,
+  shard: ManagedShard,
+  { gone, heard: { report } }: RemovalWish,
+  linked: readonly MemberId[],
+  out: ManagerEffect[],
+): void {
+  const { config } = shard;
   // A full member has what an earlier life of the primary acknowledged; former ones may not.
-  const still = gone.full || settled === true;
+  const still = gone.full || report.settled === true;
   const left = config.secondaries.length - 1;
   const next =
     left >= secondariesWanted
       ? undefined
-      : newCopy(state, config, config.primary, heard.linked, { ...heard.report, still }, [
-          secondary.node,
-        ]);
-  write(state, shard, removeSecondary(config, secondary, next), out);
-  return true;
+      : newCopy(state, config, config.primary, linked, { ...report, still }, [gone.node]);
+  write(state, shard, removeSecondary(config, gone, next), out);
 }
 
 function secondarySynced(state: ManagerState, shard: ManagedShard, out: ManagerEffect[]): boolean {

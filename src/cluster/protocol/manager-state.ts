@@ -65,7 +65,7 @@ export type Action =
       readonly leaving: boolean;
     }
   /** Where the primary stands is asked, to decide `why`. */
-  | { readonly kind: "ask"; readonly why: "addCopy" | "resolve"; sinceMs: number }
+  | { readonly kind: "ask"; readonly why: "addCopy" | "removeCopy" | "resolve"; sinceMs: number }
   | { readonly kind: "handOver"; readonly to: Copy; sinceMs: number }
   | {
       readonly kind: "graft";

@@ -33,6 +33,12 @@ const reset = (name: string): Told => ({
   state: "reset",
 });
 
+/** The primary wishes that n2 leaves, which nobody reaches. */
+function withoutN2(gateway: Gateway, linked: readonly string[], settled = true) {
+  gateway.tell(reset("n2"));
+  return written(gateway.report("n1", removal("n2", settled), linked));
+}
+
 describe("a manager", () => {
   test("does nothing while the ring does not say that it acts", () => {
     const gateway = new Gateway();
@@ -136,22 +142,52 @@ describe("a manager", () => {
 
   test("replaces a removed secondary by a node that the primary reaches", () => {
     const gateway = new Gateway();
-    const report = removal("n2");
-    expect(written(gateway.report("n1", report, ["n3"]))).toMatchObject({
+    expect(withoutN2(gateway, ["n3"])).toMatchObject({
       primary: copy("n1"),
       secondaries: [{ node: "n3", full: false, fromLsn: 8 }],
       former: [copy("n2")],
     });
     const alone = new Gateway();
-    expect(written(alone.report("n1", report, []))?.secondaries).toEqual([]);
+    expect(withoutN2(alone, [])?.secondaries).toEqual([]);
+  });
+
+  test("asks a primary that misses a secondary which is here: it may be the one that hears nobody", () => {
+    const gateway = new Gateway();
+    const report = removal("n2");
+    expect(gateway.report("n1", report, ["n2", "n3"])).toMatchObject([
+      { kind: "ask", to: copy("n1") },
+    ]);
+    const answer = { kind: "askAnswer", shard, epoch: epoch(3), from: copy("n1") } as const;
+    // It hears us, and n2 it misses still.
+    const linked = [memberId("n3")];
+    expect(written(gateway.tell({ ...answer, linked, position }))).toMatchObject({
+      primary: copy("n1"),
+      secondaries: [{ node: "n3", full: false }],
+      former: [copy("n2")],
+    });
+    const deaf = new Gateway();
+    deaf.report("n1", report, ["n2", "n3"]);
+    expect(deaf.after(260)).toMatchObject([]);
+    expect(deaf.after(260)).toMatchObject([{ kind: "ask" }]);
+    expect(deaf.tell(reset("n1"))).toMatchObject([{ kind: "seal", to: copy("n2") }]);
+    expect(written(deaf.sealed("n2"))?.primary).toEqual(copy("n2"));
+  });
+
+  test("does not ask again at once a primary that can't say where it stands", () => {
+    const gateway = new Gateway();
+    gateway.report("n1", removal("n2"), ["n3"]);
+    const answer = { kind: "askAnswer", shard, epoch: epoch(3), from: copy("n1") } as const;
+    expect(gateway.tell({ ...answer, linked: [], position: undefined })).toEqual([]);
+    expect(gateway.after(10)).toEqual([]);
+    expect(gateway.after(250)).toMatchObject([{ kind: "ask" }]);
   });
 
   test("gives no copy to a node whose disk has no room for one", () => {
     const gateway = new Gateway({}, { n3: { crowded: true }, n4: { load: 1 } });
-    const plan = written(gateway.report("n1", removal("n2"), ["n3", "n4"]));
+    const plan = withoutN2(gateway, ["n3", "n4"]);
     expect(plan?.secondaries).toMatchObject([{ node: "n4", full: false }]);
     const former = new Gateway({ former: [copy("n3")] }, { n3: { crowded: true } });
-    const again = written(former.report("n1", removal("n2"), ["n3"]));
+    const again = withoutN2(former, ["n3"]);
     expect(again?.secondaries).toMatchObject([{ node: "n3" }]);
   });
 
@@ -160,13 +196,13 @@ describe("a manager", () => {
     const worse = { failureDomain: "b", degraded: true, load: 1 };
     const gateway = new Gateway({}, { ...domains, n3: { failureDomain: "a" }, n4: worse });
     const linked = ["n3", "n4"];
-    const plan = written(gateway.report("n1", removal("n2"), linked));
+    const plan = withoutN2(gateway, linked);
     expect(plan?.secondaries).toMatchObject([{ node: "n4" }]);
     const full = new Gateway(
       { former: [copy("n3")] },
       { ...domains, n3: { failureDomain: "a" }, n4: { ...worse, crowded: true } },
     );
-    const shared = written(full.report("n1", removal("n2"), linked));
+    const shared = withoutN2(full, linked);
     expect(shared?.secondaries).toMatchObject([{ node: "n3" }]);
     expect(standingAlarms(full.state).has("sharedDomain")).toBe(false);
     full.table({ ...base, epoch: epoch(4), secondaries: shared?.secondaries ?? [] });
@@ -193,10 +229,10 @@ describe("a manager", () => {
   });
 
   test("a tail begun by a primary that has not settled its log can't stand in for it", () => {
-    const linked = ["n1", "n3", "n4"].map((name) => memberId(name));
+    const linked = ["n1", "n3", "n4"];
     const filling = { secondaries: [tail("n2")], former: [copy("n4")] };
     const next = (settled: boolean, over: Partial<ShardConfig>) =>
-      written(new Gateway(over).report("n1", removal("n2", settled), linked))?.secondaries[0];
+      withoutN2(new Gateway(over), linked, settled)?.secondaries[0];
     expect(next(true, filling)?.late).toBeUndefined();
     expect(next(false, filling)?.late).toBe(true);
     // A full member that leaves has it all.
