@@ -14,6 +14,8 @@ export interface NetworkFaults {
   readonly jitterMs: number;
   /** Share of a link's messages that overtake others, are doubled or vanish: what no TCP does. */
   readonly wild: number;
+  /** A silent link is given up after this; every second one after the other. */
+  readonly silenceMs: readonly [number, number];
 }
 
 /** A process on the network. */
@@ -26,8 +28,6 @@ export interface Station {
   linkChanged(to: Station, up: boolean): void;
 }
 
-/** A silent link is given up after this. */
-const silenceMs = 600;
 const watchMs = 60;
 
 interface End {
@@ -234,11 +234,16 @@ export class Network {
         theirs.up && theirs.life === life && life?.main.blocked === false && life.alive;
       if (speaks && !this.isBlocked(theirs.station, mine.station)) {
         mine.heardMs = this.#schedule.nowMs;
-      } else if (this.#schedule.nowMs - mine.heardMs > silenceMs) {
+      } else if (this.#schedule.nowMs - mine.heardMs > this.#silenceMs(link)) {
         this.#lower(link, mine, 0);
         this.#reset(link, mine);
       }
     }
+  }
+
+  #silenceMs({ ends: [a, b] }: Link): number {
+    const [even, odd] = this.faults.silenceMs;
+    return (a.station.index + b.station.index) % 2 === 0 ? even : odd;
   }
 
   #reconnect(link: Link): void {

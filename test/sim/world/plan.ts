@@ -137,6 +137,15 @@ export function makePlan(seed: number, wants: readonly FaultKind[] = [], only = 
       delayMs: 0.2,
       jitterMs: pick("jitterMs", [1, 5, 40]),
       wild: has("wildLinks") ? draw("wildShare").between(0.002, 0.05) : 0,
+      // Some still hear one who hears nobody any more: what it says to them must do no harm.
+      silenceMs:
+        only && has("cutOff")
+          ? pick("silenceMs", [
+              [600, 600],
+              [600, 1000],
+              [1000, 600],
+            ])
+          : [600, 600],
     },
     disk: {
       syncMs: pick("syncMs", [0.2, 2, 8]),
