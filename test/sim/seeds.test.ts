@@ -36,7 +36,8 @@ describe("simulated clusters", () => {
   );
 
   test("are served on when a member is cut off", () => {
-    for (let seed = 1; seed <= cutSeeds; seed++) {
+    // 56: a primary that heard nobody was believed that its secondaries were gone.
+    for (const seed of [...Array.from({ length: cutSeeds }, (_, at) => at + 1), 56]) {
       const { violation } = runSeed(makePlan(seed, ["cutOff"], true));
       expect(violation, `npm run sim -- --cuts --seed ${seed} --trace`).toBeUndefined();
     }
