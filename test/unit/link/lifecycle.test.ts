@@ -218,36 +218,27 @@ describe("a peer", () => {
     await whenUp(peer, soon());
   });
 
-  test("behind a half-open link is noticed within 600 ms, and what was asked fails", async () => {
-    const listening = await members.server(echo());
-    const relay = await startRelay(listening.port);
-    members.onClose(() => relay.close());
-    const { links } = members.manager(relay.port);
-    const peer = links.peer(server);
-    await whenUp(peer, soon());
-    relay.swallow("all");
-    const startMs = performance.now();
-    const call = peer.call("echo", 1, { signal });
-    await expect(call).rejects.toMatchObject({ code: "UNAVAILABLE" });
-    // The limit is 600 ms; the rest is for a busy test machine.
-    expect(performance.now() - startMs).toBeLessThan(2000);
-  });
-
-  test("that does not hear us is noticed within a second, though its own pings arrive", async () => {
-    const listening = await members.server(echo());
-    const relay = await startRelay(listening.port);
-    members.onClose(() => relay.close());
-    const { log, lines } = keepingLogger();
-    const { links } = members.manager(relay.port, { log });
-    const peer = links.peer(server);
-    await whenUp(peer, soon());
-    relay.swallow("requests");
-    const startMs = performance.now();
-    await expect(peer.call("echo", 1, { signal })).rejects.toMatchObject({ code: "UNAVAILABLE" });
-    // The other end gives up after two seconds, which would be too late; the limit here is one.
-    expect(performance.now() - startMs).toBeLessThan(1700);
-    expect(lines.some(({ why }) => why === "it speaks and does not hear us")).toBe(true);
-  });
+  // The limits are 600 ms and a second (the other end gives up after two); the rest is for a busy machine.
+  test.each([
+    { swallowed: "all", withinMs: 2000, reason: /^silent for/ },
+    { swallowed: "requests", withinMs: 1700, reason: /^it speaks and does not hear us$/ },
+  ] as const)(
+    "behind a link that swallows $swallowed is noticed, and what was asked fails",
+    async ({ swallowed, withinMs, reason }) => {
+      const listening = await members.server(echo());
+      const relay = await startRelay(listening.port);
+      members.onClose(() => relay.close());
+      const { log, lines } = keepingLogger();
+      const { links } = members.manager(relay.port, { log });
+      const peer = links.peer(server);
+      await whenUp(peer, soon());
+      relay.swallow(swallowed);
+      const startMs = performance.now();
+      await expect(peer.call("echo", 1, { signal })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+      expect(performance.now() - startMs).toBeLessThan(withinMs);
+      expect(lines.some(({ why }) => why !== undefined && reason.test(why))).toBe(true);
+    },
+  );
 
   test("that only takes, and never answers but to pings, stays linked", async () => {
     const listening = await members.server(echo());
