@@ -41,6 +41,7 @@ export class RecentMap<K, V> {
 
   /** Forgets every key whose value is meant. */
   deleteIf(isMeant: (value: V) => boolean): void {
-    for (const [key, value] of [...this.#old, ...this.#young]) if (isMeant(value)) this.delete(key);
+    for (const [key, value] of this.#old) if (isMeant(value)) this.#old.delete(key);
+    for (const [key, value] of this.#young) if (isMeant(value)) this.delete(key);
   }
 }

@@ -19,7 +19,7 @@ import { areOutdated, makeCredentials } from "./make-credentials.ts";
 import type { CredentialParameters } from "./make-credentials.ts";
 import { hashPassword, verifyPassword } from "./password.ts";
 import { madeUpKeys, parseScram } from "./scram-keys.ts";
-import type { TokenVerifier } from "./token-verifier.ts";
+import type { TokenVerdict, TokenVerifier } from "./token-verifier.ts";
 import { VerifiedCache } from "./verified-cache.ts";
 import { parseVerifiers } from "./verifiers.ts";
 
@@ -144,8 +144,30 @@ export class DirectoryAuthenticator implements Authenticator {
   ): Promise<AuthVerdict> {
     const { tokens } = this.#options;
     if (tokens === undefined) return refused;
-    // Guesses count against the address alone: whose a wrong token is nobody knows. A name for all
-    // addresses would let one of them use up the guesses of everybody.
+    const known = tokens.known(token);
+    const verdict =
+      known === undefined
+        ? await this.#unknownToken(tokens, token, address, signal)
+        : ({ kind: "ok", login: known } as const);
+    if (verdict.kind !== "ok") return verdict;
+    const found = this.#find(verdict.login);
+    if (found === undefined) return incomplete;
+    // RFC 7628 §3.2.2: a token lets nobody in as somebody else.
+    const claimed = login === undefined ? found : this.#find(login);
+    if (found.row === undefined || claimed?.row?.account !== found.row.account) return refused;
+    return verdictOf(found.row);
+  }
+
+  /**
+   * Guesses count against the address alone: whose a wrong token is nobody knows. A name for all
+   * addresses would let one of them use up the guesses of everybody.
+   */
+  async #unknownToken(
+    tokens: TokenVerifier,
+    token: string,
+    address: string,
+    signal: AbortSignal,
+  ): Promise<TokenVerdict> {
     const attempt = this.#guesses.attempt(`bearer token from ${address}`, address);
     if (attempt === undefined) return tooMany;
     if (attempt.delayMs > 0 && !(await this.#heldBack(attempt.delayMs, signal))) {
@@ -153,15 +175,8 @@ export class DirectoryAuthenticator implements Authenticator {
       return tooMany;
     }
     const verdict = await tokens.verify(token, signal);
-    if (verdict.kind === "refused") return refused;
-    attempt.refund();
-    if (verdict.kind === "unavailable") return verdict;
-    const found = this.#find(verdict.login);
-    if (found === undefined) return incomplete;
-    // RFC 7628 §3.2.2: a token lets nobody in as somebody else.
-    const claimed = login === undefined ? found : this.#find(login);
-    if (found.row === undefined || claimed?.row?.account !== found.row.account) return refused;
-    return verdictOf(found.row);
+    if (verdict.kind !== "refused") attempt.refund();
+    return verdict;
   }
 
   /** Undefined: the directory can't say yet. The name is what guesses are counted by. */

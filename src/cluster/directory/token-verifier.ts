@@ -65,16 +65,22 @@ export class TokenVerifier {
     }
   }
 
+  /** The login of a token that was found good a while ago, and still counts. */
+  known(token: string): string | undefined {
+    if (token.length > tokenBytesMax) return undefined;
+    const known = this.#known.get(nameOf(token));
+    return known !== undefined && this.#clock.monotonicMs() < known.untilMs
+      ? known.login
+      : undefined;
+  }
+
   /** Never rejects: a provider that can't be asked is `unavailable`. */
   async verify(token: string, signal: AbortSignal): Promise<TokenVerdict> {
     if (token.length > tokenBytesMax || !/^[A-Za-z0-9\-._~+/]+=*$/.test(token)) {
       return { kind: "refused" }; // RFC 6750 §2.1
     }
-    const name = createHash("sha256").update(token).digest("base64");
-    const known = this.#known.get(name);
-    if (known !== undefined && this.#clock.monotonicMs() < known.untilMs) {
-      return { kind: "ok", login: known.login };
-    }
+    const known = this.known(token);
+    if (known !== undefined) return { kind: "ok", login: known };
     const claims = await this.#claims(token, signal);
     if ("kind" in claims) return claims;
     const { loginClaim, scope, cacheMs } = this.#options;
@@ -85,7 +91,7 @@ export class TokenVerifier {
     const leftMs = claims.expiresMs - this.#clock.nowMs();
     if (leftMs <= 0) return { kind: "refused" };
     const untilMs = this.#clock.monotonicMs() + Math.min(cacheMs, leftMs);
-    this.#known.set(name, { login, untilMs }, 1);
+    this.#known.set(nameOf(token), { login, untilMs }, 1);
     return { kind: "ok", login };
   }
 
@@ -141,6 +147,10 @@ export class TokenVerifier {
 }
 
 /** The provider's fault, not the token's. */
+function nameOf(token: string): string {
+  return createHash("sha256").update(token).digest("base64");
+}
+
 function isOfProvider(error: errors.JOSEError): boolean {
   return (
     error instanceof errors.JWKSTimeout ||

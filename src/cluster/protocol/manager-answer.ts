@@ -158,10 +158,14 @@ export function onAskAnswer(
   out: ManagerEffect[],
 ): void {
   const { action, config } = shard;
-  if (action?.kind !== "ask" || !sameCopy(event.from, config.primary)) return;
   const { position, linked } = event;
+  if (!sameCopy(event.from, config.primary)) return;
+  // Late, and nothing else is under way: it hears us all the same.
+  if (action === undefined && position !== undefined) removeCopy(state, shard, linked, out);
+  if (action?.kind !== "ask") return;
   if (position === undefined) {
-    rest(state, shard, state.times.retryMs);
+    // Who can't say where it stands is asked for its wish again when its time is over, not at once.
+    if (action.why !== "removeCopy") rest(state, shard, state.times.retryMs);
   } else if (action.why === "addCopy") {
     shard.action = undefined;
     addCopy(state, shard, position, linked, out);
@@ -207,7 +211,8 @@ export function checkAction(state: ManagerState, shard: ManagedShard, out: Manag
       if (forMs >= writeMs) shard.action = undefined;
       return;
     case "ask":
-      if (primaryLost(state, shard)) shard.action = undefined;
+      if (primaryLost(state, shard) || heardOf(state, shard, "primarySilent") !== undefined)
+        shard.action = undefined;
       else if (forMs >= retryMs) noAnswer(state, shard, action, out);
       return;
     case "handOver":
@@ -229,8 +234,9 @@ function noAnswer(
   action: ActionOf<"ask">,
   out: ManagerEffect[],
 ): void {
-  rest(state, shard, state.times.retryMs);
-  if (action.why !== "resolve") return;
+  if (action.why === "removeCopy") shard.action = undefined;
+  else rest(state, shard, state.times.retryMs);
+  if (action.why === "addCopy") return;
   const full: readonly SecondaryCopy[] = shard.config.secondaries.filter(
     (one) => one.full && isHere(state, one),
   );

@@ -130,7 +130,7 @@ function secondaryRemoved(state: ManagerState, shard: ManagedShard, out: Manager
   if (wish === undefined) return false;
   // Which of the two has lost the other? A primary that hears nobody misses every secondary.
   if (!isHere(state, wish.gone)) removeAsWished(state, shard, wish, wish.heard.linked, out);
-  else if (state.nowMs >= shard.restUntilMs)
+  else if (!leaveOverdue(state, shard, out))
     start(state, shard, { kind: "ask", why: "removeCopy", sinceMs: state.nowMs }, out);
   return true;
 }

@@ -204,11 +204,15 @@ describe("guessing", () => {
     const setting = new Setting();
     const time = async (login: string): Promise<number> => {
       const started = performance.now();
-      for (let turn = 0; turn < 20; turn++) await setting.login(login, "wrong", "127.0.0.1");
+      await setting.login(login, "wrong", "127.0.0.1");
       return performance.now() - started;
     };
-    await time("alice");
-    const [known, unknown] = [await time("alice"), await time("nobody@other.test")];
+    // In turn, and the fastest of many: other work on the machine costs both the same.
+    let [known, unknown] = [Infinity, Infinity];
+    for (let turn = 0; turn < 100; turn++) {
+      known = Math.min(known, await time("alice"));
+      unknown = Math.min(unknown, await time("nobody@other.test"));
+    }
     expect(unknown).toBeGreaterThan(known / 4);
     expect(known).toBeGreaterThan(unknown / 4);
   });

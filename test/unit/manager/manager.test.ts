@@ -167,10 +167,24 @@ describe("a manager", () => {
     });
     const deaf = new Gateway();
     deaf.report("n1", report, ["n2", "n3"]);
-    expect(deaf.after(260)).toMatchObject([]);
     expect(deaf.after(260)).toMatchObject([{ kind: "ask" }]);
     expect(deaf.tell(reset("n1"))).toMatchObject([{ kind: "seal", to: copy("n2") }]);
     expect(written(deaf.sealed("n2"))?.primary).toEqual(copy("n2"));
+  });
+
+  test("takes the primary's late answer, and its wish only as long as that is repeated", () => {
+    const answer = { kind: "askAnswer", shard, epoch: epoch(3), from: copy("n1") } as const;
+    const late = { ...answer, linked: [], position };
+    const gateway = new Gateway();
+    gateway.report("n1", removal("n2"));
+    gateway.after(400);
+    expect(written(gateway.tell(late))?.secondaries).toEqual([]);
+    const over = new Gateway();
+    over.report("n1", removal("n2"));
+    over.after(260);
+    over.after(400);
+    expect(over.after(260)).toEqual([]);
+    expect(over.tell(late)).toEqual([]);
   });
 
   test("does not ask again at once a primary that can't say where it stands", () => {
@@ -180,6 +194,13 @@ describe("a manager", () => {
     expect(gateway.tell({ ...answer, linked: [], position: undefined })).toEqual([]);
     expect(gateway.after(10)).toEqual([]);
     expect(gateway.after(250)).toMatchObject([{ kind: "ask" }]);
+  });
+
+  test("seals a secondary that was sealed before, when the primary that misses it does not answer", () => {
+    const gateway = new Gateway();
+    gateway.report("n1", removal("n2"));
+    gateway.report("n2", { kind: "sealed", shard, epoch: epoch(3), ...position });
+    expect(gateway.after(260)).toMatchObject([{ kind: "seal", to: copy("n2"), evenIfHeard: true }]);
   });
 
   test("gives no copy to a node whose disk has no room for one", () => {

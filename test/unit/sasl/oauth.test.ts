@@ -56,7 +56,9 @@ describe("introspection", () => {
   test("an active token is whose it says, and is asked about once", async () => {
     const { url, asked } = await inspect({ active: true, email: "u1@pabal.test" });
     const tokens = verifier({ introspection: { url, clientId: "pabal", clientSecret } });
+    expect(tokens.known("abc")).toBeUndefined();
     expect(await tokens.verify("abc", never)).toEqual({ kind: "ok", login: "u1@pabal.test" });
+    expect(tokens.known("abc")).toBe("u1@pabal.test");
     expect(await tokens.verify("abc", never)).toEqual({ kind: "ok", login: "u1@pabal.test" });
     expect(asked()).toBe(1);
   });
