@@ -161,7 +161,8 @@ describe.each(["relay", "lmtp"] as const)("a %s session", (kind) => {
 /** What was stored by DATA stood before a CRLF.CRLF; a counted message has its LAST. */
 function checkEnded(message: string, input: Buffer): void {
   const sent = Buffer.concat([input, ending]).toString("latin1");
-  const counted = /BDAT \d+ LAST/i.test(sent);
+  // Mutations put further spaces in, which are taken.
+  const counted = /BDAT +\d+ +LAST/i.test(sent);
   const pieces = `\r\n${sent}`.split("\r\n.\r\n").slice(0, -1);
   const known = pieces.some((piece) => normalised(piece).endsWith(normalised(message)));
   expect(known || counted).toBe(true);
