@@ -146,11 +146,12 @@ export class TokenVerifier {
   }
 }
 
-/** The provider's fault, not the token's. */
+/** Under which it is remembered: not as it is. */
 function nameOf(token: string): string {
   return createHash("sha256").update(token).digest("base64");
 }
 
+/** The provider's fault, not the token's. */
 function isOfProvider(error: errors.JOSEError): boolean {
   return (
     error instanceof errors.JWKSTimeout ||
