@@ -76,7 +76,8 @@ export function deliverRows(queue: WriteQueue, entry: Entry, payload: DeliverPay
     putStatic(queue, to.account, tag, entry.lsn, payload.static);
     putCounters(queue, to.account, to.mailbox, to.counters);
     putQuota(queue, to.account, to.quota);
-    putEmpty(queue, ownerKey(tag, entry.lsn, to.account, to.mailbox, to.uid));
+    const owner = ownerKey(tag, entry.lsn, to.account, to.mailbox, to.uid);
+    queue.add(owner, emptyRow(owner));
     putDelivered(queue, payload.deliveryId, to, payload.timeMs);
   }
 }

@@ -152,7 +152,7 @@ export function putStatic(
 ): void {
   const key = staticKey(account, tag, lsn);
   beginRow().raw(bytes);
-  queue.put(key, endRow(key));
+  queue.add(key, endRow(key));
 }
 
 /** @param value Undefined removes the row. */
@@ -188,7 +188,7 @@ export function putAdded(
   out.u8(0);
   out.varint(messages.length);
   for (const row of messages) writeMessageRow(out, row);
-  queue.put(key, endRow(key));
+  queue.add(key, endRow(key));
 }
 
 export function putFlagChange(
@@ -330,7 +330,7 @@ export function putDelivered(
   out.varint(to.mailbox);
   out.varint(to.uidValidity);
   out.varint(to.uid);
-  queue.put(key, endRow(key));
+  queue.add(key, endRow(key));
 }
 
 export function readDelivered(reader: ByteReader): DeliveredRow {

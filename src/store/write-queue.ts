@@ -22,11 +22,15 @@ interface Compactable {
 interface Write {
   readonly key: Buffer;
   /** Undefined: deleted. */
-  readonly value: Buffer | undefined;
+  value: Buffer | undefined;
 }
 
 interface Gathering {
-  readonly writes: Map<string, Write>;
+  /** In the order in which they are written. */
+  readonly writes: Write[];
+  /** By key: the newest one, of all before `named` and of those that may be replaced. */
+  readonly byName: Map<string, Write>;
+  named: number;
   bytes: number;
   readonly done: Deferred<void>;
   /** Runs when the batch is written, before anything behind it is. */
@@ -70,12 +74,20 @@ export class WriteQueue {
     this.#options = options;
   }
 
+  /** Writes a row; what is queued for its key takes the new value in its place. */
   put(key: Buffer, value: Buffer): void {
-    this.#add(key, value);
+    this.#replace(key, value);
+  }
+
+  /** As `put`, for keys that name an entry of the log: nothing but a deletion is ever queued behind it. */
+  add(key: Buffer, value: Buffer): void {
+    const gathering = this.#open();
+    gathering.writes.push({ key, value });
+    this.#grown(gathering, key, value);
   }
 
   del(key: Buffer): void {
-    this.#add(key, undefined);
+    this.#replace(key, undefined);
   }
 
   /** Bytes not yet handed to LevelDB. */
@@ -197,11 +209,7 @@ export class WriteQueue {
   #queued(key: Buffer): Write | undefined {
     if (this.#idle) return undefined;
     const name = key.toString("latin1");
-    return (
-      this.#gathering?.writes.get(name) ??
-      this.#sealed?.writes.get(name) ??
-      this.#inFlight?.writes.get(name)
-    );
+    return named(this.#gathering, name) ?? named(this.#sealed, name) ?? named(this.#inFlight, name);
   }
 
   get #idle(): boolean {
@@ -210,14 +218,28 @@ export class WriteQueue {
     );
   }
 
-  #add(key: Buffer, value: Buffer | undefined): void {
-    if (this.#gathering === undefined) {
-      this.#gathering = { writes: new Map(), bytes: 0, done: deferred(), after: [] };
-      // A failed batch ends the process by onFailure; nobody has to be waiting for it.
-      this.#gathering.done.promise.catch(() => undefined);
-    }
-    const gathering = this.#gathering;
-    gathering.writes.set(key.toString("latin1"), { key, value });
+  #open(): Gathering {
+    if (this.#gathering !== undefined) return this.#gathering;
+    const done = deferred<void>();
+    // A failed batch ends the process by onFailure; nobody has to be waiting for it.
+    done.promise.catch(() => undefined);
+    this.#gathering = { writes: [], byName: new Map(), named: 0, bytes: 0, done, after: [] };
+    return this.#gathering;
+  }
+
+  #replace(key: Buffer, value: Buffer | undefined): void {
+    const gathering = this.#open();
+    const name = key.toString("latin1");
+    const before = gathering.byName.get(name);
+    if (before === undefined) {
+      const write = { key, value };
+      gathering.writes.push(write);
+      gathering.byName.set(name, write);
+    } else before.value = value;
+    this.#grown(gathering, key, value);
+  }
+
+  #grown(gathering: Gathering, key: Buffer, value: Buffer | undefined): void {
     gathering.bytes += key.length + (value?.length ?? 0) + 64;
     if (gathering.bytes >= gatherBytes) this.#hurry();
     else this.#schedule();
@@ -271,7 +293,7 @@ export class WriteQueue {
   async #write(batch: Gathering): Promise<void> {
     if (this.#db.status === "opening") await this.#db.open();
     const chained = this.#db.batch();
-    for (const { key, value } of batch.writes.values()) {
+    for (const { key, value } of batch.writes) {
       if (value === undefined) chained.del(key);
       else chained.put(key, value);
     }
@@ -284,6 +306,17 @@ export class WriteQueue {
       { cause: this.#failed },
     );
   }
+}
+
+/** The newest write of a key: those that were only added are looked at when somebody asks. */
+function named(gathering: Gathering | undefined, name: string): Write | undefined {
+  if (gathering === undefined) return undefined;
+  const { writes, byName } = gathering;
+  for (; gathering.named < writes.length; gathering.named++) {
+    const write = writes[gathering.named];
+    if (write !== undefined) byName.set(write.key.toString("latin1"), write);
+  }
+  return byName.get(name);
 }
 
 const emptyRange = [Buffer.from([0xfe]), Buffer.from([0xfe])] as const;
