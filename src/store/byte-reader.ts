@@ -2,7 +2,7 @@
 // the end is a bug of ours (or of an other version) and ends the process.
 
 import { assert } from "../lib/assert.ts";
-import { asBuffer } from "../lib/bytes.ts";
+import { asBuffer, readU16, readU32 } from "../lib/bytes.ts";
 
 export class ByteReader {
   readonly #bytes: Buffer;
@@ -28,13 +28,13 @@ export class ByteReader {
   }
 
   u16(): number {
-    const value = this.#bytes.readUInt16BE(this.#at);
+    const value = readU16(this.#bytes, this.#at);
     this.#at += 2;
     return value;
   }
 
   u32(): number {
-    const value = this.#bytes.readUInt32BE(this.#at);
+    const value = readU32(this.#bytes, this.#at);
     this.#at += 4;
     return value;
   }

@@ -1,6 +1,8 @@
 // A growing byte buffer for rows and entry heads: fixed and variable numbers, bytes and text, big-endian.
 // What is written here, byte-reader.ts reads. Knows nothing of what the bytes mean.
 
+import { writeU16, writeU32 } from "../lib/bytes.ts";
+
 /** Up to here two calls into native code cost more than a loop. Its length is one byte of varint. */
 const shortTextMax = 48;
 
@@ -31,12 +33,14 @@ export class ByteWriter {
 
   u16(value: number): void {
     this.#room(2);
-    this.#length = this.#bytes.writeUInt16BE(value, this.#length);
+    writeU16(this.#bytes, value, this.#length);
+    this.#length += 2;
   }
 
   u32(value: number): void {
     this.#room(4);
-    this.#length = this.#bytes.writeUInt32BE(value, this.#length);
+    writeU32(this.#bytes, value, this.#length);
+    this.#length += 4;
   }
 
   f64(value: number): void {

@@ -2,6 +2,7 @@
 // Everything of an account lies in one range (`A` + id) that can be copied between nodes as it is;
 // locations of bodies are this node's own and lie outside of it. Retired numbers stay listed.
 
+import { readU16, readU48, readU53, writeU16, writeU32, writeU48, writeU53 } from "../lib/bytes.ts";
 import type { AccountId, DeliveryId, MailboxId, OpId, ShardId } from "../mail/ids.ts";
 
 /** First byte of a key. */
@@ -92,15 +93,14 @@ export const shardTable = {
 export function accountKey(account: AccountId, which: number, tailBytes = 0): Buffer {
   const key = Buffer.allocUnsafe(10 + tailBytes);
   key[0] = space.account;
-  key.writeUInt32BE(Math.floor(account / 2 ** 32), 1);
-  key.writeUInt32BE(account % 2 ** 32, 5);
+  writeU53(key, account, 1);
   key[9] = which;
   return key;
 }
 
 export function mailboxKey(account: AccountId, which: number, mailbox: MailboxId): Buffer {
   const key = accountKey(account, which, 4);
-  key.writeUInt32BE(mailbox, 10);
+  writeU32(key, mailbox, 10);
   return key;
 }
 
@@ -112,8 +112,8 @@ export function mailboxItemKey(
   item: number,
 ): Buffer {
   const key = accountKey(account, which, 8);
-  key.writeUInt32BE(mailbox, 10);
-  key.writeUInt32BE(item, 14);
+  writeU32(key, mailbox, 10);
+  writeU32(key, item, 14);
   return key;
 }
 
@@ -125,14 +125,13 @@ export function modSeqKey(
   modSeq: number,
 ): Buffer {
   const key = accountKey(account, which, 12);
-  key.writeUInt32BE(mailbox, 10);
-  key.writeUInt32BE(Math.floor(modSeq / 2 ** 32), 14);
-  key.writeUInt32BE(modSeq % 2 ** 32, 18);
+  writeU32(key, mailbox, 10);
+  writeU53(key, modSeq, 14);
   return key;
 }
 
 export function modSeqOfKey(key: Buffer): number {
-  return key.readUInt32BE(14) * 2 ** 32 + key.readUInt32BE(18);
+  return readU53(key, 14);
 }
 
 export function subscriptionKey(account: AccountId, name: string): Buffer {
@@ -181,19 +180,17 @@ export function ownerKey(
   key[0] = space.body;
   writeBodyId(key, 1, tag, lsn);
   key[11] = bodyTable.owner;
-  key.writeUInt32BE(Math.floor(account / 2 ** 32), 12);
-  key.writeUInt32BE(account % 2 ** 32, 16);
-  key.writeUInt32BE(mailbox, 20);
-  key.writeUInt32BE(uid, 24);
+  writeU53(key, account, 12);
+  writeU32(key, mailbox, 20);
+  writeU32(key, uid, 24);
   return key;
 }
 
 export function goneKey(account: AccountId, mailbox: MailboxId): Buffer {
   const key = Buffer.allocUnsafe(13);
   key[0] = space.gone;
-  key.writeUInt32BE(Math.floor(account / 2 ** 32), 1);
-  key.writeUInt32BE(account % 2 ** 32, 5);
-  key.writeUInt32BE(mailbox, 9);
+  writeU53(key, account, 1);
+  writeU32(key, mailbox, 9);
   return key;
 }
 
@@ -214,9 +211,9 @@ export function blobPrefix(name: string): Buffer {
 export function bodyOfBlobKey(key: Buffer): { shard: number; lsn: number; part: number } {
   const at = key.length - 10;
   return {
-    shard: key.readUInt16BE(at),
-    lsn: key.readUInt16BE(at + 2) * 2 ** 32 + key.readUInt32BE(at + 4),
-    part: key.readUInt16BE(at + 8),
+    shard: readU16(key, at),
+    lsn: readU48(key, at + 2),
+    part: readU16(key, at + 8),
   };
 }
 
@@ -232,19 +229,18 @@ export function bodyPrefix(shard: number, lsn: number, part?: number): Buffer {
 export function spoolKey(shard: ShardId, lsn?: number, at?: number): Buffer {
   const key = Buffer.allocUnsafe(13);
   key[0] = space.spool;
-  key.writeUInt16BE(shard, 1);
+  writeU16(key, shard, 1);
   if (lsn === undefined) return key.subarray(0, 3);
-  key.writeUInt16BE(Math.floor(lsn / 2 ** 32), 3);
-  key.writeUInt32BE(lsn % 2 ** 32, 5);
+  writeU48(key, lsn, 3);
   if (at === undefined) return key.subarray(0, 9);
-  key.writeUInt32BE(at, 9);
+  writeU32(key, at, 9);
   return key;
 }
 
 export function unconfirmedKey(shard: ShardId, fingerprint: string): Buffer {
   const key = Buffer.allocUnsafe(19);
   key[0] = space.unconfirmed;
-  key.writeUInt16BE(shard, 1);
+  writeU16(key, shard, 1);
   key.write(fingerprint, 3, "hex");
   return key;
 }
@@ -253,7 +249,7 @@ export function claimKey(shard: ShardId, name: string): Buffer {
   const text = Buffer.from(name);
   const key = Buffer.allocUnsafe(3 + text.length);
   key[0] = space.claim;
-  key.writeUInt16BE(shard, 1);
+  writeU16(key, shard, 1);
   text.copy(key, 3);
   return key;
 }
@@ -261,41 +257,40 @@ export function claimKey(shard: ShardId, name: string): Buffer {
 export function shardKey(shard: ShardId, which: number, tailBytes = 0): Buffer {
   const key = Buffer.allocUnsafe(4 + tailBytes);
   key[0] = space.shard;
-  key.writeUInt16BE(shard, 1);
+  writeU16(key, shard, 1);
   key[3] = which;
   return key;
 }
 
 export function shardAccountKey(shard: ShardId, account: AccountId): Buffer {
   const key = shardKey(shard, shardTable.account, 8);
-  key.writeUInt32BE(Math.floor(account / 2 ** 32), 4);
-  key.writeUInt32BE(account % 2 ** 32, 8);
+  writeU53(key, account, 4);
   return key;
 }
 
 export function readStateKey(account: AccountId, group: AccountId): Buffer {
   const key = accountKey(account, table.readState, 8);
-  writeAccountId(key, 10, group);
+  writeU53(key, group, 10);
   return key;
 }
 
 export function groupKey(shard: ShardId, group: AccountId): Buffer {
   const key = shardKey(shard, shardTable.group, 8);
-  writeAccountId(key, 4, group);
+  writeU53(key, group, 4);
   return key;
 }
 
 /** Key of one reader of a group, or without `account` the start of all. */
 export function readerKey(shard: ShardId, group: AccountId, account?: AccountId): Buffer {
   const key = shardKey(shard, shardTable.reader, account === undefined ? 8 : 16);
-  writeAccountId(key, 4, group);
-  if (account !== undefined) writeAccountId(key, 12, account);
+  writeU53(key, group, 4);
+  if (account !== undefined) writeU53(key, account, 12);
   return key;
 }
 
 /** The account id at `at` in a key. */
 export function accountInKey(key: Buffer, at: number): number {
-  return key.readUInt32BE(at) * 2 ** 32 + key.readUInt32BE(at + 4);
+  return readU53(key, at);
 }
 
 /** The first key behind all that start with `prefix`, for exclusive upper bounds. */
@@ -311,14 +306,8 @@ export function afterPrefix(prefix: Buffer): Buffer {
   return Buffer.from([0xff]);
 }
 
-function writeAccountId(key: Buffer, at: number, account: AccountId): void {
-  key.writeUInt32BE(Math.floor(account / 2 ** 32), at);
-  key.writeUInt32BE(account % 2 ** 32, at + 4);
-}
-
 function writeBodyId(key: Buffer, at: number, tag: number, lsn: number): void {
-  key.writeUInt16BE(tag >>> 16, at);
-  key.writeUInt16BE(Math.floor(lsn / 2 ** 32), at + 2);
-  key.writeUInt32BE(lsn % 2 ** 32, at + 4);
-  key.writeUInt16BE(tag & 0xffff, at + 8);
+  writeU16(key, tag >>> 16, at);
+  writeU48(key, lsn, at + 2);
+  writeU16(key, tag & 0xffff, at + 8);
 }

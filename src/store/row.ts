@@ -1,6 +1,7 @@
 // The frame of every LevelDB value: crc32c(key + value) | version | payload. LevelDB itself does not
 // notice a flipped bit, nor a value that sits under the wrong key.
 
+import { readU32, writeU32 } from "../lib/bytes.ts";
 import { crc32c } from "../lib/crc32c.ts";
 import { MailError } from "../mail/errors.ts";
 import { ByteReader } from "./byte-reader.ts";
@@ -22,7 +23,7 @@ export function beginRow(): ByteWriter {
 /** The finished value for `key`. */
 export function endRow(key: Buffer): Buffer {
   const value = shared.take();
-  value.writeUInt32BE(checksum(key, value), 0);
+  writeU32(value, checksum(key, value), 0);
   return value;
 }
 
@@ -49,7 +50,7 @@ export function payloadOf(value: Buffer): ByteReader {
 export function rowIsSound(key: Buffer, value: Buffer): boolean {
   return (
     value.length >= rowHeaderBytes &&
-    value.readUInt32BE(0) === checksum(key, value) &&
+    readU32(value, 0) === checksum(key, value) &&
     value[4] === version
   );
 }

@@ -5,6 +5,7 @@
 // Flag 0x80: a body is there (it may be empty). Flag 0x40: the head is longer than 65,535 bytes; the
 // u16 is then 0 and a u32 head length follows it.
 
+import { readU16, readU32, writeU16, writeU32 } from "../../lib/bytes.ts";
 import { MailError } from "../../mail/errors.ts";
 
 export const frameType = {
@@ -98,7 +99,7 @@ export class FrameDecoder {
   }
 
   #whole(chunk: Buffer, at: number): number {
-    const length = this.#checked(chunk.readUInt32BE(at));
+    const length = this.#checked(readU32(chunk, at));
     const start = at + lengthBytes;
     if (chunk.length - start < length) {
       this.#begin(length);
@@ -114,7 +115,7 @@ export class FrameDecoder {
     this.#lengthFilled += taken;
     if (this.#lengthFilled === lengthBytes) {
       this.#lengthFilled = 0;
-      this.#begin(this.#checked(this.#length.readUInt32BE(0)));
+      this.#begin(this.#checked(readU32(this.#length, 0)));
     }
     return at + taken;
   }
@@ -146,12 +147,12 @@ export class FrameDecoder {
   #emit(bytes: Buffer, start: number, end: number): void {
     const typeAndFlags = bytes[start] ?? 0;
     const type = typeOf(typeAndFlags & typeMask);
-    const requestId = bytes.readUInt32BE(start + 1);
+    const requestId = readU32(bytes, start + 1);
     let headStart = start + prologueBytes;
-    let headBytes = bytes.readUInt16BE(start + 5);
+    let headBytes = readU16(bytes, start + 5);
     if ((typeAndFlags & longHeadFlag) !== 0) {
       if (headBytes !== 0 || end - headStart < 4) throw new FrameError("bad long head");
-      headBytes = bytes.readUInt32BE(headStart);
+      headBytes = readU32(bytes, headStart);
       headStart += 4;
       if (headBytes <= shortHeadMax) throw new FrameError("long head that is short");
     }
@@ -196,11 +197,16 @@ export class FrameWriter {
     this.#reserve(referred ? frameBytes - bodyBytes : frameBytes);
     const longHead = head.length > shortHeadMax;
     const slab = this.#slab;
-    let at = slab.writeUInt32BE(frameBytes - lengthBytes, this.#end);
+    writeU32(slab, frameBytes - lengthBytes, this.#end);
+    let at = this.#end + lengthBytes;
     slab[at++] = type | (body === undefined ? 0 : bodyFlag) | (longHead ? longHeadFlag : 0);
-    at = slab.writeUInt32BE(requestId, at);
-    at = slab.writeUInt16BE(longHead ? 0 : head.length, at);
-    if (longHead) at = slab.writeUInt32BE(head.length, at);
+    writeU32(slab, requestId, at);
+    writeU16(slab, longHead ? 0 : head.length, at + 4);
+    at += 6;
+    if (longHead) {
+      writeU32(slab, head.length, at);
+      at += 4;
+    }
     slab.set(head, at);
     at += head.length;
     if (body !== undefined && !referred) {

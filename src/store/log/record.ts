@@ -3,7 +3,17 @@
 // Knows no file and no order of records; chains and replay are in shard-table.ts and recovery.ts.
 
 import { assert } from "../../lib/assert.ts";
-import { asBuffer, readU48, readU53, writeU48, writeU53 } from "../../lib/bytes.ts";
+import {
+  asBuffer,
+  readU16,
+  readU32,
+  readU48,
+  readU53,
+  writeU16,
+  writeU32,
+  writeU48,
+  writeU53,
+} from "../../lib/bytes.ts";
 import { crc32c } from "../../lib/crc32c.ts";
 import { epoch, lsn, opId, shardId, shardMax } from "../../mail/ids.ts";
 import type { Epoch, Lsn, OpId, ShardId } from "../../mail/ids.ts";
@@ -80,22 +90,22 @@ export function encodeRecord(fields: RecordFields, head: Uint8Array, body?: Uint
   const buffer = Buffer.allocUnsafe(headerBytes + head.byteLength);
   assert(fields.shard >= 0 && fields.shard <= shardMax, "a shard is 0..4095");
   assert(fields.kind >= 0 && fields.kind <= 0xffff, "a record's kind has 16 bits");
-  buffer.writeUInt32BE(buffer.byteLength + bodyBytes, at.length);
+  writeU32(buffer, buffer.byteLength + bodyBytes, at.length);
   buffer[at.type] = fields.type;
   buffer[at.reserved] = 0;
-  buffer.writeUInt16BE(fields.shard, at.shard);
-  buffer.writeUInt16BE(fields.kind, at.kind);
+  writeU16(buffer, fields.shard, at.shard);
+  writeU16(buffer, fields.kind, at.kind);
   writeU48(buffer, fields.epoch, at.epoch);
   writeU48(buffer, fields.lsn, at.lsn);
   writeU48(buffer, fields.commitMark, at.commitMark);
   assert(buffer.write(fields.opId, at.opId, 16, "hex") === 16, "an opId is 32 hex digits");
   writeU53(buffer, fields.prevHash, at.prevHash);
-  buffer.writeUInt32BE(head.byteLength, at.headLength);
+  writeU32(buffer, head.byteLength, at.headLength);
   buffer.set(head, headerBytes);
   let contentCrc = crc32c(buffer, 0, headerBytes);
   if (body !== undefined) contentCrc = crc32c(body, contentCrc);
-  buffer.writeUInt32BE(contentCrc, at.contentCrc);
-  buffer.writeUInt32BE(crc32c(buffer, 0, at.length, headerBytes), at.headerCrc);
+  writeU32(buffer, contentCrc, at.contentCrc);
+  writeU32(buffer, crc32c(buffer, 0, at.length, headerBytes), at.headerCrc);
   return buffer;
 }
 
@@ -106,18 +116,18 @@ export function encodeRecord(fields: RecordFields, head: Uint8Array, body?: Uint
 export function decodeHeader(buffer: Buffer, offset: number): RecordHeader | "short" | "bad" {
   if (offset + headerBytes > buffer.byteLength) return "short";
   const checksum = crc32c(buffer, 0, offset + at.length, offset + headerBytes);
-  if (buffer.readUInt32BE(offset + at.headerCrc) !== checksum) return "bad";
-  const length = buffer.readUInt32BE(offset + at.length);
-  const headLength = buffer.readUInt32BE(offset + at.headLength);
+  if (readU32(buffer, offset + at.headerCrc) !== checksum) return "bad";
+  const length = readU32(buffer, offset + at.length);
+  const headLength = readU32(buffer, offset + at.headLength);
   const type = decodeType(buffer.readUInt8(offset + at.type));
-  const shard = buffer.readUInt16BE(offset + at.shard);
+  const shard = readU16(buffer, offset + at.shard);
   const prevHash = readU53(buffer, offset + at.prevHash);
   if (type === undefined || shard > shardMax || !Number.isSafeInteger(prevHash)) return "bad";
   if (length > recordBytesMax || headerBytes + headLength > length) return "bad";
   return {
     type,
     shard: shardId(shard),
-    kind: buffer.readUInt16BE(offset + at.kind),
+    kind: readU16(buffer, offset + at.kind),
     epoch: epoch(readU48(buffer, offset + at.epoch)),
     lsn: lsn(readU48(buffer, offset + at.lsn)),
     commitMark: lsn(readU48(buffer, offset + at.commitMark)),
@@ -130,7 +140,7 @@ export function decodeHeader(buffer: Buffer, offset: number): RecordHeader | "sh
 /** True when head and body, which must be wholly in `buffer`, have the checksum of the header. */
 export function contentIntact(buffer: Buffer, offset: number, length: number): boolean {
   const checksum = crc32c(buffer, 0, offset + headerBytes, offset + length);
-  return buffer.readUInt32BE(offset + at.contentCrc) === checksum;
+  return readU32(buffer, offset + at.contentCrc) === checksum;
 }
 
 export function opIdAt(buffer: Buffer, offset: number): OpId {
@@ -145,7 +155,7 @@ export function chainHash(buffer: Buffer, offset: number): ChainHash {
   let low = 0x9747b28c;
   let high = 0x3c6ef372;
   for (let word = offset; word < offset + headerBytes; word += 4) {
-    const value = buffer.readUInt32BE(word);
+    const value = readU32(buffer, word);
     low = mixIn(low, value, 0xcc9e2d51, 0x1b873593);
     high = mixIn(high, value, 0x85ebca6b, 0xc2b2ae35);
   }
@@ -190,7 +200,7 @@ export function fromTailRecord(record: Uint8Array): Buffer {
 
 function retype(buffer: Buffer, type: RecordType): void {
   buffer[at.type] = type;
-  buffer.writeUInt32BE(crc32c(buffer.subarray(at.length, headerBytes)), at.headerCrc);
+  writeU32(buffer, crc32c(buffer.subarray(at.length, headerBytes)), at.headerCrc);
 }
 
 const types: readonly (RecordType | undefined)[] = [undefined, ...Object.values(recordType)];
