@@ -24,7 +24,7 @@ export function partsOf(chunk: FetchChunk): FetchPart[] {
       bytes: bytes.subarray(i === 0 ? 0 : ends[i - 1], ends[i]),
       more: chunk.more && i === uids.length - 1,
     };
-    parts.push(part.more && sectionsAt !== undefined ? { ...part, sectionsAt } : part);
+    parts.push(part.more && sectionsAt !== undefined ? { sectionsAt, ...part } : part);
   }
   return parts;
 }

@@ -186,7 +186,7 @@ export class ChunkWriter {
     };
     this.#count = 0;
     const sectionsAt = more ? this.#sectionsAt : -1;
-    this.#ready.push(sectionsAt < 0 ? chunk : { ...chunk, sectionsAt });
+    this.#ready.push(sectionsAt < 0 ? chunk : { sectionsAt, ...chunk });
   }
 }
 

@@ -114,7 +114,7 @@ export async function evaluateMemberChange(
   mustBeMember(account, request);
   const before = await stateOf(engine, account.id, request);
   const result = evaluateChange(before, request.change, request.groupModSeq);
-  return { ...result, ops: result.state === before ? [] : [opOf(request, result.state)] };
+  return { ops: result.state === before ? [] : [opOf(request, result.state)], ...result };
 }
 
 /** The state as it is once a change of it is applied. @throws MailError MAILBOX_GONE */
@@ -164,8 +164,8 @@ function evaluateChange(before: ReadState, change: StateChange, group: number): 
     case "subscribe": {
       const { on: subscribed } = change;
       return {
-        ...none,
         state: subscribed === before.subscribed ? before : { ...before, subscribed },
+        ...none,
       };
     }
     case "hide": {

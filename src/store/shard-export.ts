@@ -220,7 +220,7 @@ class Export {
           yield* this.#blob(name, place);
           continue;
         }
-        batch.push({ ...name, place });
+        batch.push({ place, ...name });
         bytes += place.length;
         if (bytes < pieceBytes && batch.length < bodiesPerPiece) continue;
         yield* this.#bodyPieces(batch);

@@ -222,7 +222,7 @@ export class SpoolDrain {
     const { source, index } = await this.#sourceFor(body, shard, id);
     const recipients = job.map(({ recipient }) => recipient);
     const change = { opId: op, retry: true, accepted: true };
-    const request = { ...change, shard, deliveryId: id, recipients, source, index };
+    const request = { shard, deliveryId: id, recipients, source, index, ...change };
     crashPoint("spool.beforeDeliver");
     return this.#options.target.deliver(request, this.#stop.signal);
   }

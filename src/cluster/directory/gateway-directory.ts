@@ -328,7 +328,7 @@ export class GatewayDirectory implements Directory {
   #advance(at: Position): ShardView {
     const view = this.#shards.get(at.shard);
     if (view === undefined) {
-      const made = { ...at, freshMs: Number.NEGATIVE_INFINITY, complete: true };
+      const made = { freshMs: Number.NEGATIVE_INFINITY, complete: true, ...at };
       this.#shards.set(at.shard, made);
       return made;
     }

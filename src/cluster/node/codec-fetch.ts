@@ -162,7 +162,7 @@ function* divided(chunk: FetchChunk): Generator<FetchChunk, void, undefined> {
       const begins = sectionsAt - at;
       const marked = goesOn && begins >= 0 && begins <= piece.byteLength;
       const part = { uid, bytes: piece, more: goesOn };
-      yield chunkOf([marked ? { ...part, sectionsAt: begins } : part]);
+      yield chunkOf([marked ? { sectionsAt: begins, ...part } : part]);
     }
   }
 }
@@ -208,7 +208,7 @@ function readLists([uids, lengths, marks]: readonly unknown[], body: Uint8Array)
       at = end;
       const mark = pairs.findIndex((each, place) => place % 2 === 0 && each === index);
       const part = { uid: uid(value), bytes, more };
-      return mark < 0 ? part : { ...part, sectionsAt: pairs[mark + 1] ?? 0 };
+      return mark < 0 ? part : { sectionsAt: pairs[mark + 1] ?? 0, ...part };
     },
   );
   return chunkOf(parts);

@@ -51,7 +51,7 @@ export class LoadMeter {
     this.#sample = sample;
     const first = sample();
     this.#last = { atMs: clock.monotonicMs(), sample: first };
-    this.#figures = { ...first, seq: 1, cpuPerMille: 0, ioPerSecond: 0 };
+    this.#figures = { seq: 1, cpuPerMille: 0, ioPerSecond: 0, ...first };
   }
 
   figures(): LoadFigures {
@@ -61,10 +61,10 @@ export class LoadMeter {
     const sample = this.#sample();
     const { cpuMicros, entries } = this.#last.sample;
     this.#figures = {
-      ...sample,
       seq: this.#figures.seq + 1,
       cpuPerMille: Math.round((sample.cpuMicros - cpuMicros) / passedMs),
       ioPerSecond: Math.round(((sample.entries - entries) * 1000) / passedMs),
+      ...sample,
     };
     this.#last = { atMs: nowMs, sample };
     return this.#figures;

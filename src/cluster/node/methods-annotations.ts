@@ -65,7 +65,7 @@ export const annotateMethod: Method<AnnotateRequest, void> = {
       return { entry, value: reader.varint() === 0 ? undefined : Uint8Array.from(reader.bytes()) };
     });
     reader.end();
-    return { ...decodeChange(args), mailbox: asText(args[2], "mailbox"), entries };
+    return { mailbox: asText(args[2], "mailbox"), entries, ...decodeChange(args) };
   },
   ...noResult,
 };

@@ -39,6 +39,8 @@ import { decodeChange, encodeChange } from "./method.ts";
 import type { Method } from "./method.ts";
 import { decodeMemberChange, encodeMemberChange } from "./methods-group.ts";
 
+const none: readonly OpId[] = [];
+
 export const deliverMethod: Method<DeliverRequest, readonly DeliverOutcome[]> = {
   name: "mail.deliver",
   large: false,
@@ -52,18 +54,17 @@ export const deliverMethod: Method<DeliverRequest, readonly DeliverOutcome[]> = 
   },
   decode: (args, body) => {
     const { opId, retry } = decodeChange(args);
-    const request = {
+    return {
       opId,
       retry,
+      accepted: args[7] === true,
       shard: shardId(asCount(args[2], "shard", shardMax)),
+      confirmed: args[8] === undefined ? none : asListOf(args[8], "confirmed", decodeConfirmed),
       deliveryId: deliveryId(asText(args[3], "deliveryId", 64)),
       recipients: asListOf(args[4], "recipients", decodeRecipient),
       source: new SourceReader(body).take(args[5]),
       index: decodeIndex(args[6]),
     };
-    const confirmed =
-      args[8] === undefined ? {} : { confirmed: asListOf(args[8], "confirmed", decodeConfirmed) };
-    return { ...request, ...confirmed, ...(args[7] === true ? { accepted: true } : {}) };
   },
   encodeReply: (outcomes) => ({
     head: outcomes.map((outcome) =>
@@ -97,11 +98,11 @@ export const appendMethod: Method<AppendRequest, AppendOutcome> = {
     const replaces = asOptional(args[4], "replaced", decodeReplaced);
     const memberChange = asOptional(args[5], "change", decodeMemberChange);
     return {
-      ...decodeChange(args),
       mailbox: asText(args[2], "mailbox"),
       messages,
       ...(replaces === undefined ? {} : { replaces }),
       ...(memberChange === undefined ? {} : { memberChange }),
+      ...decodeChange(args),
     };
   },
   encodeReply: ({ mailbox, uidValidity: validity, uids, highestModSeq, memberState }) => {

@@ -53,7 +53,7 @@ export const changeReadStateMethod: Method<StateRequest, StateOutcome> = {
   name: "group.change",
   large: false,
   encode: (request) => ({ args: [...encodeChange(request), ...encodeMemberChange(request)] }),
-  decode: (args) => ({ ...decodeChange(args), ...decodeMemberChange(args.slice(2)) }),
+  decode: (args) => ({ ...decodeMemberChange(args.slice(2)), ...decodeChange(args) }),
   encodeReply: ({ state, changed, modified, hidden }) => ({
     head: [encodeReadState(state), changed, encodeUidSet(modified), encodeUidSet(hidden)],
   }),

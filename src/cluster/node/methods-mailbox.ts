@@ -77,7 +77,7 @@ export const createMethod: Method<
   decode: (args) => {
     const specialUse = asOptional(args[3], "special use", asText);
     const name = asText(args[2], "name");
-    return { ...decodeChange(args), name, ...(specialUse === undefined ? {} : { specialUse }) };
+    return { name, ...(specialUse === undefined ? {} : { specialUse }), ...decodeChange(args) };
   },
   encodeReply: (info) => ({ head: encodeInfo(info) }),
   decodeReply: ({ head }) => decodeInfo(head),
@@ -87,7 +87,7 @@ export const deleteMethod: Method<Change & { readonly name: string }, void> = {
   name: "mail.delete",
   large: false,
   encode: (request) => ({ args: [...encodeChange(request), request.name] }),
-  decode: (args) => ({ ...decodeChange(args), name: asText(args[2], "name") }),
+  decode: (args) => ({ name: asText(args[2], "name"), ...decodeChange(args) }),
   ...noResult,
 };
 
@@ -96,9 +96,9 @@ export const renameMethod: Method<Change & { readonly from: string; readonly to:
   large: false,
   encode: (request) => ({ args: [...encodeChange(request), request.from, wireName(request.to)] }),
   decode: (args) => ({
-    ...decodeChange(args),
     from: asText(args[2], "name"),
     to: asText(args[3], "name"),
+    ...decodeChange(args),
   }),
   ...noResult,
 };
@@ -113,9 +113,9 @@ export const subscribeMethod: Method<
     args: [...encodeChange(request), wireName(request.name), request.subscribed],
   }),
   decode: (args) => ({
-    ...decodeChange(args),
     name: asText(args[2], "name"),
     subscribed: asBoolean(args[3], "subscribed"),
+    ...decodeChange(args),
   }),
   ...noResult,
 };

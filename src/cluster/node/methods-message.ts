@@ -51,12 +51,12 @@ export const storeMethod: Method<StoreRequest, StoreOutcome> = {
     if (mode === undefined) throw malformed("mode");
     const unchangedSince = asOptional(args[6], "modseq", asCount);
     return {
-      ...decodeChange(args),
       mailbox: asMailboxId(args[2]),
       uids: decodeUidSet(args[3]),
       mode,
       flags: asListOf(args[5], "flags", (flag) => asText(flag, "flag")),
       ...(unchangedSince === undefined ? {} : { unchangedSince }),
+      ...decodeChange(args),
     };
   },
   encodeReply: ({ highestModSeq, changed, stored, modified }) => ({
@@ -97,11 +97,11 @@ export const expungeMethod: Method<
     const force = asOptional(args[4], "force", asBoolean);
     const maildrop = asOptional(args[5], "maildrop", asHex32);
     return {
-      ...decodeChange(args),
       mailbox: asMailboxId(args[2]),
       ...(uids === undefined ? {} : { uids }),
       ...(force === undefined ? {} : { force }),
       ...(maildrop === undefined ? {} : { maildrop: opId(maildrop) }),
+      ...decodeChange(args),
     };
   },
   encodeReply: ({ highestModSeq, expunged }) => ({
@@ -126,10 +126,10 @@ function copyOrMove(name: string): Method<CopyRequest, CopyOutcome> {
       return { args: [...encodeChange(request), mailbox, encodeUidSet(uids), target] };
     },
     decode: (args) => ({
-      ...decodeChange(args),
       mailbox: asMailboxId(args[2]),
       uids: decodeUidSet(args[3]),
       target: asText(args[4], "target"),
+      ...decodeChange(args),
     }),
     encodeReply: ({ uidValidity: validity, from, to, highestModSeq }) => ({
       head: [validity, highestModSeq],

@@ -166,7 +166,7 @@ class RestOfMessage {
     const fresh = { uid: uid, bytes: bytes.subarray(at), more };
     if (more && fresh.bytes.byteLength === 0) return [];
     const mark = this.#cut.inSections || sectionsAt === undefined ? -1 : sectionsAt - at;
-    return [mark < 0 ? fresh : { ...fresh, sectionsAt: mark }];
+    return [mark < 0 ? fresh : { sectionsAt: mark, ...fresh }];
   }
 }
 

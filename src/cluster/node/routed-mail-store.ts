@@ -96,7 +96,7 @@ export class RoutedMailStore implements MailStore, MemberStates {
     const { shard, patienceMs } = request;
     // What clients have had the answer of travels ahead: the same mail again is then new.
     const confirmed = this.#spool.takeConfirmed(shard);
-    const whole = confirmed === undefined ? request : { ...request, confirmed };
+    const whole = confirmed === undefined ? request : { confirmed, ...request };
     return this.#change(deliverMethod, shardPrincipal(shard), whole, signal, patienceMs);
   }
 

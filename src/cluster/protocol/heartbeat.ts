@@ -353,6 +353,6 @@ function findPartners(state: HeartbeatState, nowMs: number): void {
       answeredMs: nowMs,
       silent: undefined,
     };
-    state.partners.set(member, { ...fresh, nextBeatMs: nowMs, flights: [] });
+    state.partners.set(member, { nextBeatMs: nowMs, flights: [], ...fresh });
   }
 }

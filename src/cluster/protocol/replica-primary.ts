@@ -29,10 +29,10 @@ export function startPrimary<R>(
   state.barrierLsn = makeLsn(tailEnd(state.tail) + newEpoch);
   appendNewEpoch(state, out);
   state.peers = config.secondaries.map((copy) => ({
-    ...newStream(copy.node, false, nowMs),
     copy,
     first: copy.full || !began ? undefined : newStream(copy.node, true, nowMs),
     owes: undefined,
+    ...newStream(copy.node, false, nowMs),
   }));
   for (const peer of state.peers) probeBoth(state, peer, nowMs, out);
   advanceCommit(state, out);

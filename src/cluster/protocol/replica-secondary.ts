@@ -272,8 +272,8 @@ function acceptEntry<R>(
   const before = makeLsn(entry.lsn - 1);
   if (!checkJoin(state, log, from, before, entry.prevHash, out)) return false;
   if (entry.missing.length > 0) {
-    const message = { ...base(state, log), kind: "needBlob", lsn: entry.lsn } as const;
-    out.push({ kind: "send", to: from, message: { ...message, blobs: entry.missing } });
+    const at = { kind: "needBlob", lsn: entry.lsn, blobs: entry.missing } as const;
+    out.push({ kind: "send", to: from, message: { ...at, ...base(state, log) } });
     return false;
   }
   if (entry.lsn <= end) {
@@ -347,7 +347,7 @@ function sendStatus<R>(
   const hash = hashAt(log.tail, lsn);
   assert(hash !== undefined, "a status names an entry of the log");
   const at = { kind: "status", reason, lsn, hash } as const;
-  out.push({ kind: "send", to, message: { ...base(state, log), ...at } });
+  out.push({ kind: "send", to, message: { ...at, ...base(state, log) } });
 }
 
 function base(state: ReplicaState, log: FollowedLog): MessageBase {

@@ -66,7 +66,6 @@ export function makeReplica(
   // Who has no config has never been in an epoch that anybody served.
   const restartUntilMs = config === undefined ? longAgoMs : nowMs + limits.graceMs;
   return {
-    ...log,
     me,
     inc,
     limits,
@@ -106,6 +105,7 @@ export function makeReplica(
     fillingSinceMs: undefined,
     damaged,
     graft: undefined,
+    ...log,
   };
 }
 

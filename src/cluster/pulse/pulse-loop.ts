@@ -88,7 +88,7 @@ export class PulseLoop {
       case "peers":
         return this.#onPeers(message);
       case "grant":
-        return this.#stepHeartbeat({ ...message, nowMs });
+        return this.#stepHeartbeat({ nowMs, ...message });
       case "hold": {
         const { shard, hold, slots, number } = message;
         const secondaries = hold?.secondaries ?? [];
@@ -99,13 +99,13 @@ export class PulseLoop {
       case "revoke":
         return this.#onRevoke(message);
       case "want":
-        return this.#stepRing({ ...message, nowMs });
+        return this.#stepRing({ nowMs, ...message });
       case "link":
         if (message.up) this.#linksDown.delete(message.node);
         else this.#linksDown.add(message.node);
         return this.#reportReach(nowMs);
       case "load":
-        return this.#stepRing({ ...message, nowMs });
+        return this.#stepRing({ nowMs, ...message });
       case "tableRevision":
         return this.#stepRing(message);
       case "vitals":
@@ -182,7 +182,7 @@ export class PulseLoop {
     const sinceMs = nowMs - this.#memory.mainStampMs(nowMs);
     const loopLagMs = sinceMs > stampSlackMs ? Math.min(sinceMs, 2 ** 31 - 1) : 0;
     this.#memory.setLoopLagMs(loopLagMs);
-    this.#stepHeartbeat({ kind: "vitals", vitals: { ...this.#ownVitals, loopLagMs } });
+    this.#stepHeartbeat({ kind: "vitals", vitals: { loopLagMs, ...this.#ownVitals } });
     const stalled = loopLagMs >= stalledMs;
     if (stalled === this.#stalled) return;
     this.#stalled = stalled;

@@ -69,10 +69,10 @@ export class Appending {
   store(replaces?: AppendRequest["replaces"]): Promise<AppendOutcome> {
     const { services, principal, signal } = this.#session;
     const request = {
-      ...this.#session.change(),
       mailbox: this.#mailbox,
       messages: this.#messages,
       ...(replaces === undefined ? {} : { replaces }),
+      ...this.#session.change(),
     };
     return services.store.append(principal, request, signal);
   }

@@ -87,7 +87,7 @@ async function nextCommand(session: Session): Promise<Uint8Array | undefined> {
         session.endWith("Command too long");
         return undefined;
       case "literal": {
-        const decision = decideLiteral({ ...event, keptCount, loggedIn }, limits);
+        const decision = decideLiteral({ keptCount, loggedIn, ...event }, limits);
         if (decision.kind === "stream") {
           session.announced = { size: event.size, sync: event.sync };
           return event.text;

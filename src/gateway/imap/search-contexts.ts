@@ -49,7 +49,7 @@ export class SearchContexts {
   /** False when no updates will come. @param results UIDs in the order asked for. */
   add(request: ContextRequest, results: readonly number[]): boolean {
     if (this.#contexts.size >= contextsMax || dependsOnTime(request.key)) return false;
-    this.#contexts.set(request.correlator.tag, { ...request, results });
+    this.#contexts.set(request.correlator.tag, { results, ...request });
     return true;
   }
 

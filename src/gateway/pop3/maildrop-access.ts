@@ -138,7 +138,7 @@ export async function openMessage(
   which: { readonly mailbox: MailboxId; readonly uid: Uid },
   signal: AbortSignal,
 ): Promise<OpenMessage> {
-  const request = { ...which, offset: 0 };
+  const request = { offset: 0, ...which };
   const source = services.store.readMessage(held.who, request, signal)[Symbol.asyncIterator]();
   const first = await source.next();
   async function* pieces(): AsyncGenerator<Uint8Array> {
@@ -177,13 +177,13 @@ export async function updateMaildrop(
   const change = () => ({ opId: services.nextOpId(), retry: false, mailbox: contents.mailbox });
   if (deleted.length > 0) {
     // RFC 1939 §6. By UID and by force: \Deleted flags of IMAP sessions are not our business.
-    const expunge = { ...change(), uids: deleted, force: true, maildrop: holder };
+    const expunge = { uids: deleted, force: true, maildrop: holder, ...change() };
     await services.store.expunge(who, expunge, signal);
   }
   if (seen.length === 0) return;
   const flags = { uids: seen, mode: "add" as const, flags: ["\\Seen"] };
   try {
-    await services.store.store(who, { ...change(), ...flags }, signal);
+    await services.store.store(who, { ...flags, ...change() }, signal);
   } catch (error) {
     if (!isMailError(error)) throw error;
     services.log.warn({ account: who.account, err: error }, "pop3: messages not marked seen");
@@ -199,11 +199,11 @@ async function hideInGroup(
 ): Promise<void> {
   const change = () => ({ opId: nextOpId(), retry: false, mailbox });
   if (deleted.length > 0) {
-    await store.expunge(who, { ...change(), uids: deleted, force: true }, signal);
+    await store.expunge(who, { uids: deleted, force: true, ...change() }, signal);
   }
   if (seen.length > 0) {
     const flags = { uids: seen, mode: "add" as const, flags: ["\\Seen"] };
-    await store.store(who, { ...change(), ...flags }, signal);
+    await store.store(who, { ...flags, ...change() }, signal);
   }
 }
 
@@ -267,9 +267,9 @@ async function readContents(
   const groups: GroupContents[] = [];
   for (const { name, group, messages } of views) {
     if (group === undefined || messages === 0) continue;
-    groups.push({ ...(await readMailbox(services, who, name, signal)), group });
+    groups.push({ group, ...(await readMailbox(services, who, name, signal)) });
   }
-  return groups.length === 0 ? inbox : { ...inbox, groups };
+  return groups.length === 0 ? inbox : { groups, ...inbox };
 }
 
 async function readMailbox(

@@ -181,9 +181,9 @@ export class Replay {
       kind: header.kind,
       head: Uint8Array.from(buffer.subarray(at + headerBytes, headEnd)),
       location: {
-        ...position,
         bodyOffset: position.offset + headerBytes + header.headLength,
         bodyBytes: header.length - headerBytes - header.headLength,
+        ...position,
       },
     };
     const tail = this.#tails.get(state.shard);

@@ -93,7 +93,7 @@ export class TailTable {
     const tail = this.tails.get(shard);
     if (kind === mark.start) {
       const base = { baseLsn: after, baseHash: prevHash, lastLsn: after, lastHash: prevHash };
-      this.tails.set(shard, { ...base, start: position });
+      this.tails.set(shard, { start: position, ...base });
       this.window.cut(shard, after, position.segment);
     } else if (kind === mark.drop) {
       this.tails.delete(shard);
@@ -218,7 +218,7 @@ export class TailLog implements TailLogs {
     const numbers = { epoch: epoch(0), commitMark: lsn(0), opId: opIdNone };
     const fields = { type: recordType.tailMark, shard, kind, lsn: after, prevHash: hash };
     this.#writer.admit(0);
-    const header = encodeRecord({ ...fields, ...numbers }, new Uint8Array(0));
+    const header = encodeRecord({ ...numbers, ...fields }, new Uint8Array(0));
     const { location, group } = this.#place([header], header.byteLength, 0);
     this.#table.mark(fields, { segment: location.segment, offset: location.offset });
     return group;

@@ -41,7 +41,7 @@ function copying(name: string, verb: "copy" | "move", byUid: boolean): Command {
       const targetName = target();
       if (targetName === selected.name) selected.markStale();
       if (verb === "move") return moveAll(session, selected, name, uids, targetName);
-      const request = { ...session.change(), mailbox: selected.id, uids, target: targetName };
+      const request = { mailbox: selected.id, uids, target: targetName, ...session.change() };
       const { store } = session.services;
       const outcome = await store.copy(session.principal, request, session.signal);
       return ok(`${name} completed`, copyUidCodes([outcome])[0]);
@@ -64,7 +64,7 @@ async function moveAll(
   const outcomes: CopyOutcome[] = [];
   let failure: { readonly error: unknown } | undefined;
   for (const part of slicesOfSet(selected.view, uids, limits.changedAtOnceMax)) {
-    const request = { ...session.change(), mailbox: selected.id, uids: part, target };
+    const request = { mailbox: selected.id, uids: part, target, ...session.change() };
     try {
       outcomes.push(await services.store.move(principal, request, signal));
     } catch (error) {

@@ -33,7 +33,7 @@ export const create = command({
     }
     const info = await session.services.store.createMailbox(
       session.principal,
-      { ...session.change(), name, ...(specialUse === undefined ? {} : { specialUse }) },
+      { name, ...(specialUse === undefined ? {} : { specialUse }), ...session.change() },
       session.signal,
     );
     return ok("CREATE completed", `MAILBOXID (${mailboxObjectId(info)})`); // RFC 8474 §4.1

@@ -11,7 +11,7 @@ export const remove = command({
   parse: parseOnlyMailbox,
   async run(session, mailbox) {
     const name = mailbox();
-    const request = { ...session.change(), name };
+    const request = { name, ...session.change() };
     const deletion = (): Promise<void> =>
       session.services.store.deleteMailbox(session.principal, request, session.signal);
     const { selected } = session;

@@ -60,7 +60,7 @@ export async function expungeInParts(
   const isWhole = uids === undefined && parts.length === 1;
   for (const part of parts) {
     const named = isWhole ? {} : { uids: part };
-    const request = { ...session.change(), mailbox: selected.id, ...named };
+    const request = { mailbox: selected.id, ...named, ...session.change() };
     done(await services.store.expunge(principal, request, signal));
   }
 }

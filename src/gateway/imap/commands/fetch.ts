@@ -107,11 +107,11 @@ async function setSeen(
   const outcome = await session.services.store.store(
     session.principal,
     {
-      ...session.change(),
       mailbox: selected.id,
       uids: uidSetFromSorted(unseen),
       mode: "add",
       flags: ["\\Seen"],
+      ...session.change(),
     },
     session.signal,
   );

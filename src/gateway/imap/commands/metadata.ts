@@ -69,7 +69,7 @@ export const setMetadata = command({
       return no("The entry can't have a value", "CANNOT");
     }
     const { store } = session.services;
-    const request = { ...session.change(), mailbox: name, entries };
+    const request = { mailbox: name, entries, ...session.change() };
     try {
       await store.annotate(session.principal, request, session.signal);
     } catch (error) {

@@ -16,7 +16,7 @@ export const rename = command({
     return { from, to };
   },
   async run(session, { from, to }) {
-    const request = { ...session.change(), from: from(), to: to() };
+    const request = { from: from(), to: to(), ...session.change() };
     await session.services.store.renameMailbox(session.principal, request, session.signal);
     session.selected?.renamed(request.from, request.to);
     return ok("RENAME completed");

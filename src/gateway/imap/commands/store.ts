@@ -46,12 +46,12 @@ function storing(name: string, byUid: boolean): Command {
       const outcome = await session.services.store.store(
         session.principal,
         {
-          ...session.change(),
           mailbox: selected.id,
           uids,
           mode,
           flags,
           ...(unchangedSince === undefined ? {} : { unchangedSince }),
+          ...session.change(),
         },
         session.signal,
       );

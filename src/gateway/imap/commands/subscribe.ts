@@ -14,7 +14,7 @@ function subscribing(name: string, subscribed: boolean): Command {
     states: loggedIn,
     parse: parseOnlyMailbox,
     async run(session, mailbox) {
-      const request = { ...session.change(), name: mailbox(), subscribed };
+      const request = { name: mailbox(), subscribed, ...session.change() };
       await session.services.store.setSubscribed(session.principal, request, session.signal);
       return ok(`${name} completed`);
     },

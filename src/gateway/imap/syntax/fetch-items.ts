@@ -91,7 +91,7 @@ export function parseFetchList(cursor: Cursor): FetchPlan {
 
 function planOf(draft: Draft, modifiers: Modifiers): FetchPlan {
   const items: FetchItems =
-    draft.sections.length > 0 ? { ...draft.flags, sections: draft.sections } : draft.flags;
+    draft.sections.length > 0 ? { sections: draft.sections, ...draft.flags } : draft.flags;
   return { items, uid: draft.uid, setsSeen: draft.setsSeen, ...modifiers };
 }
 
