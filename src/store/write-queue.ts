@@ -22,14 +22,14 @@ interface Compactable {
 interface Write {
   readonly key: Buffer;
   /** Undefined: deleted. */
-  value: Buffer | undefined;
+  readonly value: Buffer | undefined;
 }
 
 interface Gathering {
   /** In the order in which they are written. */
   readonly writes: Write[];
-  /** By key: the newest one, of all before `named` and of those that may be replaced. */
-  readonly byName: Map<string, Write>;
+  /** By key: where the newest one is, of all before `named` and of those that may be replaced. */
+  readonly byName: Map<string, number>;
   named: number;
   bytes: number;
   readonly done: Deferred<void>;
@@ -74,20 +74,33 @@ export class WriteQueue {
     this.#options = options;
   }
 
-  /** Writes a row; what is queued for its key takes the new value in its place. */
+  /** Writes a row; the new value takes the place of what is queued for its key. */
   put(key: Buffer, value: Buffer): void {
-    this.#replace(key, value);
+    const gathering = this.#open();
+    const { writes, byName } = gathering;
+    const name = key.toString("latin1");
+    const at = byName.get(name) ?? writes.length;
+    writes[at] = { key, value };
+    byName.set(name, at);
+    this.#grown(gathering, key, value);
   }
 
-  /** As `put`, for keys that name an entry of the log: nothing but a deletion is ever queued behind it. */
+  /**
+   * As `put`, without a look-up, for rows that are written once: a `put` of the same key must not come
+   * both before and behind it. A deletion may.
+   */
   add(key: Buffer, value: Buffer): void {
     const gathering = this.#open();
     gathering.writes.push({ key, value });
     this.#grown(gathering, key, value);
   }
 
+  /** Deletes a row, behind everything that is queued for its key. */
   del(key: Buffer): void {
-    this.#replace(key, undefined);
+    const gathering = this.#open();
+    gathering.byName.set(key.toString("latin1"), gathering.writes.length);
+    gathering.writes.push({ key, value: undefined });
+    this.#grown(gathering, key, undefined);
   }
 
   /** Bytes not yet handed to LevelDB. */
@@ -227,18 +240,6 @@ export class WriteQueue {
     return this.#gathering;
   }
 
-  #replace(key: Buffer, value: Buffer | undefined): void {
-    const gathering = this.#open();
-    const name = key.toString("latin1");
-    const before = gathering.byName.get(name);
-    if (before === undefined) {
-      const write = { key, value };
-      gathering.writes.push(write);
-      gathering.byName.set(name, write);
-    } else before.value = value;
-    this.#grown(gathering, key, value);
-  }
-
   #grown(gathering: Gathering, key: Buffer, value: Buffer | undefined): void {
     gathering.bytes += key.length + (value?.length ?? 0) + 64;
     if (gathering.bytes >= gatherBytes) this.#hurry();
@@ -314,9 +315,10 @@ function named(gathering: Gathering | undefined, name: string): Write | undefine
   const { writes, byName } = gathering;
   for (; gathering.named < writes.length; gathering.named++) {
     const write = writes[gathering.named];
-    if (write !== undefined) byName.set(write.key.toString("latin1"), write);
+    if (write !== undefined) byName.set(write.key.toString("latin1"), gathering.named);
   }
-  return byName.get(name);
+  const at = byName.get(name);
+  return at === undefined ? undefined : writes[at];
 }
 
 const emptyRange = [Buffer.from([0xfe]), Buffer.from([0xfe])] as const;

@@ -95,8 +95,9 @@ export class RoutedMailStore implements MailStore, MemberStates {
   deliver(request: DeliverRequest, signal: AbortSignal): Promise<readonly DeliverOutcome[]> {
     const { shard, patienceMs } = request;
     // What clients have had the answer of travels ahead: the same mail again is then new.
-    const confirmed = this.#spool.takeConfirmed(shard);
-    const whole = confirmed === undefined ? request : { confirmed, ...request };
+    const taken = this.#spool.takeConfirmed(shard);
+    const { confirmed = [], ...rest } = request;
+    const whole = taken === undefined ? request : { confirmed: [...confirmed, ...taken], ...rest };
     return this.#change(deliverMethod, shardPrincipal(shard), whole, signal, patienceMs);
   }
 
