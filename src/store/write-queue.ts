@@ -79,7 +79,9 @@ export class WriteQueue {
     const gathering = this.#open();
     const { writes, byName } = gathering;
     const name = key.toString("latin1");
-    const at = byName.get(name) ?? writes.length;
+    const before = byName.get(name);
+    const replaces = before !== undefined && writes[before]?.value !== undefined;
+    const at = replaces ? before : writes.length;
     writes[at] = { key, value };
     byName.set(name, at);
     this.#grown(gathering, key, value);

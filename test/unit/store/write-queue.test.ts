@@ -64,7 +64,7 @@ test("puts, deletions and added rows are seen at once and written in their order
       const sorted = [...model].sort(([a], [b]) => (a < b ? -1 : 1));
       expect(await everything(queue)).toEqual(sorted);
     }),
-    { numRuns: 300 },
+    { numRuns: 1000 },
   );
 });
 
